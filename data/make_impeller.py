@@ -4,8 +4,8 @@ In: the dimensions named below. Out: `data/impeller/impeller.stl` (axis = z, bac
 
 Hub and back plate are one turned bell profile. A blade is a family of closed contours, one a layer, drawn on
 surfaces parallel to the bell. A contour grows along a circular arc as it nears the bell, which is the fillet,
-and ends in an ellipse, which is the rounded leading edge. Blades are drawn too long and too high and turned to
-size together with the plate, as on a lathe, so that rim and blade ends meet exactly.
+and ends in an ellipse, which is the rounded leading edge. Blades are drawn too long and too high and turned
+to size together with the plate, as on a lathe, so that rim and blade ends meet exactly.
 """
 
 import argparse
@@ -122,7 +122,7 @@ def keyed_bore():
 
 
 def layer_heights():
-    """In mm: heights (K,) of the lower layers over the bell, the fillet's flare (K,) there, the fillet's top."""
+    """In mm: heights (K,) of the lower layers over the bell, the fillet's flare (K,), the fillet's top."""
     angles = np.radians(np.linspace(90.0 - FILLET_CONTACT_ANGLE, 0.0, FILLET_SEGMENTS + 1))
     top = FILLET_RADIUS * np.sin(angles[0])
     heights = top - FILLET_RADIUS * np.sin(angles)
@@ -134,7 +134,7 @@ def layer_heights():
 
 
 def layer_curve(m, height, share):
-    """Points `height` mm over the bell, moved `share` of the way to just beyond the tip; (..., 2) r, z in mm."""
+    """Points `height` mm over the bell, moved `share` of the way to just past the tip; (..., 2) r, z."""
     foot, tip = hub_curve(m), tip_curve(m)
     span = tip - foot
     tangent = hub_curve(m + 1e-5) - hub_curve(m - 1e-5 * (m > 1e-5))
@@ -159,7 +159,7 @@ def wrap_angle(m, curve, span_share):
 
 
 def camber_line(height, share):
-    """Middle line of a blade on a layer: m (S,), polar angle (S,), radius (S,), mm of arc for a unit of m (S,),
+    """Middle line of a blade on a layer, S stations: m, polar angle, radius, mm of arc for a unit of m, all (S,),
     and the unit tangent (S, 2) in the layer: meridional, circumferential."""
     dense = np.linspace(0.0, 1.0 + OVERSIZE, 2001)
     curve = layer_curve(dense, height, share)
