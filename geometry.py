@@ -76,31 +76,95 @@ class Mesh:
 def load_mesh(path, reconstruction_res=256):
     """Read, check, repair and normalise a mesh file.
 
-    path: file with one of MESH_SUFFIXES. reconstruction_res: points along an edge of the reconstruction grid (0: none).
-    Returns a Mesh. Raises MeshError where the file is missing, unreadable, truncated or has no volume to speak of.
+    path: file with one of MESH_SUFFIXES. reconstruction_res: points along an edge of the reconstruction grid
+    (0 for none), used only to judge the thinnest feature. Returns a Mesh. Raises MeshError where the file is missing,
+    unreadable, cut short, without triangles or flat.
+
+    Keys of the diagnosis. Of the mesh as used: triangles, vertices, bodies, boundary_edges (one triangle),
+    non_manifold_edges (more than two), closed, void_bodies, overlapping_bodies (pairs), thinnest_feature and cell
+    (file units, None where unknown), thin_against_grid, sign_method. Of the file as found, before the repair:
+    inconsistent_edges (two triangles that run along the edge in the same direction), inside_out_bodies,
+    duplicate_triangles, degenerate_triangles. changes: a sentence for each thing that was changed.
     """
     path = Path(path)
-    vertices, faces, notes = read_triangles(path)
+    vertices, faces, changes = read_triangles(path)
     _check_triangles(path, vertices, faces)
     vertices, faces = _used_only(vertices, faces)
-    vertices, faces = _merge_equal(vertices, faces)
+    vertices, faces, degenerate = _weld(vertices, faces, changes)
+    faces, slivers = _drop_slivers(path, _unit_box(vertices), faces, changes)
+    faces, duplicates = _drop_duplicates(faces, changes)
+    vertices, faces = _used_only(vertices, faces)
+    _check_thickness(path, vertices)
+    faces, found = _orient(_unit_box(vertices), faces, changes)
     transform = _bounding_transform(vertices)
-    diagnosis = {"closed": _closed(faces), "changes": notes, "triangles": len(faces)}
-    return Mesh(transform.to_domain(vertices), faces, transform, diagnosis, path)
+    found |= {"degenerate_triangles": degenerate + slivers, "duplicate_triangles": duplicates}
+    mesh = Mesh(transform.to_domain(vertices), faces, transform, {}, path)
+    mesh.diagnosis = _diagnose(mesh, found, reconstruction_res, changes)
+    return mesh
 
 
-def _closed(faces):
-    edges = np.sort(faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    sign = np.sign(faces[:, [1, 2, 0]] - faces[:, [0, 1, 2]]).reshape(-1)
-    _, inverse = np.unique(edges, axis=0, return_inverse=True)
-    return bool(not np.bincount(inverse.ravel(), weights=sign).any())
+def _diagnose(mesh, found, reconstruction_res, changes):
+    """The diagnosis of a repaired mesh, see `load_mesh`; found: what the repair noticed and the body of each face."""
+    edges = EdgeTable(mesh.faces)
+    body, orientation, closed_bodies = found.pop("body"), found.pop("orientation"), found.pop("closed_bodies")
+    closed = bool((edges.balance == 0).all())
+    thinnest = _thinnest_feature(mesh.vertices, mesh.faces)
+    cell = 2 / (reconstruction_res - 1) if reconstruction_res > 1 else None
+    to_file = mesh.transform.length_to_file
+    return {
+        "triangles": len(mesh.faces),
+        "vertices": len(mesh.vertices),
+        "bodies": len(orientation),
+        "boundary_edges": int((edges.uses == 1).sum()),
+        "non_manifold_edges": int((edges.uses > 2).sum()),
+        **found,
+        "overlapping_bodies": _overlapping_bodies(
+            mesh.vertices, mesh.faces, body, closed_bodies, orientation
+        ),
+        "void_bodies": int((closed_bodies & (orientation < 0)).sum()),
+        "closed": closed,
+        "thinnest_feature": None if thinnest is None else float(to_file(thinnest)),
+        "cell": None if cell is None else float(to_file(cell)),
+        "thin_against_grid": thinnest is not None and cell is not None and thinnest < cell,
+        "sign_method": "integer winding number" if closed else "generalised winding number",
+        "changes": changes,
+    }
 
 
-def _merge_equal(vertices, faces):
-    unique, inverse = np.unique(vertices, axis=0, return_inverse=True)
-    faces = inverse.ravel()[faces]
-    keep = (faces != np.roll(faces, 1, axis=1)).all(axis=1)
-    return unique, faces[keep]
+def diagnosis_lines(diagnosis):
+    """A diagnosis as `load_mesh` gives it -> a few lines of plain words for the log: what matters, nothing that is 0."""
+    state = "closed" if diagnosis["closed"] else "not closed"
+    lines = [
+        f"{diagnosis['triangles']:,} triangles, {diagnosis['vertices']:,} vertices, "
+        f"{_count(diagnosis['bodies'], 'body')}, {state}: sign by {diagnosis['sign_method']}"
+    ]
+    flaws = [
+        f"{diagnosis[key]:,} {words}"
+        for key, words in (
+            ("boundary_edges", "boundary edges"),
+            ("non_manifold_edges", "edges with more than two triangles"),
+            ("inconsistent_edges", "edges wound inconsistently"),
+            ("inside_out_bodies", "bodies inside out"),
+            ("duplicate_triangles", "duplicate triangles"),
+            ("degenerate_triangles", "degenerate triangles"),
+            ("overlapping_bodies", "pairs of bodies that overlap"),
+            ("void_bodies", "voids"),
+        )
+        if diagnosis[key]
+    ]
+    lines += ["Found: " + ", ".join(flaws)] if flaws else []
+    if diagnosis["thin_against_grid"]:
+        lines.append(
+            f"Thinnest wall about {diagnosis['thinnest_feature']:.3g}, thinner than a cell of the reconstruction grid "
+            f"({diagnosis['cell']:.3g}, file units): it may vanish; raise --reconstructionRes"
+        )
+    return lines + diagnosis["changes"]
+
+
+def _count(number, noun):
+    """'1 body', '2 bodies', '1,000 triangles'."""
+    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
+    return f"{number:,} {noun if number == 1 else plural}"
 
 
 # ----------------------------------------------------------------------------------------------------------- reading
@@ -488,12 +552,513 @@ def _check_triangles(path, vertices, faces):
         )
 
 
+def _unit_box(vertices):
+    """(V, 3) vertices moved and scaled so that the longest side of their box is 1: tolerances are shares of the size."""
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
+    return (vertices - (low + (high - low) / 2)) / ((high - low).max() or 1.0)
+
+
+# --------------------------------------------------------------------------------------------------------- repairing
+
+# Vertices this many steps of the file's coordinates apart may be one vertex that was rounded twice. Two roundings of
+# one number differ by one step; two leave room for a sum.
+CRACK_STEPS = 2
+# Share of the size that two vertices of a file in decimal or float64 may differ by: the resolution of float32, since
+# most such files come from programs that hold float32.
+TEXT_STEP = 2.0**-23
+# Height of a triangle over its longest side, as a share of the mesh's size, under which its corners count as
+# collinear: the rounding of float64 for a part 10^6 of its sizes from the origin.
+SLIVER_HEIGHT = 1e-10
+# Thickness of a mesh as a share of its size under which it is flat: about the rounding of float32.
+FLAT_THICKNESS = 1e-6
+
+
+class EdgeTable:
+    """The undirected edges of (F, 3) faces and how they are used.
+
+    edge (F, 3): number of the edge from corner k to corner k + 1; direction (F, 3): 1 where the face runs along it from
+    the smaller vertex to the larger, else -1; uses (E,): times that edge e is used; balance (E,): sum of its directions.
+    """
+
+    def __init__(self, faces):
+        tail, head = faces, faces[:, [1, 2, 0]]
+        key = np.minimum(tail, head) * (int(faces.max(initial=0)) + 1) + np.maximum(tail, head)
+        edge = np.unique(key, return_inverse=True)[1].reshape(-1, 3)
+        self.edge = edge
+        self.direction = np.where(tail < head, 1, -1)
+        self.uses = np.bincount(edge.ravel())
+        self.balance = np.bincount(edge.ravel(), weights=self.direction.ravel()).astype(np.int64)
+
+    def pairs(self):
+        """The two faces at each edge with two uses: (P, 2) faces, and (P,) bool: they run along it in the same sense."""
+        order = np.argsort(self.edge.ravel(), kind="stable")
+        double = np.flatnonzero(self.uses == 2)
+        first = (np.cumsum(self.uses) - self.uses)[double]
+        return np.stack([order[first], order[first + 1]], axis=1) // 3, self.balance[double] != 0
+
+
+def _components(first, second, count):
+    """Number of the connected component of each of count nodes, given links first[i] - second[i]."""
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
+    links = coo_matrix((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
+    return connected_components(links, directed=False)[1]
+
+
+def _equal_rows(rows):
+    """Group equal rows of an (N, 3) array of 64-bit numbers.
+
+    Returns number (N,) of each row's group, groups counted in the order of appearance, and the first row of each group.
+    """
+    words = np.ascontiguousarray(rows + rows.dtype.type(0)).view(np.uint64)  # adding 0 makes -0.0 into 0.0
+    mixed = np.zeros(len(words), dtype=np.uint64)
+    for k in range(3):
+        mixed = (mixed ^ words[:, k]) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    _, first, number = np.unique(mixed, return_index=True, return_inverse=True)
+    if (words[first][number] != words).any():  # two different rows with one hash: once in a billion meshes
+        _, first, number = np.unique(words, axis=0, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), dtype=np.int64)
+    order = np.argsort(first)
+    rank[order] = np.arange(len(first))
+    return rank[number.ravel()], first[order]
+
+
 def _used_only(vertices, faces):
     """Drop vertices that no face uses."""
     used = np.zeros(len(vertices), dtype=bool)
     used[faces] = True
-    number = np.cumsum(used) - 1
-    return vertices[used], number[faces]
+    return vertices[used], (np.cumsum(used) - 1)[faces]
+
+
+def _distinct(faces):
+    """(F,) bool: the three corners are three vertices."""
+    return (faces != faces[:, [1, 2, 0]]).all(axis=1)
+
+
+def _weld(vertices, faces, changes):
+    """Merge vertices at the same place, close cracks of a rounding, drop triangles that lose a corner by it.
+
+    Returns vertices, faces and the number of triangles dropped.
+    """
+    number, first = _equal_rows(vertices)
+    if len(first) < len(vertices):
+        changes.append(f"Merged {len(vertices):,} vertices into {len(first):,} places.")
+    vertices, faces = vertices[first], number[faces]
+    faces, joined, closed_edges = _close_cracks(vertices, faces)
+    if joined:
+        changes.append(
+            f"Joined {_count(joined, 'vertex')} with a neighbour a rounding away, which closed "
+            f"{_count(closed_edges, 'open edge')}."
+        )
+    keep = _distinct(faces)
+    dropped = int((~keep).sum())
+    if dropped:
+        changes.append(f"Dropped {_count(dropped, 'triangle')} with two corners in one place.")
+    return vertices, faces[keep], dropped
+
+
+def _close_cracks(vertices, faces):
+    """Join vertices of open edges that lie a rounding apart: (faces, vertices joined, open edges closed).
+
+    Only vertices on edges with an odd number of triangles may move, and only if that leaves fewer such edges: a fine
+    feature of a closed surface is never touched, however small.
+    """
+    from scipy.spatial import cKDTree
+
+    edges = EdgeTable(faces[_distinct(faces)])
+    loose = _ends(faces[_distinct(faces)], edges, edges.uses % 2 == 1)
+    reach = CRACK_STEPS * coordinate_step(vertices)
+    tree = cKDTree(vertices[loose]) if len(loose) else None
+    # A stray triangle far away can make the step larger than the whole part: then nothing can be told apart.
+    if tree is None or tree.count_neighbors(tree, reach, p=np.inf) > 50 * len(loose):
+        return faces, 0, 0
+    close = tree.query_pairs(reach, p=np.inf, output_type="ndarray")
+    label = np.arange(len(vertices))
+    group = _components(close[:, 0], close[:, 1], len(loose))
+    label[loose] = loose[np.unique(group, return_index=True)[1]][group]
+    joined = label[faces]
+    left = int((EdgeTable(joined[_distinct(joined)]).uses % 2).sum())
+    closed_edges = int((edges.uses % 2).sum()) - left
+    if closed_edges <= 0:
+        return faces, 0, 0
+    return joined, int((label != np.arange(len(vertices))).sum()), closed_edges
+
+
+def _ends(faces, edges, chosen):
+    """Sorted vertices at the ends of the chosen edges (bool per edge)."""
+    mask = chosen[edges.edge]
+    return np.unique(np.concatenate([faces[mask], faces[:, [1, 2, 0]][mask]]))
+
+
+def coordinate_step(vertices):
+    """The distance of two neighbouring coordinates in a file with these (V, 3) float64 vertices, in file units.
+
+    If every coordinate is a float32 (as in STL), the spacing of float32 at the largest; else a share of the size, so that
+    a part far from the origin in a format with digits enough keeps all of them.
+    """
+    largest = np.abs(vertices).max()
+    with np.errstate(over="ignore"):
+        if largest < np.finfo(np.float32).max and (vertices.astype(np.float32) == vertices).all():
+            return float(np.spacing(np.float32(largest)))
+    return float(np.ptp(vertices, axis=0).max() * TEXT_STEP)
+
+
+def _drop_slivers(path, vertices, faces, changes):
+    """Drop triangles of no area (three corners on a line) where that opens nothing.
+
+    A sliver between two others closes the gap of a T-junction, so those whose removal would leave more edges with an odd
+    number of triangles stay: they do no harm, having no solid angle. vertices: in the unit box.
+    Returns the faces left and the number of slivers found. Raises MeshError if there is nothing else.
+    """
+    corners = vertices[faces]
+    sides = np.linalg.norm(corners - corners[:, [1, 2, 0]], axis=2).max(axis=1, initial=0)
+    sliver = 2 * _areas(corners) <= SLIVER_HEIGHT * sides
+    if sliver.all():
+        raise MeshError(
+            f"{path}: all triangles are degenerate (without area); export the part as a triangle mesh"
+        )
+    if not sliver.any():
+        return faces, 0
+    dropped = np.zeros(len(faces), dtype=bool)
+    dropped[sliver] = _odd_edges_gained(EdgeTable(faces), sliver)[0] <= 0
+    if dropped.any():
+        changes.append(f"Dropped {_count(dropped.sum(), 'triangle')} without area.")
+    return faces[~dropped], int(sliver.sum())
+
+
+def _areas(corners):
+    """(F, 3, 3) corners -> (F,) areas."""
+    return np.linalg.norm(_doubled_normals(corners), axis=1) / 2
+
+
+def _doubled_normals(corners):
+    """(F, 3, 3) corners -> (F, 3) normals as long as twice the area."""
+    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+
+
+def _odd_edges_gained(edges, candidates):
+    """What removing candidate faces (bool per face) would do, group by group of candidates that share edges.
+
+    Returns for each candidate the number of edges with an odd number of triangles that the removal of its group would
+    add (negative: closes some), and the number of the group. A closed surface has no odd edge.
+    """
+    touched = edges.edge[candidates]
+    count, edge_count = len(touched), len(edges.uses)
+    face = np.repeat(np.arange(count), 3)
+    group = _components(face, count + touched.ravel(), count + edge_count)
+    left = edges.uses - np.bincount(touched.ravel(), minlength=edge_count)
+    gained = np.bincount(group[count:], weights=left % 2 - edges.uses % 2)
+    return gained[group[:count]], group[:count]
+
+
+def _drop_duplicates(faces, changes):
+    """Drop triangles with the same three corners as an earlier one, where that is a repair.
+
+    Decided for each group of extra copies that hang together by edges, by the edges with an odd number of triangles:
+    fewer without them, or as many and all copies face the same way: dropped. A doubled triangle would otherwise make the
+    winding number a fraction around it. A surface that is doubled as a whole is made single, also where the copies face
+    each other (both sides of a sheet written out: the winding number would vanish everywhere).
+    What stays: faces in which two solids touch or end flush, since each solid needs its own.
+    Returns the faces left and the number of extra copies found.
+    """
+    number, first = _equal_rows(np.sort(faces, axis=1))
+    extra = np.ones(len(faces), dtype=bool)
+    extra[first] = False
+    if not extra.any():
+        return faces, 0
+    edges = EdgeTable(faces)
+    gained, group = _odd_edges_gained(edges, extra)
+    odd = (faces[:, 0] > faces[:, 1]) ^ (faces[:, 1] > faces[:, 2]) ^ (faces[:, 0] > faces[:, 2])
+    opposed = np.bincount(group, weights=(odd != odd[first[number]])[extra])[group] > 0
+    copied = np.bincount(number)[number] > 1
+    lonely = np.bincount(edges.edge[copied].ravel(), minlength=len(edges.uses)) == edges.uses
+    alone = np.bincount(group, weights=~lonely[edges.edge[extra]].all(axis=1))[group] == 0
+    dropped = extra.copy()
+    dropped[extra] = (gained < 0) | alone | ((gained == 0) & ~opposed)
+    if dropped.any():
+        both = (
+            "" if not (alone & opposed).any() else ", among them the back sides of surfaces written out twice"
+        )
+        changes.append(f"Dropped {_count(dropped.sum(), 'duplicate triangle')}{both}.")
+    return faces[~dropped], int(extra.sum())
+
+
+def _check_thickness(path, vertices):
+    """MeshError where all vertices lie in a plane: decided by the extent along the least principal direction."""
+    points = _unit_box(vertices)
+    points = points - points.mean(axis=0)
+    directions = np.linalg.eigh(points.T @ points)[1]
+    thickness = np.ptp(points @ directions, axis=0).min()
+    if thickness <= FLAT_THICKNESS:
+        raise MeshError(
+            f"{path}: the mesh is flat, it has no volume and so no inside; give a solid or a curved surface"
+        )
+
+
+# --------------------------------------------------------------------------------------------------------- orienting
+
+# Points of each body at which winding numbers are asked for.
+BODY_SAMPLES = 9
+# Bodies looked at one by one: beyond these, the ones with the fewest triangles are left as they are.
+MOST_BODIES = 2000
+# Mean winding number over an open surface's own points under which it counts as inside out. A closed outward body has
+# 0.5, a closed inside-out one -0.5, a flat sheet 0; a set of open pieces is judged as a whole first, a piece alone only
+# if it is nearly closed.
+OPEN_SET_INSIDE_OUT = -0.05
+OPEN_BODY_INSIDE_OUT = -0.25
+# Distance from the surface, as a share of the mesh's size, at which a point counts as just below it: larger than the
+# rounding of float32, smaller than any wall that can be fitted.
+JUST_BELOW = 1e-5
+# A body of |volume| under this share of area^1.5 has no inside of its own (both sides of a sheet).
+LEAST_VOLUME = 1e-9
+
+
+def _orient(vertices, faces, changes):
+    """Make the winding of each body consistent and turn inside-out bodies outward, voids excepted.
+
+    vertices: in the unit box. A body is a set of triangles that hang together by edges; bodies that are closed by
+    themselves and only touch along an edge are counted apart.
+    Returns faces and what was found: inconsistent_edges, inside_out_bodies, body (F,), orientation and closed_bodies (B,).
+    """
+    edges = EdgeTable(faces)
+    pairs, clash = edges.pairs()
+    patch = _components(pairs[:, 0], pairs[:, 1], len(faces))
+    turned = _flood(pairs, clash, patch, _areas(vertices[faces]))
+    oriented = _turn(faces, turned)
+    body, closed = _bodies(EdgeTable(oriented), patch)
+    corners = vertices[oriented]
+    flip, orientation = _inside_out(corners, body, closed)
+    corners = _turn(corners, flip[body])
+    open_flip = _inside_out_open(corners, body, closed)
+    flip, turned = flip | open_flip, turned ^ (flip | open_flip)[body]
+    share = np.bincount(body, weights=turned) / np.bincount(body)
+    _tell_turned(share, turned, body, changes)
+    return _turn(faces, turned), {
+        "inconsistent_edges": int(clash.sum()),
+        "inside_out_bodies": int((share == 1).sum()),
+        "body": body,
+        "orientation": orientation,
+        "closed_bodies": closed,
+    }
+
+
+def _tell_turned(share, turned, body, changes):
+    if (share == 1).any():
+        changes.append(f"Turned {_count((share == 1).sum(), 'inside-out body')} outward.")
+    mixed = (share > 0) & (share < 1)
+    if mixed.any():
+        changes.append(
+            f"Turned {_count((turned & mixed[body]).sum(), 'triangle')} round to make the winding of "
+            f"{_count(mixed.sum(), 'body')} consistent."
+        )
+
+
+def _turn(triples, mask):
+    """Faces (F, 3) or corners (F, 3, 3) with the order of corners reversed where mask (F,) says."""
+    turned = triples.copy()
+    turned[mask] = triples[mask][:, [0, 2, 1]]
+    return turned
+
+
+def _flood(pairs, clash, patch, areas):
+    """Which faces to turn so that neighbours agree: (F,) bool, the smaller part (by area) of each patch.
+
+    pairs (P, 2) of neighbours, clash (P,) bool: they disagree now. Breadth-first over the patches with a clash; a patch
+    that cannot be oriented (a Moebius strip) keeps some clashes.
+    """
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import breadth_first_order
+
+    turned = np.zeros(len(patch), dtype=bool)
+    if not clash.any():
+        return turned
+    troubled = np.zeros(patch.max() + 1, dtype=bool)
+    troubled[patch[pairs[clash, 0]]] = True
+    nodes = np.flatnonzero(troubled[patch])
+    place = np.full(len(patch), -1)
+    place[nodes] = np.arange(len(nodes))
+    chosen = troubled[patch[pairs[:, 0]]]
+    first, second = place[np.sort(pairs[chosen], axis=1)].T
+    single = np.unique(first * len(nodes) + second, return_index=True)[1]
+    first, second, weight = first[single], second[single], clash[chosen][single] + 1
+    root = np.full(
+        troubled.sum(), len(nodes)
+    )  # one node above one face of each patch: a single walk visits them all
+    start = np.unique(patch[nodes], return_index=True)[1]
+    size = len(nodes) + 1
+    rows, columns = np.concatenate([first, second, root]), np.concatenate([second, first, start])
+    graph = coo_matrix(
+        (np.concatenate([weight, weight, root * 0 + 1]), (rows, columns)), (size, size)
+    ).tocsr()
+    parent = breadth_first_order(graph, len(nodes))[1]
+    parent[-1] = len(nodes)
+    parity = np.asarray(graph[parent[:-1], np.arange(len(nodes))]).ravel() == 2
+    turned[nodes] = _parity_to_root(parent, np.append(parity, False))[:-1]
+    part = np.bincount(patch, weights=areas * turned)
+    return turned ^ (troubled & (2 * part > np.bincount(patch, weights=areas)))[patch]
+
+
+def _parity_to_root(parent, parity):
+    """Sum modulo 2 of parity along the way from each node to the root, by doubling the stride (log depth rounds)."""
+    while (parent[parent] != parent).any():
+        parity = parity ^ parity[parent]
+        parent = parent[parent]
+    return parity
+
+
+def _bodies(edges, patch):
+    """Join patches (faces linked by edges with two uses) to bodies: (F,) number of the body, (B,) bool: closed.
+
+    A patch that is closed by itself is a body; the others are joined over the edges that they share.
+    """
+    unfinished = _unbalanced(edges, patch)
+    count, face_mask = patch.max() + 1, unfinished[patch]
+    shared = edges.edge[face_mask]
+    owner = np.repeat(patch[face_mask], 3)
+    several = (edges.uses > 2)[shared.ravel()]
+    joined = _components(owner[several], count + shared.ravel()[several], count + len(edges.uses))[:count]
+    body = np.unique(joined, return_inverse=True)[1][patch]
+    return body, ~_unbalanced(edges, body)
+
+
+def _unbalanced(edges, label):
+    """(L,) bool: the faces with this label use some edge more often in one direction than in the other."""
+    # An edge with two uses lies within one label; only the others need to be counted label by label.
+    plain = (edges.uses == 2) & (edges.balance == 0)
+    face, corner = np.nonzero(~plain[edges.edge])
+    key = label[face] * len(edges.uses) + edges.edge[face, corner]
+    unique, number = np.unique(key, return_inverse=True)
+    balance = np.bincount(number, weights=edges.direction[face, corner])
+    result = np.zeros(label.max() + 1, dtype=bool)
+    result[unique[balance != 0] // len(edges.uses)] = True
+    return result
+
+
+def _volumes(corners, body):
+    """Signed volume (B,) of each body about its own centre, 0 where it is less than a rounding of its area."""
+    count = body.max() + 1
+    middle = corners.mean(axis=1)
+    faces = np.bincount(body)
+    center = np.stack([np.bincount(body, weights=middle[:, k]) / faces for k in range(3)], axis=1)
+    local = corners - center[body][:, None]
+    wedge = np.einsum("ij,ij->i", local[:, 0], np.cross(local[:, 1], local[:, 2])) / 6
+    volume = np.bincount(body, weights=wedge, minlength=count)
+    area = np.bincount(body, weights=_areas(corners), minlength=count)
+    return np.where(np.abs(volume) > LEAST_VOLUME * area**1.5, volume, 0.0)
+
+
+def _inside_out(corners, body, closed):
+    """Which closed bodies to turn: flip (B,) bool, and orientation (B,) after it: 1 outward, -1 void, 0 open or no inside.
+
+    From the outermost inward: a body of negative volume stays as it is (a void) where the bodies around it, as turned so
+    far, give a winding number over 0.5; else it is turned. Directly within a body that was turned, both readings of the
+    file (the whole of it inside out; this shell alone) make the inner shell a void, so that is what it becomes.
+    """
+    volume = np.where(closed, _volumes(corners, body), 0.0)
+    flip, orientation = np.zeros(len(closed), dtype=bool), np.sign(volume).astype(int)
+    if (volume >= 0).all():
+        return flip, orientation
+    around = _containers(corners, body, volume)
+    for inner in sorted(around, key=lambda b: -abs(volume[b])):
+        outer = around[inner]
+        parent = min(outer, key=lambda b: abs(volume[b]), default=None)
+        if parent is not None and flip[parent]:
+            flip[inner] = volume[inner] > 0
+        elif volume[inner] < 0:
+            flip[inner] = orientation[outer].sum() <= 0 if len(outer) else True
+        orientation[inner] *= -1 if flip[inner] else 1
+    return flip, orientation
+
+
+def _containers(corners, body, volume):
+    """{body: array of the closed bodies that it lies wholly within}, for every body that has a volume."""
+    solid = np.flatnonzero(volume)
+    solid = solid[np.argsort(-np.abs(volume[solid]))][:MOST_BODIES]
+    low, high = _boxes(corners, body)
+    face, owner = _sample_faces(body, BODY_SAMPLES)
+    points = corners[face].mean(axis=1)
+    around = {int(inner): [] for inner in solid}
+    for outer in solid:
+        boxed = (low[solid] >= low[outer]).all(axis=1) & (high[solid] <= high[outer]).all(axis=1)
+        inner = solid[boxed & (solid != outer) & (np.abs(volume[solid]) < abs(volume[outer]))]
+        # Only a negative body, or one that might lie in a negative one, can need turning.
+        inner = inner[(volume[inner] < 0) | (volume[outer] < 0)] if len(inner) else inner
+        asked = np.isin(owner, inner)
+        if not asked.any():
+            continue
+        within = np.abs(_winding_number(points[asked], corners[body == outer])) > 0.5
+        share = np.bincount(owner[asked], weights=within, minlength=len(volume))[inner]
+        for index in inner[share > 0.7 * np.bincount(owner, minlength=len(volume))[inner]]:
+            around[int(index)].append(int(outer))
+    return {inner: np.array(outer, dtype=int) for inner, outer in around.items()}
+
+
+def _boxes(corners, body):
+    """Lowest and highest corner (B, 3) of the box about each body."""
+    low, high = np.full((body.max() + 1, 3), np.inf), np.full((body.max() + 1, 3), -np.inf)
+    np.minimum.at(low, body, corners.min(axis=1))
+    np.maximum.at(high, body, corners.max(axis=1))
+    return low, high
+
+
+def _sample_faces(body, count):
+    """At most count faces of each body, spread evenly over its faces in the order of the file: (faces, their bodies)."""
+    order = np.argsort(body, kind="stable")
+    sizes = np.bincount(body)
+    starts = np.cumsum(sizes) - sizes
+    steps = (np.arange(count) + 0.5) / count
+    face = order[np.unique((starts[:, None] + np.floor(steps * sizes[:, None]).astype(np.int64)).ravel())]
+    return face, body[face]
+
+
+def _inside_out_open(corners, body, closed):
+    """Which open bodies to turn: (B,) bool.
+
+    The open bodies together (the patches of a surface that was not sewn are often flat or seen from within, and say
+    nothing alone) if the mean winding number over their surface is negative; after that a body alone if it is nearly
+    closed, inside out, and not a void within the others.
+    """
+    flip = np.zeros(len(closed), dtype=bool)
+    loose = np.flatnonzero(~closed[body])
+    if not len(loose):
+        return flip
+    generator = np.random.default_rng(0)
+    areas = _areas(corners[loose])
+    chosen = loose[generator.choice(len(loose), min(500, 4 * len(loose)), p=areas / areas.sum())]
+    if _surface_winding(corners[chosen], corners[loose]).mean() < OPEN_SET_INSIDE_OUT:
+        flip |= ~closed
+        corners = _turn(corners, flip[body])
+    sizes = np.bincount(body)
+    largest = np.argsort(-sizes * ~closed, kind="stable")[:MOST_BODIES]
+    for index in largest[(~closed & (sizes > 3))[largest]]:
+        own = np.flatnonzero(body == index)
+        asked = corners[own[:: max(1, len(own) // 32)]]
+        weights = _areas(asked)
+        alone = _surface_winding(asked, corners[own])
+        if np.average(alone, weights=weights) >= OPEN_BODY_INSIDE_OUT:
+            continue
+        others = _surface_winding(asked, corners) - alone
+        if np.average(others, weights=weights) <= 0.5:
+            flip[index] ^= True
+            corners = _turn(corners, body == index)
+    return flip
+
+
+def _surface_winding(asked, corners):
+    """Winding number of triangles `corners` (F, 3, 3) on the triangles `asked` (N, 3, 3): the mean of both sides."""
+    above, below = _beside(asked, JUST_BELOW), _beside(asked, -JUST_BELOW)
+    both = _winding_number(np.concatenate([above, below]), corners)
+    return (both[: len(asked)] + both[len(asked) :]) / 2
+
+
+def _beside(corners, distance):
+    """Points (N, 3) at a distance from the middle of triangles (N, 3, 3), along their normals."""
+    normals = _doubled_normals(corners)
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    unit = np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0)
+    return corners.mean(axis=1) + distance * unit
 
 
 # ------------------------------------------------------------------------------------------------------- normalising
@@ -552,17 +1117,92 @@ def _circumcenter(points):
     return points[0] + weights @ edges
 
 
+# --------------------------------------------------------------------------------------------------------- measuring
+
+# Surface points that are asked for the thickness below them, and the share of them that may be thinner than the answer.
+THICKNESS_SAMPLES = 4000
+THICKNESS_PERCENTILE = 1.0
+# The wall across counts as the other side of a feature if its normal is at least 120 degrees from the point's own: not
+# the far flank of a sharp edge.
+OPPOSITE_COSINE = -0.5
+# Share of rays that must find an opposite wall for the answer to mean something.
+LEAST_RAYS_ANSWERED = 0.05
+
+
+def _thinnest_feature(vertices, faces):
+    """An estimate of the thinnest wall, in the units of the vertices; None where hardly any point has a wall opposite.
+
+    From points uniform on the surface a ray goes inward along the normal to the first wall; the percentile of the
+    lengths to walls that face the other way. Cost: a tree over the triangles and a fixed number of rays. Features on
+    less than the percentile of the area go unseen.
+    """
+    import igl
+
+    corners = vertices[faces]
+    areas = _areas(corners)
+    chosen = np.random.default_rng(0).choice(len(faces), THICKNESS_SAMPLES, p=areas / areas.sum())
+    normals = _doubled_normals(corners)
+    inward = -normals[chosen] / (2 * areas[chosen, None])
+    weights = np.random.default_rng(1).dirichlet([1, 1, 1], THICKNESS_SAMPLES)
+    origins = np.einsum("nk,nkj->nj", weights, corners[chosen]) + JUST_BELOW * inward
+    tree = igl.AABB()
+    tree.init(vertices, faces)
+    hit, length, _ = tree.intersect_ray_first(vertices, faces, origins, inward)
+    met = (hit >= 0) & np.isfinite(length)
+    cosine = -np.einsum("ij,ij->i", inward[met], normals[hit[met]]) / (
+        2 * np.maximum(areas[hit[met]], 1e-300)
+    )
+    lengths = length[met][cosine < OPPOSITE_COSINE] + JUST_BELOW
+    if len(lengths) < LEAST_RAYS_ANSWERED * THICKNESS_SAMPLES:
+        return None
+    return float(np.percentile(lengths, THICKNESS_PERCENTILE))
+
+
+# Points asked in all, to find bodies that overlap.
+OVERLAP_SAMPLES = 20_000
+
+
+def _overlapping_bodies(vertices, faces, body, closed, orientation):
+    """Pairs of closed bodies that share volume, counted from below: an estimate of bounded cost.
+
+    From each body some points just below its surface; where the winding number of all closed bodies together is 2 or
+    more, the bodies whose box the point lies in are asked one by one. An overlap that holds none of the points (a thin
+    bar through a plate, between two samples) goes unseen. Voids do not overlap what they are hollowed out of.
+    """
+    solid = np.flatnonzero(closed & (orientation > 0))
+    if len(solid) < 2:
+        return 0
+    corners = vertices[faces]
+    shells = corners[closed[body]]
+    face, owner = _sample_faces(body, max(1, min(64, OVERLAP_SAMPLES // len(closed))))
+    points = _beside(corners[face], -JUST_BELOW)
+    asked = closed[owner] & (orientation[owner] > 0)
+    points, owner = points[asked], owner[asked]
+    deep = _winding_number(points, shells) > 1.5
+    points, owner = points[deep], owner[deep]
+    pairs, (low, high) = set(), _boxes(corners, body)
+    for other in solid:
+        near = (owner != other) & ((points >= low[other]) & (points <= high[other])).all(axis=1)
+        if near.any():
+            within = _winding_number(points[near], corners[body == other]) > 0.5
+            pairs |= {(min(a, other), max(a, other)) for a in owner[near][within]}
+    return len(pairs)
+
+
 # ----------------------------------------------------------------------------------------------------------- winding
 
-# Point-triangle pairs evaluated at a time: about 200 MB of temporaries.
-WINDING_CHUNK = 1_000_000
+# Point-triangle pairs evaluated at a time: their temporaries (some 30 MB) stay near the processor.
+WINDING_CHUNK = 1 << 17
+# Point-triangle pairs up to which the exact sum is taken where only "over 0.5" is asked: about two seconds.
+MOST_EXACT_PAIRS = 30_000_000
 
 
 def solid_angle_winding_number(points, triangles):
     """Exact generalised winding number by summing solid angles, in float64; the slow truth.
 
-    points: (N, 3); triangles: (F, 3, 3) corner positions in the same units. Returns (N,) float64: the signed solid angle of
-    all triangles seen from each point over 4 pi; 1 within an outward closed body, 0 outside. Time grows with N * F.
+    points: (N, 3); triangles: (F, 3, 3) corner positions in the same units. Returns (N,) float64: the signed solid
+    angle of all triangles seen from each point over 4 pi; 1 within an outward closed body, 0 outside it. Time grows
+    with N * F. ValueError for other shapes.
     Source: van Oosterom and Strackee, "The solid angle of a plane triangle" (1983).
     """
     points = np.asarray(points, dtype=np.float64)
@@ -576,19 +1216,32 @@ def solid_angle_winding_number(points, triangles):
     point_step = max(1, WINDING_CHUNK // face_step)
     for i in range(0, len(points), point_step):
         for j in range(0, len(triangles), face_step):
-            part = slice(i, i + point_step)
-            total[part] += _solid_angles(points[part], triangles[j : j + face_step]).sum(axis=1)
+            total[i : i + point_step] += _solid_angles(
+                points[i : i + point_step], triangles[j : j + face_step]
+            )
     return total / (4 * np.pi)
 
 
 def _solid_angles(points, triangles):
-    """(N, F) signed solid angles in steradians of F triangles seen from N points."""
-    a, b, c = (triangles[None, :, k] - points[:, None] for k in range(3))
-    la, lb, lc = (np.sqrt(np.einsum("nfk,nfk->nf", v, v)) for v in (a, b, c))
-    ab, bc, ca = (np.einsum("nfk,nfk->nf", u, v) for u, v in ((a, b), (b, c), (c, a)))
-    numerator = np.einsum("nfk,nfk->nf", a, np.cross(b, c))
-    denominator = la * lb * lc + ab * lc + bc * la + ca * lb
-    return 2 * np.arctan2(numerator, denominator)
+    """(N,) signed solid angles in steradians of all F triangles seen from each of N points."""
+    seen = [[triangles[:, k, axis] - points[:, axis, None] for axis in range(3)] for k in range(3)]
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = seen
+    a, b, c = (np.sqrt(x * x + y * y + z * z) for x, y, z in seen)
+    triple = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
+    lower = a * b * c + (ax * bx + ay * by + az * bz) * c
+    lower += (bx * cx + by * cy + bz * cz) * a + (cx * ax + cy * ay + cz * az) * b
+    return 2 * np.arctan2(triple, lower).sum(axis=1)
+
+
+def _winding_number(points, triangles):
+    """As `solid_angle_winding_number`, exact where that is quick, else to about 0.01 (Barill et al. 2018, libigl)."""
+    if len(points) * len(triangles) <= MOST_EXACT_PAIRS:
+        return solid_angle_winding_number(points, triangles)
+    import igl
+
+    return igl.fast_winding_number(
+        triangles.reshape(-1, 3), np.arange(3 * len(triangles)).reshape(-1, 3), points
+    )
 
 
 # ----------------------------------------------------------------------------------------------------------- writing
