@@ -159,7 +159,7 @@ def wrap_angle(m, curve, span_share):
 
 
 def camber_line(height, share):
-    """Middle line of a blade on a layer, S stations: m, polar angle, radius, mm of arc for a unit of m, all (S,),
+    """Middle line of a blade on a layer: m, polar angle, radius, mm of arc per unit of m, each (S,),
     and the unit tangent (S, 2) in the layer: meridional, circumferential."""
     dense = np.linspace(0.0, 1.0 + OVERSIZE, 2001)
     curve = layer_curve(dense, height, share)
@@ -286,7 +286,10 @@ def main():
     solid = impeller()
     vertices, faces = rounded_mesh(solid)
     content = stl_bytes(vertices, faces)
-    write_whole(path, content)
+    try:
+        write_whole(path, content)
+    except OSError as error:
+        parser.error(f"cannot write {path}: {error.strerror}; choose another place with --out")
     facts = f"volume {solid.volume():.0f} mm3, one body, genus {solid.genus()}"
     print(f"{path}: {len(faces)} triangles, {len(content) / 1e6:.2f} MB, {facts}")
 
