@@ -1,10 +1,10 @@
 """Mesh files in, checked and normalised triangle meshes out.
 
-Owns: reading a mesh file, checking it, repairing what may be repaired, the diagnosis, the normalisation to the
-domain, the way back to file units, and writing mesh files.
-Comes in: the path of a mesh file (.stl .obj .ply .off .glb .gltf .3mf, any case of letters), or vertices and faces to write.
-Goes out: a `Mesh` whose vertices lie in the domain (bounding sphere of radius 0.9 about the origin), with the `Transform`
-that leads back and a `diagnosis` of what was found and what was changed. A file that cannot be used raises `MeshError`,
+Owns: reading a mesh file, checking it, repairing what may be repaired, the diagnosis, the normalisation to
+the domain, the way back to file units, and writing mesh files. Comes in: the path of a mesh file (.stl .obj
+.ply .off .glb .gltf .3mf, any case of letters), or vertices and faces to write. Goes out: a `Mesh` whose
+vertices lie in the domain (bounding sphere of radius 0.9 about the origin), with the `Transform` that leads
+back and a `diagnosis` of what was found and what was changed. A file that cannot be used raises `MeshError`,
 whose message is the one line that a user reads.
 """
 
@@ -53,8 +53,9 @@ class Transform:
 class Mesh:
     """A checked triangle mesh in the domain.
 
-    vertices: (V, 3) float64 in the domain, each used by a face; faces: (F, 3) int64, outward where outward is defined;
-    transform: to and from file units; diagnosis: JSON-able findings, see `load_mesh`; path: the file it came from.
+    vertices: (V, 3) float64 in the domain, each used by a face; faces: (F, 3) int64, outward where outward is
+    defined; transform: to and from file units; diagnosis: JSON-able findings, see `load_mesh`; path: the file
+    it came from.
     """
 
     vertices: np.ndarray
@@ -67,8 +68,8 @@ class Mesh:
     def closed(self):
         """True where every edge is used as often in one direction as in the other.
 
-        That is the exact condition for the winding number to be an integer off the surface (the boundary of the chain of
-        triangles vanishes); it allows edges with four or more faces, as where two bodies touch.
+        That is the exact condition for the winding number to be an integer off the surface (the boundary of
+        the chain of triangles vanishes); it allows edges with four or more faces, as where two bodies touch.
         """
         return self.diagnosis["closed"]
 
@@ -77,14 +78,16 @@ def load_mesh(path, reconstruction_res=256):
     """Read, check, repair and normalise a mesh file.
 
     path: file with one of MESH_SUFFIXES. reconstruction_res: points along an edge of the reconstruction grid
-    (0 for none), used only to judge the thinnest feature. Returns a Mesh. Raises MeshError where the file is missing,
-    unreadable, cut short, without triangles or flat.
+    (0 for none), used only to judge the thinnest feature. Returns a Mesh. Raises MeshError where the file is
+    missing, unreadable, cut short, without triangles or flat.
 
-    Keys of the diagnosis. Of the mesh as used: triangles, vertices, bodies, boundary_edges (one triangle),
-    non_manifold_edges (more than two), closed, void_bodies, overlapping_bodies (pairs), thinnest_feature and cell
-    (file units, None where unknown), thin_against_grid, sign_method. Of the file as found, before the repair:
-    inconsistent_edges (two triangles that run along the edge in the same direction), inside_out_bodies,
-    duplicate_triangles, degenerate_triangles. changes: a sentence for each thing that was changed.
+    Keys of the diagnosis. Of the mesh as used: triangles, vertices, bodies (pieces that hang together by
+    vertices), boundary_edges (one triangle), non_manifold_edges (more than two), closed (see Mesh.closed),
+    void_bodies, overlapping_bodies (pairs of closed bodies that share volume, an estimate from below),
+    thinnest_feature (an estimate) and cell (both in file units, None where unknown), thin_against_grid,
+    sign_method. Of the file as found, before the repair: inconsistent_edges (two triangles that run along the
+    edge in the same direction), inside_out_bodies, duplicate_triangles, degenerate_triangles. changes: a
+    sentence for each thing that was changed.
     """
     path = Path(path)
     vertices, faces, changes = read_triangles(path)
@@ -95,39 +98,35 @@ def load_mesh(path, reconstruction_res=256):
     faces, duplicates = _drop_duplicates(faces, changes)
     vertices, faces = _used_only(vertices, faces)
     _check_thickness(path, vertices)
-    faces, found = _orient(_unit_box(vertices), faces, changes)
+    faces, shells, found = _orient(_unit_box(vertices), faces, changes)
     transform = _bounding_transform(vertices)
     found |= {"degenerate_triangles": degenerate + slivers, "duplicate_triangles": duplicates}
     mesh = Mesh(transform.to_domain(vertices), faces, transform, {}, path)
-    mesh.diagnosis = _diagnose(mesh, found, reconstruction_res, changes)
+    mesh.diagnosis = _diagnose(mesh, shells, reconstruction_res) | found | {"changes": changes}
     return mesh
 
 
-def _diagnose(mesh, found, reconstruction_res, changes):
-    """The diagnosis of a repaired mesh, see `load_mesh`; found: what the repair noticed and the body of each face."""
-    edges = EdgeTable(mesh.faces)
-    body, orientation, closed_bodies = found.pop("body"), found.pop("orientation"), found.pop("closed_bodies")
-    closed = bool((edges.balance == 0).all())
-    thinnest = _thinnest_feature(mesh.vertices, mesh.faces)
+def _diagnose(mesh, shells, reconstruction_res):
+    """The part of the diagnosis that describes the mesh as used, see `load_mesh`."""
+    # An open shell cannot be balanced by another: those that share an edge are one shell.
+    closed = bool(shells.closed.all())
+    piece = _components(mesh.faces[:, [0, 1]].ravel(), mesh.faces[:, [1, 2]].ravel(), len(mesh.vertices))
+    overlapping = _overlapping_shells(mesh.vertices[mesh.faces], shells)
+    tangled = overlapping > 0 or not closed
+    thinnest = _thinnest_feature(mesh.vertices, mesh.faces, tangled)
     cell = 2 / (reconstruction_res - 1) if reconstruction_res > 1 else None
     to_file = mesh.transform.length_to_file
     return {
         "triangles": len(mesh.faces),
         "vertices": len(mesh.vertices),
-        "bodies": len(orientation),
-        "boundary_edges": int((edges.uses == 1).sum()),
-        "non_manifold_edges": int((edges.uses > 2).sum()),
-        **found,
-        "overlapping_bodies": _overlapping_bodies(
-            mesh.vertices, mesh.faces, body, closed_bodies, orientation
-        ),
-        "void_bodies": int((closed_bodies & (orientation < 0)).sum()),
+        "bodies": int(piece.max()) + 1,
+        "overlapping_bodies": overlapping,
+        "void_bodies": int((shells.orientation < 0).sum()),
         "closed": closed,
         "thinnest_feature": None if thinnest is None else float(to_file(thinnest)),
         "cell": None if cell is None else float(to_file(cell)),
         "thin_against_grid": thinnest is not None and cell is not None and thinnest < cell,
         "sign_method": "integer winding number" if closed else "generalised winding number",
-        "changes": changes,
     }
 
 
@@ -162,19 +161,20 @@ def diagnosis_lines(diagnosis):
 
 
 def _count(number, noun):
-    """'1 body', '2 bodies', '1,000 triangles'."""
-    plural = noun[:-1] + "ies" if noun.endswith("y") else noun + "s"
-    return f"{number:,} {noun if number == 1 else plural}"
+    """1 body, 2 bodies, 1,000 triangles."""
+    plurals = {"body": "bodies", "vertex": "vertices", "inside-out body": "inside-out bodies"}
+    return f"{number:,} {noun if number == 1 else plurals.get(noun, noun + 's')}"
 
 
-# ----------------------------------------------------------------------------------------------------------- reading
+# ---------------------------------------------------------------------------------------------------- reading
 
 
 def read_triangles(path):
     """Read a mesh file as it stands: nothing merged, nothing dropped, polygons cut into triangles.
 
-    Returns vertices (V, 3) float64 in file units, faces (F, 3) int64 (not yet checked against V) and a list of sentences
-    about what had to be passed over. Raises MeshError for a file that is missing, unreadable or cut short.
+    Returns vertices (V, 3) float64 in file units, faces (F, 3) int64 (not yet checked against V) and a list
+    of sentences about what had to be passed over. Raises MeshError for a file that is missing, unreadable or
+    cut short.
     """
     path = Path(path)
     _check_file(path)
@@ -253,30 +253,49 @@ def _read_stl_text(path, data):
 
 
 def _numbers(rows, dtype):
-    """A list of byte strings of numbers separated by white space -> flat array; ValueError where one is no number."""
-    tokens = b" ".join(rows).split()
-    return np.array(tokens).astype(dtype) if tokens else np.zeros(0, dtype)
+    """Byte strings of numbers separated by white space -> flat array; ValueError where something is no number."""
+    return np.fromstring(b" ".join(rows), dtype=dtype, sep=" ") if rows else np.zeros(0, dtype)
 
 
 def _read_obj(path, data):
     """Wavefront OBJ: positions and polygons only, in float64; negative indices count back from the last vertex."""
-    lines = data.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ").splitlines()
-    kinds = [line.lstrip()[:2].replace(b"\t", b" ") for line in lines]
-    rows = [line.split()[1:4] for line, kind in zip(lines, kinds, strict=True) if kind == b"v "]
-    vertices = _numbers([b" ".join(row) for row in rows], np.float64).reshape(-1, 3)
-    polygons = [
-        [corner.partition(b"/")[0] for corner in line.partition(b"#")[0].split()[1:]]
-        for line, kind in zip(lines, kinds, strict=True)
-        if kind == b"f "
-    ]
-    counts = np.array([len(polygon) for polygon in polygons], dtype=np.int64)
-    corners = _numbers([b" ".join(polygon) for polygon in polygons], np.int64)
+    data = data.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ")
+    vertices = _obj_positions(re.findall(rb"^[ \t]*v[ \t]+([^\r\n#]*)", data, re.MULTILINE))
+    polygons = re.findall(rb"^[ \t]*f[ \t]+([^\r\n#]*)", data, re.MULTILINE)
+    counts = np.array([len(polygon.split()) for polygon in polygons], dtype=np.int64)
+    corners = _obj_corners(polygons, counts)
+    seen = len(vertices)
     if (corners < 0).any():
-        seen = np.cumsum([kind == b"v " for kind in kinds])[[kind == b"f " for kind in kinds]]
-        corners = np.where(corners < 0, np.repeat(seen, counts) + corners, corners - 1)
-    else:
-        corners = corners - 1
-    return vertices, _triangulate(vertices, corners, counts), []
+        kinds = np.array(re.findall(rb"^[ \t]*([vf])[ \t]", data, re.MULTILINE))
+        seen = np.repeat(np.cumsum(kinds == b"v")[kinds == b"f"], counts)  # vertices before each face
+    return vertices, _triangulate(vertices, np.where(corners < 0, seen + corners, corners - 1), counts), []
+
+
+def _obj_positions(rows):
+    """x, y, z of 'v' lines, which may go on with a weight or a colour."""
+    width = len(rows[0].split()) if rows else 3
+    try:
+        numbers = _numbers(rows, np.float64).reshape(len(rows), width)
+    except ValueError:  # lines of different lengths, or comments after them
+        numbers = _numbers([b" ".join(row.split()[:3]) for row in rows], np.float64).reshape(len(rows), 3)
+    return numbers[:, :3].copy()
+
+
+def _obj_corners(polygons, counts):
+    """The position index of each corner of 'f' lines, flat: of 7, 7/8, 7//9 and 7/8/9 the number before the slash."""
+    try:
+        first = polygons[0].split()[0].replace(b"//", b"/") if polygons else b""
+        per_corner = first.count(b"/")
+        text = [polygon.replace(b"//", b"/") for polygon in polygons] if per_corner else polygons
+        if per_corner and any(p.count(b"/") != per_corner * n for p, n in zip(text, counts, strict=True)):
+            raise ValueError("corners of several kinds")
+        return _numbers([b"\n".join(text).replace(b"/", b" ") if per_corner else b"\n".join(text)], np.int64)[
+            :: per_corner + 1
+        ]
+    except ValueError:  # corner by corner: slower
+        return _numbers(
+            [corner.partition(b"/")[0] for polygon in polygons for corner in polygon.split()], np.int64
+        )
 
 
 def _read_off(path, data):
@@ -317,7 +336,8 @@ PLY_TYPES = {
 def _read_ply(path, data):
     """Stanford PLY, text and binary of both byte orders, with triangles and polygons mixed.
 
-    Positions in text are read as float64 whatever type the header names: digits in the file are not thrown away.
+    Positions in text are read as float64 whatever type the header names: digits in the file are not thrown
+    away.
     """
     found = re.match(rb"ply\s*?\r?\n(.*?)end_header[ \t]*\r?\n", data, re.DOTALL)
     if found is None:
@@ -364,7 +384,7 @@ def _ply_text(body):
         if len(rows) < count:
             raise ValueError("too few lines")
         columns, start = {}, [0] * count
-        for name, kind, list_kind in properties:
+        for name, _, list_kind in properties:
             if list_kind is None:
                 columns[name] = np.array([row[i] for row, i in zip(rows, start, strict=True)]).astype(
                     np.float64
@@ -480,7 +500,8 @@ def _read_scene(path):
 def _triangulate(vertices, corners, counts):
     """Cut polygons (flat vertex indices and corners per polygon) into (F, 3) triangles, in their order.
 
-    Fans from the first corner; a polygon that its fan would fold over (not convex) is cut from another corner or by ears.
+    Fans from the first corner; a polygon that its fan would fold over (not convex) is cut from another corner
+    or by ears.
     """
     starts = np.cumsum(counts) - counts
     pieces = np.maximum(counts - 2, 0)
@@ -492,7 +513,7 @@ def _triangulate(vertices, corners, counts):
         if len(polygon)
         else np.zeros((0, 3), np.int64)
     )
-    if (counts > 3).any() and len(vertices) and 0 <= faces.min() and faces.max() < len(vertices):
+    if (counts > 3).any() and len(vertices) and faces.min() >= 0 and faces.max() < len(vertices):
         for index in _folded_polygons(vertices, faces, polygon, len(counts)):
             ring = corners[starts[index] : starts[index] + counts[index]]
             faces[polygon == index] = _cut_polygon(vertices, ring)
@@ -502,7 +523,7 @@ def _triangulate(vertices, corners, counts):
 def _folded_polygons(vertices, faces, polygon, count):
     """Indices of polygons one of whose fan triangles faces away from the polygon's own normal."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
-    normals = np.cross(b - a, c - a)
+    normals = _cross(b - a, c - a)
     total = np.stack([np.bincount(polygon, weights=normals[:, k], minlength=count) for k in range(3)], axis=1)
     folded = np.einsum("ij,ij->i", normals, total[polygon]) < 0
     return np.unique(polygon[folded])
@@ -558,13 +579,13 @@ def _unit_box(vertices):
     return (vertices - (low + (high - low) / 2)) / ((high - low).max() or 1.0)
 
 
-# --------------------------------------------------------------------------------------------------------- repairing
+# -------------------------------------------------------------------------------------------------- repairing
 
-# Vertices this many steps of the file's coordinates apart may be one vertex that was rounded twice. Two roundings of
-# one number differ by one step; two leave room for a sum.
+# Vertices this many steps of the file's coordinates apart may be one vertex that was rounded twice. Two
+# roundings of one number differ by one step; two leave room for a sum.
 CRACK_STEPS = 2
-# Share of the size that two vertices of a file in decimal or float64 may differ by: the resolution of float32, since
-# most such files come from programs that hold float32.
+# Share of the size that two vertices of a file in decimal or float64 may differ by: the resolution of
+# float32, since most such files come from programs that hold float32.
 TEXT_STEP = 2.0**-23
 # Height of a triangle over its longest side, as a share of the mesh's size, under which its corners count as
 # collinear: the rounding of float64 for a part 10^6 of its sizes from the origin.
@@ -576,8 +597,9 @@ FLAT_THICKNESS = 1e-6
 class EdgeTable:
     """The undirected edges of (F, 3) faces and how they are used.
 
-    edge (F, 3): number of the edge from corner k to corner k + 1; direction (F, 3): 1 where the face runs along it from
-    the smaller vertex to the larger, else -1; uses (E,): times that edge e is used; balance (E,): sum of its directions.
+    edge (F, 3): number of the edge from corner k to corner k + 1; direction (F, 3): 1 where the face runs
+    along it from the smaller vertex to the larger, else -1; uses (E,): times that edge e is used; balance
+    (E,): sum of its directions.
     """
 
     def __init__(self, faces):
@@ -609,7 +631,8 @@ def _components(first, second, count):
 def _equal_rows(rows):
     """Group equal rows of an (N, 3) array of 64-bit numbers.
 
-    Returns number (N,) of each row's group, groups counted in the order of appearance, and the first row of each group.
+    Returns number (N,) of each row's group, groups counted in the order of appearance, and the first row of
+    each group.
     """
     words = np.ascontiguousarray(rows + rows.dtype.type(0)).view(np.uint64)  # adding 0 makes -0.0 into 0.0
     mixed = np.zeros(len(words), dtype=np.uint64)
@@ -662,8 +685,8 @@ def _weld(vertices, faces, changes):
 def _close_cracks(vertices, faces):
     """Join vertices of open edges that lie a rounding apart: (faces, vertices joined, open edges closed).
 
-    Only vertices on edges with an odd number of triangles may move, and only if that leaves fewer such edges: a fine
-    feature of a closed surface is never touched, however small.
+    Only vertices on edges with an odd number of triangles may move, and only if that leaves fewer such edges:
+    a fine feature of a closed surface is never touched, however small.
     """
     from scipy.spatial import cKDTree
 
@@ -695,8 +718,8 @@ def _ends(faces, edges, chosen):
 def coordinate_step(vertices):
     """The distance of two neighbouring coordinates in a file with these (V, 3) float64 vertices, in file units.
 
-    If every coordinate is a float32 (as in STL), the spacing of float32 at the largest; else a share of the size, so that
-    a part far from the origin in a format with digits enough keeps all of them.
+    If every coordinate is a float32 (as in STL), the spacing of float32 at the largest; else a share of the
+    size, so that a part far from the origin in a format with digits enough keeps all of them.
     """
     largest = np.abs(vertices).max()
     with np.errstate(over="ignore"):
@@ -708,8 +731,8 @@ def coordinate_step(vertices):
 def _drop_slivers(path, vertices, faces, changes):
     """Drop triangles of no area (three corners on a line) where that opens nothing.
 
-    A sliver between two others closes the gap of a T-junction, so those whose removal would leave more edges with an odd
-    number of triangles stay: they do no harm, having no solid angle. vertices: in the unit box.
+    A sliver between two others closes the gap of a T-junction, so those whose removal would leave more edges
+    with an odd number of triangles stay: they do no harm, having no solid angle. vertices: in the unit box.
     Returns the faces left and the number of slivers found. Raises MeshError if there is nothing else.
     """
     corners = vertices[faces]
@@ -735,14 +758,22 @@ def _areas(corners):
 
 def _doubled_normals(corners):
     """(F, 3, 3) corners -> (F, 3) normals as long as twice the area."""
-    return np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    return _cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+
+
+def _cross(a, b):
+    """Cross products of (N, 3) rows; numpy's own takes three times as long on millions of rows."""
+    result = np.empty_like(a)
+    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        result[:, i] = a[:, j] * b[:, k] - a[:, k] * b[:, j]
+    return result
 
 
 def _odd_edges_gained(edges, candidates):
     """What removing candidate faces (bool per face) would do, group by group of candidates that share edges.
 
-    Returns for each candidate the number of edges with an odd number of triangles that the removal of its group would
-    add (negative: closes some), and the number of the group. A closed surface has no odd edge.
+    Returns for each candidate the number of edges with an odd number of triangles that the removal of its
+    group would add (negative: closes some), and the number of the group. A closed surface has no odd edge.
     """
     touched = edges.edge[candidates]
     count, edge_count = len(touched), len(edges.uses)
@@ -756,12 +787,13 @@ def _odd_edges_gained(edges, candidates):
 def _drop_duplicates(faces, changes):
     """Drop triangles with the same three corners as an earlier one, where that is a repair.
 
-    Decided for each group of extra copies that hang together by edges, by the edges with an odd number of triangles:
-    fewer without them, or as many and all copies face the same way: dropped. A doubled triangle would otherwise make the
-    winding number a fraction around it. A surface that is doubled as a whole is made single, also where the copies face
-    each other (both sides of a sheet written out: the winding number would vanish everywhere).
-    What stays: faces in which two solids touch or end flush, since each solid needs its own.
-    Returns the faces left and the number of extra copies found.
+    Decided for each group of extra copies that hang together by edges: A group that is a surface of its own,
+    doubled as a whole, is made single, also where the copies face each other (both sides of a sheet written
+    out: the winding number would vanish everywhere). Else the copies go if that leaves fewer edges with an
+    odd number of triangles, or as many and all copies face the same way: a doubled triangle would make the
+    winding number a fraction around it. Then pairs that face each other go if one of their edges belongs to
+    them alone: fins without thickness. What stays: faces in which two solids touch or end flush, since each
+    solid needs its own. Returns the faces left and the number of extra copies found.
     """
     number, first = _equal_rows(np.sort(faces, axis=1))
     extra = np.ones(len(faces), dtype=bool)
@@ -770,19 +802,45 @@ def _drop_duplicates(faces, changes):
         return faces, 0
     edges = EdgeTable(faces)
     gained, group = _odd_edges_gained(edges, extra)
-    odd = (faces[:, 0] > faces[:, 1]) ^ (faces[:, 1] > faces[:, 2]) ^ (faces[:, 0] > faces[:, 2])
-    opposed = np.bincount(group, weights=(odd != odd[first[number]])[extra])[group] > 0
+    opposed = np.bincount(group, weights=(_parity(faces) != _parity(faces[first])[number])[extra])[group] > 0
     copied = np.bincount(number)[number] > 1
     lonely = np.bincount(edges.edge[copied].ravel(), minlength=len(edges.uses)) == edges.uses
     alone = np.bincount(group, weights=~lonely[edges.edge[extra]].all(axis=1))[group] == 0
     dropped = extra.copy()
-    dropped[extra] = (gained < 0) | alone | ((gained == 0) & ~opposed)
+    dropped[extra] = alone | (gained < 0) | ((gained == 0) & ~opposed)
     if dropped.any():
-        both = (
-            "" if not (alone & opposed).any() else ", among them the back sides of surfaces written out twice"
-        )
-        changes.append(f"Dropped {_count(dropped.sum(), 'duplicate triangle')}{both}.")
-    return faces[~dropped], int(extra.sum())
+        changes.append(f"Dropped {_count(dropped.sum(), 'duplicate triangle')}.")
+    faces, fins = _drop_fins(faces[~dropped])
+    if fins:
+        changes.append(f"Dropped {_count(fins, 'triangle')} of fins without thickness.")
+    return faces, int(extra.sum())
+
+
+def _parity(faces):
+    """(F,) bool: the corners are an odd permutation of their sorted order."""
+    return (faces[:, 0] > faces[:, 1]) ^ (faces[:, 1] > faces[:, 2]) ^ (faces[:, 0] > faces[:, 2])
+
+
+def _drop_fins(faces):
+    """Peel off pairs of opposite triangles from their free edges inward: faces left, and the number dropped."""
+    number, _ = _equal_rows(np.sort(faces, axis=1))
+    balance = np.bincount(number, weights=1 - 2 * _parity(faces))
+    paired = (np.bincount(number) == 2) & (balance == 0)
+    edges = EdgeTable(faces)
+    fin_faces, dropped = np.flatnonzero(paired[number]), np.zeros(len(faces), dtype=bool)
+    uses = edges.uses.copy()
+    while len(fin_faces):
+        free = (uses[edges.edge[fin_faces]] == 2).any(axis=1)
+        if not free.any():
+            break
+        dropped[fin_faces[free]] = True
+        uses -= np.bincount(edges.edge[fin_faces[free]].ravel(), minlength=len(uses))
+        fin_faces = fin_faces[~free]
+    if (
+        dropped.all()
+    ):  # nothing but a sheet without thickness: it stays for the check of the thickness to judge
+        return faces, 0
+    return faces[~dropped], int(dropped.sum())
 
 
 def _check_thickness(path, vertices):
@@ -797,61 +855,76 @@ def _check_thickness(path, vertices):
         )
 
 
-# --------------------------------------------------------------------------------------------------------- orienting
+# -------------------------------------------------------------------------------------------------- orienting
 
-# Points of each body at which winding numbers are asked for.
-BODY_SAMPLES = 9
+# Points of each shell at which winding numbers are asked for.
+SHELL_SAMPLES = 9
 # Bodies looked at one by one: beyond these, the ones with the fewest triangles are left as they are.
-MOST_BODIES = 2000
-# Mean winding number over an open surface's own points under which it counts as inside out. A closed outward body has
-# 0.5, a closed inside-out one -0.5, a flat sheet 0; a set of open pieces is judged as a whole first, a piece alone only
-# if it is nearly closed.
-OPEN_SET_INSIDE_OUT = -0.05
-OPEN_BODY_INSIDE_OUT = -0.25
-# Distance from the surface, as a share of the mesh's size, at which a point counts as just below it: larger than the
-# rounding of float32, smaller than any wall that can be fitted.
+MOST_SHELLS = 2000
+# Surface points from which a set of open surfaces is judged, as a whole.
+OPEN_SAMPLES = 500
+# It is inside out where at least this share of the points beside its surface has a winding number under -0.5
+# ...
+OPEN_SET_INVERTED = 0.05
+# ... and no more than this share of them as many over 0.5.
+OPEN_SET_INSIDE = 0.1
+# One open shell is inside out, within the others as they are, if the mean of its own winding number over its
+# surface is under this: a closed inside-out shell has -0.5, a flat sheet 0.
+OPEN_SHELL_INSIDE_OUT = -0.25
+# Distance from the surface, as a share of the mesh's size, at which a point counts as just below it: larger
+# than the rounding of float32, smaller than any wall that can be fitted.
 JUST_BELOW = 1e-5
-# A body of |volume| under this share of area^1.5 has no inside of its own (both sides of a sheet).
+# A shell of |volume| under this share of area^1.5 has no inside of its own (both sides of a sheet).
 LEAST_VOLUME = 1e-9
 
 
-def _orient(vertices, faces, changes):
-    """Make the winding of each body consistent and turn inside-out bodies outward, voids excepted.
+@dataclass
+class Shells:
+    """Surfaces that are turned as one: triangles that hang together by edges; closed ones that only touch are apart.
 
-    vertices: in the unit box. A body is a set of triangles that hang together by edges; bodies that are closed by
-    themselves and only touch along an edge are counted apart.
-    Returns faces and what was found: inconsistent_edges, inside_out_bodies, body (F,), orientation and closed_bodies (B,).
+    label (F,) int: the shell of each face; closed (S,) bool; orientation (S,) int: 1 outward, -1 a void, 0
+    open or without an inside of its own.
+    """
+
+    label: np.ndarray
+    closed: np.ndarray
+    orientation: np.ndarray
+
+
+def _orient(vertices, faces, changes):
+    """Make the winding of each shell consistent and turn inside-out shells outward, voids excepted.
+
+    vertices: in the unit box. Returns faces, Shells, and the edges and inside-out bodies found.
     """
     edges = EdgeTable(faces)
     pairs, clash = edges.pairs()
     patch = _components(pairs[:, 0], pairs[:, 1], len(faces))
-    turned = _flood(pairs, clash, patch, _areas(vertices[faces]))
-    oriented = _turn(faces, turned)
-    body, closed = _bodies(EdgeTable(oriented), patch)
+    turned = _flood(pairs, clash, patch, vertices[faces])
+    oriented = _turn(faces, turned) if turned.any() else faces
+    label, closed = _join_patches(EdgeTable(oriented) if turned.any() else edges, patch)
     corners = vertices[oriented]
-    flip, orientation = _inside_out(corners, body, closed)
-    corners = _turn(corners, flip[body])
-    open_flip = _inside_out_open(corners, body, closed)
-    flip, turned = flip | open_flip, turned ^ (flip | open_flip)[body]
-    share = np.bincount(body, weights=turned) / np.bincount(body)
-    _tell_turned(share, turned, body, changes)
-    return _turn(faces, turned), {
+    flip, orientation = _inside_out(corners, label, closed)
+    flip |= _inside_out_open(_turn(corners, flip[label]), label, closed)
+    turned ^= flip[label]
+    share = np.bincount(label, weights=turned) / np.bincount(label)
+    _tell_turned(share, turned, label, changes)
+    found = {
+        "boundary_edges": int((edges.uses == 1).sum()),
+        "non_manifold_edges": int((edges.uses > 2).sum()),
         "inconsistent_edges": int(clash.sum()),
         "inside_out_bodies": int((share == 1).sum()),
-        "body": body,
-        "orientation": orientation,
-        "closed_bodies": closed,
     }
+    return _turn(faces, turned), Shells(label, closed, orientation), found
 
 
-def _tell_turned(share, turned, body, changes):
+def _tell_turned(share, turned, shell, changes):
     if (share == 1).any():
-        changes.append(f"Turned {_count((share == 1).sum(), 'inside-out body')} outward.")
+        changes.append(f"Turned {_count((share == 1).sum(), 'inside-out shell')} outward.")
     mixed = (share > 0) & (share < 1)
     if mixed.any():
         changes.append(
-            f"Turned {_count((turned & mixed[body]).sum(), 'triangle')} round to make the winding of "
-            f"{_count(mixed.sum(), 'body')} consistent."
+            f"Turned {_count((turned & mixed[shell]).sum(), 'triangle')} round to make the winding of "
+            f"{_count(mixed.sum(), 'shell')} consistent."
         )
 
 
@@ -862,11 +935,11 @@ def _turn(triples, mask):
     return turned
 
 
-def _flood(pairs, clash, patch, areas):
+def _flood(pairs, clash, patch, corners):
     """Which faces to turn so that neighbours agree: (F,) bool, the smaller part (by area) of each patch.
 
-    pairs (P, 2) of neighbours, clash (P,) bool: they disagree now. Breadth-first over the patches with a clash; a patch
-    that cannot be oriented (a Moebius strip) keeps some clashes.
+    pairs (P, 2) of neighbours, clash (P,) bool: they disagree now. Breadth-first over the patches with a
+    clash; a patch that cannot be oriented (a Moebius strip) keeps some clashes.
     """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import breadth_first_order
@@ -896,6 +969,7 @@ def _flood(pairs, clash, patch, areas):
     parent[-1] = len(nodes)
     parity = np.asarray(graph[parent[:-1], np.arange(len(nodes))]).ravel() == 2
     turned[nodes] = _parity_to_root(parent, np.append(parity, False))[:-1]
+    areas = _areas(corners)
     part = np.bincount(patch, weights=areas * turned)
     return turned ^ (troubled & (2 * part > np.bincount(patch, weights=areas)))[patch]
 
@@ -908,10 +982,10 @@ def _parity_to_root(parent, parity):
     return parity
 
 
-def _bodies(edges, patch):
-    """Join patches (faces linked by edges with two uses) to bodies: (F,) number of the body, (B,) bool: closed.
+def _join_patches(edges, patch):
+    """Join patches (faces linked by edges with two uses) to shells: (F,) number of the shell, (B,) bool: closed.
 
-    A patch that is closed by itself is a body; the others are joined over the edges that they share.
+    A patch that is closed by itself is a shell; the others are joined over the edges that they share.
     """
     unfinished = _unbalanced(edges, patch)
     count, face_mask = patch.max() + 1, unfinished[patch]
@@ -919,8 +993,8 @@ def _bodies(edges, patch):
     owner = np.repeat(patch[face_mask], 3)
     several = (edges.uses > 2)[shared.ravel()]
     joined = _components(owner[several], count + shared.ravel()[several], count + len(edges.uses))[:count]
-    body = np.unique(joined, return_inverse=True)[1][patch]
-    return body, ~_unbalanced(edges, body)
+    shell = np.unique(joined, return_inverse=True)[1][patch]
+    return shell, ~_unbalanced(edges, shell)
 
 
 def _unbalanced(edges, label):
@@ -936,31 +1010,32 @@ def _unbalanced(edges, label):
     return result
 
 
-def _volumes(corners, body):
-    """Signed volume (B,) of each body about its own centre, 0 where it is less than a rounding of its area."""
-    count = body.max() + 1
+def _volumes(corners, shell):
+    """Signed volume (B,) of each shell about its own centre, 0 where it is less than a rounding of its area."""
+    count = shell.max() + 1
     middle = corners.mean(axis=1)
-    faces = np.bincount(body)
-    center = np.stack([np.bincount(body, weights=middle[:, k]) / faces for k in range(3)], axis=1)
-    local = corners - center[body][:, None]
-    wedge = np.einsum("ij,ij->i", local[:, 0], np.cross(local[:, 1], local[:, 2])) / 6
-    volume = np.bincount(body, weights=wedge, minlength=count)
-    area = np.bincount(body, weights=_areas(corners), minlength=count)
+    faces = np.bincount(shell)
+    center = np.stack([np.bincount(shell, weights=middle[:, k]) / faces for k in range(3)], axis=1)
+    local = corners - center[shell][:, None]
+    wedge = np.einsum("ij,ij->i", local[:, 0], _cross(local[:, 1], local[:, 2])) / 6
+    volume = np.bincount(shell, weights=wedge, minlength=count)
+    area = np.bincount(shell, weights=_areas(corners), minlength=count)
     return np.where(np.abs(volume) > LEAST_VOLUME * area**1.5, volume, 0.0)
 
 
-def _inside_out(corners, body, closed):
-    """Which closed bodies to turn: flip (B,) bool, and orientation (B,) after it: 1 outward, -1 void, 0 open or no inside.
+def _inside_out(corners, shell, closed):
+    """Which closed shells to turn: flip (B,) bool, and orientation (B,) after it: 1 outward, -1 void, 0 open or no inside.
 
-    From the outermost inward: a body of negative volume stays as it is (a void) where the bodies around it, as turned so
-    far, give a winding number over 0.5; else it is turned. Directly within a body that was turned, both readings of the
-    file (the whole of it inside out; this shell alone) make the inner shell a void, so that is what it becomes.
+    From the outermost inward: a shell of negative volume stays as it is (a void) where the shells around it,
+    as turned so far, give a winding number over 0.5; else it is turned. Directly within a shell that was
+    turned, both readings of the file (the whole of it inside out; this shell alone) make the inner shell a
+    void, so that is what it becomes.
     """
-    volume = np.where(closed, _volumes(corners, body), 0.0)
+    volume = np.where(closed, _volumes(corners, shell), 0.0)
     flip, orientation = np.zeros(len(closed), dtype=bool), np.sign(volume).astype(int)
     if (volume >= 0).all():
         return flip, orientation
-    around = _containers(corners, body, volume)
+    around = _containers(corners, shell, volume)
     for inner in sorted(around, key=lambda b: -abs(volume[b])):
         outer = around[inner]
         parent = min(outer, key=lambda b: abs(volume[b]), default=None)
@@ -972,78 +1047,88 @@ def _inside_out(corners, body, closed):
     return flip, orientation
 
 
-def _containers(corners, body, volume):
-    """{body: array of the closed bodies that it lies wholly within}, for every body that has a volume."""
+def _containers(corners, shell, volume):
+    """{shell: array of the closed shells that it lies wholly within}, for every shell that has a volume."""
     solid = np.flatnonzero(volume)
-    solid = solid[np.argsort(-np.abs(volume[solid]))][:MOST_BODIES]
-    low, high = _boxes(corners, body)
-    face, owner = _sample_faces(body, BODY_SAMPLES)
+    solid = solid[np.argsort(-np.abs(volume[solid]))][:MOST_SHELLS]
+    low, high = _boxes(corners, shell)
+    face, owner = _sample_faces(shell, SHELL_SAMPLES)
     points = corners[face].mean(axis=1)
     around = {int(inner): [] for inner in solid}
     for outer in solid:
         boxed = (low[solid] >= low[outer]).all(axis=1) & (high[solid] <= high[outer]).all(axis=1)
         inner = solid[boxed & (solid != outer) & (np.abs(volume[solid]) < abs(volume[outer]))]
-        # Only a negative body, or one that might lie in a negative one, can need turning.
+        # Only a negative shell, or one that might lie in a negative one, can need turning.
         inner = inner[(volume[inner] < 0) | (volume[outer] < 0)] if len(inner) else inner
         asked = np.isin(owner, inner)
         if not asked.any():
             continue
-        within = np.abs(_winding_number(points[asked], corners[body == outer])) > 0.5
+        within = np.abs(_winding_number(points[asked], corners[shell == outer])) > 0.5
         share = np.bincount(owner[asked], weights=within, minlength=len(volume))[inner]
         for index in inner[share > 0.7 * np.bincount(owner, minlength=len(volume))[inner]]:
             around[int(index)].append(int(outer))
     return {inner: np.array(outer, dtype=int) for inner, outer in around.items()}
 
 
-def _boxes(corners, body):
-    """Lowest and highest corner (B, 3) of the box about each body."""
-    low, high = np.full((body.max() + 1, 3), np.inf), np.full((body.max() + 1, 3), -np.inf)
-    np.minimum.at(low, body, corners.min(axis=1))
-    np.maximum.at(high, body, corners.max(axis=1))
+def _boxes(corners, shell):
+    """Lowest and highest corner (B, 3) of the box about each shell."""
+    low, high = np.full((shell.max() + 1, 3), np.inf), np.full((shell.max() + 1, 3), -np.inf)
+    np.minimum.at(low, shell, corners.min(axis=1))
+    np.maximum.at(high, shell, corners.max(axis=1))
     return low, high
 
 
-def _sample_faces(body, count):
-    """At most count faces of each body, spread evenly over its faces in the order of the file: (faces, their bodies)."""
-    order = np.argsort(body, kind="stable")
-    sizes = np.bincount(body)
+def _sample_faces(shell, count):
+    """At most count faces of each shell, spread evenly over its faces in the order of the file: (faces, their shells)."""
+    order = np.argsort(shell, kind="stable")
+    sizes = np.bincount(shell)
     starts = np.cumsum(sizes) - sizes
     steps = (np.arange(count) + 0.5) / count
     face = order[np.unique((starts[:, None] + np.floor(steps * sizes[:, None]).astype(np.int64)).ravel())]
-    return face, body[face]
+    return face, shell[face]
 
 
-def _inside_out_open(corners, body, closed):
-    """Which open bodies to turn: (B,) bool.
+def _inside_out_open(corners, shell, closed):
+    """Which open shells to turn: (B,) bool.
 
-    The open bodies together (the patches of a surface that was not sewn are often flat or seen from within, and say
-    nothing alone) if the mean winding number over their surface is negative; after that a body alone if it is nearly
-    closed, inside out, and not a void within the others.
+    The open shells together (the patches of a surface that was not sewn are often flat or seen from within,
+    and say nothing alone) if the mean winding number over their surface is negative; after that a shell alone
+    if it is nearly closed, inside out, and not a void within the others.
     """
     flip = np.zeros(len(closed), dtype=bool)
-    loose = np.flatnonzero(~closed[body])
+    loose = np.flatnonzero(~closed[shell])
     if not len(loose):
         return flip
-    generator = np.random.default_rng(0)
-    areas = _areas(corners[loose])
-    chosen = loose[generator.choice(len(loose), min(500, 4 * len(loose)), p=areas / areas.sum())]
-    if _surface_winding(corners[chosen], corners[loose]).mean() < OPEN_SET_INSIDE_OUT:
+    if _set_inside_out(corners[loose]):
         flip |= ~closed
-        corners = _turn(corners, flip[body])
-    sizes = np.bincount(body)
-    largest = np.argsort(-sizes * ~closed, kind="stable")[:MOST_BODIES]
+        corners = _turn(corners, flip[shell])
+    sizes = np.bincount(shell)
+    largest = np.argsort(-sizes * ~closed, kind="stable")[:MOST_SHELLS]
     for index in largest[(~closed & (sizes > 3))[largest]]:
-        own = np.flatnonzero(body == index)
+        own = np.flatnonzero(shell == index)
         asked = corners[own[:: max(1, len(own) // 32)]]
         weights = _areas(asked)
         alone = _surface_winding(asked, corners[own])
-        if np.average(alone, weights=weights) >= OPEN_BODY_INSIDE_OUT:
+        if np.average(alone, weights=weights) >= OPEN_SHELL_INSIDE_OUT:
             continue
         others = _surface_winding(asked, corners) - alone
         if np.average(others, weights=weights) <= 0.5:
             flip[index] ^= True
-            corners = _turn(corners, body == index)
+            corners = _turn(corners, shell == index)
     return flip
+
+
+def _set_inside_out(corners):
+    """Open triangles (F, 3, 3) as one set: just beside their surface much lies under -0.5 and next to nothing over 0.5.
+
+    A soup of random triangles has both, so it stays as it is.
+    """
+    areas = _areas(corners)
+    chosen = corners[np.random.default_rng(0).choice(len(corners), OPEN_SAMPLES, p=areas / areas.sum())]
+    beside = np.concatenate([_beside(chosen, JUST_BELOW), _beside(chosen, -JUST_BELOW)])
+    winding = _winding_number(beside, corners)
+    inside, inverted = (winding > 0.5).mean(), (winding < -0.5).mean()
+    return inverted > OPEN_SET_INVERTED and inside < OPEN_SET_INSIDE * inverted
 
 
 def _surface_winding(asked, corners):
@@ -1055,15 +1140,20 @@ def _surface_winding(asked, corners):
 
 def _beside(corners, distance):
     """Points (N, 3) at a distance from the middle of triangles (N, 3, 3), along their normals."""
+    return corners.mean(axis=1) + distance * _unit_normals(corners)
+
+
+def _unit_normals(corners):
+    """(F, 3, 3) corners -> (F, 3) unit normals, zero where there is no area."""
     normals = _doubled_normals(corners)
     lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    unit = np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0)
-    return corners.mean(axis=1) + distance * unit
+    return np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0)
 
 
-# ------------------------------------------------------------------------------------------------------- normalising
+# ------------------------------------------------------------------------------------------------ normalising
 
-# A point counts as within a bounding sphere if it is outside by less than this share of the radius: a few roundings.
+# A point counts as within a bounding sphere if it is outside by less than this share of the radius: a few
+# roundings.
 SPHERE_TOLERANCE = 1e-12
 
 
@@ -1077,8 +1167,9 @@ def _bounding_transform(vertices):
 def bounding_sphere(points):
     """Smallest sphere about (N, 3) float64 points: center (3,) and radius, in the points' units.
 
-    The farthest point outside the present sphere enters its support until none is left: the pivoting of Gaertner, "Fast
-    and robust smallest enclosing balls" (1999). Points far from the origin, tiny or huge are scaled to a unit box first.
+    The farthest point outside the present sphere enters its support until none is left: the pivoting of
+    Gaertner, "Fast and robust smallest enclosing balls" (1999). Points far from the origin, tiny or huge are
+    scaled to a unit box first.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     middle, extent = low + (high - low) / 2, float((high - low).max()) or 1.0
@@ -1117,93 +1208,100 @@ def _circumcenter(points):
     return points[0] + weights @ edges
 
 
-# --------------------------------------------------------------------------------------------------------- measuring
+# -------------------------------------------------------------------------------------------------- measuring
 
-# Surface points that are asked for the thickness below them, and the share of them that may be thinner than the answer.
+# Surface points that are asked for the thickness below them, and the share of them that may be thinner than
+# the answer.
 THICKNESS_SAMPLES = 4000
 THICKNESS_PERCENTILE = 1.0
-# The wall across counts as the other side of a feature if its normal is at least 120 degrees from the point's own: not
-# the far flank of a sharp edge.
-OPPOSITE_COSINE = -0.5
+# The wall across counts as the other side of a feature if the ray leaves it within 60 degrees of its normal:
+# not the far flank of a sharp edge.
+OPPOSITE_COSINE = 0.5
 # Share of rays that must find an opposite wall for the answer to mean something.
 LEAST_RAYS_ANSWERED = 0.05
 
 
-def _thinnest_feature(vertices, faces):
+def _thinnest_feature(vertices, faces, tangled):
     """An estimate of the thinnest wall, in the units of the vertices; None where hardly any point has a wall opposite.
 
-    From points uniform on the surface a ray goes inward along the normal to the first wall; the percentile of the
-    lengths to walls that face the other way. Cost: a tree over the triangles and a fixed number of rays. Features on
-    less than the percentile of the area go unseen.
+    From points uniform on the surface a ray goes inward along the normal to the first wall; the percentile of
+    the lengths to walls that face the other way. Cost: a tree over the triangles and a fixed number of rays.
+    Features on less than the percentile of the area go unseen. tangled: shells overlap or are open, so that a
+    ray may begin or end within the material; the shortest rays are then checked for that.
     """
     import igl
 
     corners = vertices[faces]
     areas = _areas(corners)
-    chosen = np.random.default_rng(0).choice(len(faces), THICKNESS_SAMPLES, p=areas / areas.sum())
-    normals = _doubled_normals(corners)
-    inward = -normals[chosen] / (2 * areas[chosen, None])
+    chosen = corners[np.random.default_rng(0).choice(len(faces), THICKNESS_SAMPLES, p=areas / areas.sum())]
+    inward = -_unit_normals(chosen)
     weights = np.random.default_rng(1).dirichlet([1, 1, 1], THICKNESS_SAMPLES)
-    origins = np.einsum("nk,nkj->nj", weights, corners[chosen]) + JUST_BELOW * inward
+    surface = np.einsum("nk,nkj->nj", weights, chosen)
     tree = igl.AABB()
     tree.init(vertices, faces)
-    hit, length, _ = tree.intersect_ray_first(vertices, faces, origins, inward)
-    met = (hit >= 0) & np.isfinite(length)
-    cosine = -np.einsum("ij,ij->i", inward[met], normals[hit[met]]) / (
-        2 * np.maximum(areas[hit[met]], 1e-300)
-    )
-    lengths = length[met][cosine < OPPOSITE_COSINE] + JUST_BELOW
-    if len(lengths) < LEAST_RAYS_ANSWERED * THICKNESS_SAMPLES:
+    hit, length, _ = tree.intersect_ray_first(vertices, faces, surface + JUST_BELOW * inward, inward)
+    across = _unit_normals(
+        corners[hit]
+    )  # of a ray that hits nothing (-1) some face, which the next line passes over
+    opposite = (hit >= 0) & (np.einsum("ij,ij->i", inward, across) > OPPOSITE_COSINE)
+    surface, inward, length = surface[opposite], inward[opposite], length[opposite] + JUST_BELOW
+    if len(length) < LEAST_RAYS_ANSWERED * THICKNESS_SAMPLES:
         return None
-    return float(np.percentile(lengths, THICKNESS_PERCENTILE))
+    order = np.argsort(length)
+    shortest = order[: len(order) // 10]
+    if tangled and len(shortest):
+        beyond = surface[shortest] + (length[shortest, None] + JUST_BELOW) * inward[shortest]
+        outside = np.concatenate([beyond, surface[shortest] - JUST_BELOW * inward[shortest]])
+        buried = (_winding_number(outside, corners) > 0.5).reshape(2, -1).any(axis=0)
+        order = np.concatenate([shortest[~buried], order[len(shortest) :]])
+    return float(np.percentile(length[order], THICKNESS_PERCENTILE))
 
 
 # Points asked in all, to find bodies that overlap.
 OVERLAP_SAMPLES = 20_000
 
 
-def _overlapping_bodies(vertices, faces, body, closed, orientation):
-    """Pairs of closed bodies that share volume, counted from below: an estimate of bounded cost.
+def _overlapping_shells(corners, shells):
+    """Pairs of closed outward shells that share volume, counted from below: an estimate of bounded cost.
 
-    From each body some points just below its surface; where the winding number of all closed bodies together is 2 or
-    more, the bodies whose box the point lies in are asked one by one. An overlap that holds none of the points (a thin
-    bar through a plate, between two samples) goes unseen. Voids do not overlap what they are hollowed out of.
+    From each shell some points just below its surface; where the winding number of all closed shells together
+    is 2 or more, the shells whose box the point lies in are asked one by one. An overlap that holds none of
+    the points (a thin bar through a plate, between two samples) goes unseen. Voids do not overlap what they
+    are hollowed out of.
     """
-    solid = np.flatnonzero(closed & (orientation > 0))
+    solid = np.flatnonzero(shells.orientation > 0)
     if len(solid) < 2:
         return 0
-    corners = vertices[faces]
-    shells = corners[closed[body]]
-    face, owner = _sample_faces(body, max(1, min(64, OVERLAP_SAMPLES // len(closed))))
-    points = _beside(corners[face], -JUST_BELOW)
-    asked = closed[owner] & (orientation[owner] > 0)
-    points, owner = points[asked], owner[asked]
-    deep = _winding_number(points, shells) > 1.5
+    face, owner = _sample_faces(shells.label, max(1, min(64, OVERLAP_SAMPLES // len(shells.closed))))
+    asked = shells.orientation[owner] > 0
+    points, owner = _beside(corners[face[asked]], -JUST_BELOW), owner[asked]
+    deep = _winding_number(points, corners[shells.closed[shells.label]]) > 1.5
     points, owner = points[deep], owner[deep]
-    pairs, (low, high) = set(), _boxes(corners, body)
-    for other in solid:
+    pairs, (low, high) = set(), _boxes(corners, shells.label)
+    for other in solid[: MOST_SHELLS if len(points) else 0]:
         near = (owner != other) & ((points >= low[other]) & (points <= high[other])).all(axis=1)
         if near.any():
-            within = _winding_number(points[near], corners[body == other]) > 0.5
-            pairs |= {(min(a, other), max(a, other)) for a in owner[near][within]}
+            within = _winding_number(points[near], corners[shells.label == other]) > 0.5
+            pairs |= {(int(min(a, other)), int(max(a, other))) for a in owner[near][within]}
     return len(pairs)
 
 
-# ----------------------------------------------------------------------------------------------------------- winding
+# ---------------------------------------------------------------------------------------------------- winding
 
 # Point-triangle pairs evaluated at a time: their temporaries (some 30 MB) stay near the processor.
 WINDING_CHUNK = 1 << 17
-# Point-triangle pairs up to which the exact sum is taken where only "over 0.5" is asked: about two seconds.
-MOST_EXACT_PAIRS = 30_000_000
+# Point-triangle pairs up to which the exact sum is taken where only "over 0.5" is asked: about a third of a
+# second.
+MOST_EXACT_PAIRS = 4_000_000
 
 
 def solid_angle_winding_number(points, triangles):
     """Exact generalised winding number by summing solid angles, in float64; the slow truth.
 
-    points: (N, 3); triangles: (F, 3, 3) corner positions in the same units. Returns (N,) float64: the signed solid
-    angle of all triangles seen from each point over 4 pi; 1 within an outward closed body, 0 outside it. Time grows
-    with N * F. ValueError for other shapes.
-    Source: van Oosterom and Strackee, "The solid angle of a plane triangle" (1983).
+    points: (N, 3); triangles: (F, 3, 3) corner positions in the same units. Returns (N,) float64: the signed
+    solid angle of all triangles seen from each point over 4 pi; 1 within an outward closed body, 0 outside
+    it. Time grows with N * F. ValueError for other shapes. Source: van Oosterom and Strackee, "The solid
+    angle of a plane triangle" (1983).
     """
     points = np.asarray(points, dtype=np.float64)
     triangles = np.asarray(triangles, dtype=np.float64)
@@ -1244,15 +1342,16 @@ def _winding_number(points, triangles):
     )
 
 
-# ----------------------------------------------------------------------------------------------------------- writing
+# ---------------------------------------------------------------------------------------------------- writing
 
 
 def write_mesh(path, vertices, faces):
     """Write a mesh file whole: under another name in the same folder first, then renamed.
 
-    path: suffix .stl (binary, float32) .ply (binary, float64) .obj .off .3mf (text, all digits) or .glb (float32 about a
-    float64 offset). vertices: (V, 3) float64 in file units; faces: (F, 3) int, outward. Raises MeshError for a suffix that
-    cannot be written, ValueError for wrong shapes, OSError where the folder does not take the file.
+    path: suffix .stl (binary, float32) .ply (binary, float64) .obj .off .3mf (text, all digits) or .glb
+    (float32 about a float64 offset). vertices: (V, 3) float64 in file units; faces: (F, 3) int, outward.
+    Raises MeshError for a suffix that cannot be written, ValueError for wrong shapes, OSError where the
+    folder does not take the file.
     """
     path = Path(path)
     vertices = np.asarray(vertices, dtype=np.float64)
@@ -1274,9 +1373,7 @@ def write_mesh(path, vertices, faces):
 def _encode_stl(vertices, faces):
     records = np.zeros(len(faces), dtype=STL_RECORD)
     corners = vertices[faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    records["normal"] = np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0)
+    records["normal"] = _unit_normals(corners)
     records["corners"] = corners
     return b"binary STL".ljust(80) + len(faces).to_bytes(4, "little") + records.tobytes()
 
