@@ -23,7 +23,7 @@ DOMAIN_RADIUS = 0.9
 
 
 class MeshError(ValueError):
-    """A mesh file that cannot be used; the message is one line for the user: which file, what is wrong, what to do."""
+    """A mesh file that cannot be used; the message is one line: which file, what is wrong, what to do."""
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,14 @@ def load_mesh(path, reconstruction_res=256):
     (0 for none), used only to judge the thinnest feature. Returns a Mesh. Raises MeshError where the file is
     missing, unreadable, cut short, without triangles or flat.
 
-    Keys of the diagnosis. Of the mesh as used: triangles, vertices, bodies (pieces that hang together by
-    vertices), boundary_edges (one triangle), non_manifold_edges (more than two), closed (see Mesh.closed),
-    void_bodies, overlapping_bodies (pairs of closed bodies that share volume, an estimate from below),
-    thinnest_feature (an estimate) and cell (both in file units, None where unknown), thin_against_grid,
-    sign_method. Of the file as found, before the repair: inconsistent_edges (two triangles that run along the
-    edge in the same direction), inside_out_bodies, duplicate_triangles, degenerate_triangles. changes: a
-    sentence for each thing that was changed.
+    Keys of the diagnosis. Of the mesh as used: triangles, vertices, size (longest side of the box, file
+    units), bodies (pieces that hang together by vertices), boundary_edges (one triangle), non_manifold_edges
+    (more than two), closed (see Mesh.closed), void_bodies, overlapping_bodies (pairs of closed bodies that
+    share volume, an estimate from below), thinnest_feature (an estimate) and cell (both in file units, None
+    where unknown), thin_against_grid, sign_method, coordinate_step (see `coordinate_step`). Of the file as
+    found, before the repair: inconsistent_edges (two triangles that run along the edge in the same
+    direction), inside_out_bodies, duplicate_triangles, degenerate_triangles. changes: a sentence for each
+    thing that was changed.
     """
     path = Path(path)
     vertices, faces, changes = read_triangles(path)
@@ -101,6 +102,7 @@ def load_mesh(path, reconstruction_res=256):
     faces, shells, found = _orient(_unit_box(vertices), faces, changes)
     transform = _bounding_transform(vertices)
     found |= {"degenerate_triangles": degenerate + slivers, "duplicate_triangles": duplicates}
+    found["coordinate_step"] = coordinate_step(vertices)
     mesh = Mesh(transform.to_domain(vertices), faces, transform, {}, path)
     mesh.diagnosis = _diagnose(mesh, shells, reconstruction_res) | found | {"changes": changes}
     return mesh
@@ -119,6 +121,7 @@ def _diagnose(mesh, shells, reconstruction_res):
     return {
         "triangles": len(mesh.faces),
         "vertices": len(mesh.vertices),
+        "size": float(to_file(np.ptp(mesh.vertices, axis=0).max())),
         "bodies": int(piece.max()) + 1,
         "overlapping_bodies": overlapping,
         "void_bodies": int((shells.orientation < 0).sum()),
@@ -131,7 +134,7 @@ def _diagnose(mesh, shells, reconstruction_res):
 
 
 def diagnosis_lines(diagnosis):
-    """A diagnosis as `load_mesh` gives it -> a few lines of plain words for the log: what matters, nothing that is 0."""
+    """The diagnosis that `load_mesh` gives -> a few lines of plain words for the log; nothing that is 0."""
     state = "closed" if diagnosis["closed"] else "not closed"
     lines = [
         f"{diagnosis['triangles']:,} triangles, {diagnosis['vertices']:,} vertices, "
@@ -154,8 +157,13 @@ def diagnosis_lines(diagnosis):
     lines += ["Found: " + ", ".join(flaws)] if flaws else []
     if diagnosis["thin_against_grid"]:
         lines.append(
-            f"Thinnest wall about {diagnosis['thinnest_feature']:.3g}, thinner than a cell of the reconstruction grid "
+            f"Thinnest wall near {diagnosis['thinnest_feature']:.3g}, under a cell of the reconstruction grid "
             f"({diagnosis['cell']:.3g}, file units): it may vanish; raise --reconstructionRes"
+        )
+    if diagnosis["coordinate_step"] > COARSE_STEP * diagnosis["size"]:
+        lines.append(
+            f"The coordinates come in steps of {diagnosis['coordinate_step']:.2g} for a part of "
+            f"{diagnosis['size']:.3g}: it lies far from the origin; move it there before you export it"
         )
     return lines + diagnosis["changes"]
 
@@ -177,22 +185,20 @@ def read_triangles(path):
     cut short.
     """
     path = Path(path)
-    _check_file(path)
-    reader = {".stl": _read_stl, ".obj": _read_obj, ".ply": _read_ply, ".off": _read_off}.get(
-        path.suffix.lower()
-    )
+    kind = path.suffix.lower()
+    reader = {".stl": _read_stl, ".obj": _read_obj, ".ply": _read_ply, ".off": _read_off}.get(kind)
     try:
+        _check_file(path)
         return reader(path, path.read_bytes()) if reader else _read_scene(path)
     except MeshError:
         raise
     except OSError as error:
-        raise MeshError(
-            f"{path}: cannot be read ({error.strerror or error}); check the file and its rights"
-        ) from None
+        reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
+        raise MeshError(f"{path}: cannot be read ({reason}); check the file and the rights to it") from None
     except Exception as error:  # a parser may stumble in any way over a damaged file
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
         raise MeshError(
-            f"{path}: not a readable {path.suffix[1:].upper()} file ({reason}); export it again"
+            f"{path}: not a readable {kind[1:].upper()} file ({reason}); export it again"
         ) from None
 
 
@@ -213,7 +219,7 @@ STL_RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attri
 
 
 def _read_stl(path, data):
-    """An STL is binary if its size fits the count in its header, text if it begins with 'solid' and names facets."""
+    """Binary if the size fits the count in the header, whatever that says; text if it begins with solid."""
     promised = int.from_bytes(data[80:84], "little") if len(data) >= STL_HEADER else None
     fits = promised is not None and len(data) == STL_HEADER + promised * STL_RECORD.itemsize
     is_text = data.lstrip()[:5].lower() == b"solid" and b"\0" not in data[:STL_HEADER]
@@ -231,7 +237,8 @@ def _read_stl_binary(path, data, promised):
     if held != promised:
         what = "the file is cut short" if held < promised else "the header or the file is damaged"
         raise MeshError(
-            f"{path}: the STL header promises {promised} triangles but the file holds {held}: {what}; export it again"
+            f"{path}: the STL header promises {promised} triangles but the file holds {held}: {what}; "
+            "export it again"
         )
     records = np.frombuffer(data, dtype=STL_RECORD, count=held, offset=STL_HEADER)
     vertices = records["corners"].reshape(-1, 3).astype(np.float64)
@@ -241,25 +248,26 @@ def _read_stl_binary(path, data, promised):
 
 def _read_stl_text(path, data):
     lower = data.lower()
-    rows = re.findall(rb"vertex\s+([^\r\n]+)", lower)
-    vertices = _numbers(rows, np.float64).reshape(-1, 3) if rows else np.zeros((0, 3))
-    facets = len(re.findall(rb"\bfacet\b", lower))
-    if 3 * facets != len(vertices) or b"endsolid" not in lower[-4096:]:
+    rows = re.findall(rb"^\s*vertex\s+([^\r\n]+)", lower, re.MULTILINE)
+    vertices = _numbers(rows, np.float64).reshape(-1, 3)
+    facets = len(re.findall(rb"^\s*facet\b", lower, re.MULTILINE))
+    ended = b"endsolid" in lower[-4096:]
+    if 3 * facets != len(vertices) or not ended:
         raise MeshError(
-            f"{path}: the text STL is cut short or damaged ({facets} facets begin, {len(vertices)} of {3 * facets} corners, "
-            f"{'an' if b'endsolid' in lower[-4096:] else 'no'} 'endsolid' at the end); export it again"
+            f"{path}: the text STL is cut short or damaged ({facets} facets, {len(vertices)} of {3 * facets} "
+            f"corners, {'an' if ended else 'no'} 'endsolid' at the end); export it again"
         )
     return vertices, np.arange(len(vertices)).reshape(-1, 3), []
 
 
 def _numbers(rows, dtype):
-    """Byte strings of numbers separated by white space -> flat array; ValueError where something is no number."""
+    """Byte strings of numbers between white space -> flat array; ValueError where something is no number."""
     return np.fromstring(b" ".join(rows), dtype=dtype, sep=" ") if rows else np.zeros(0, dtype)
 
 
 def _read_obj(path, data):
-    """Wavefront OBJ: positions and polygons only, in float64; negative indices count back from the last vertex."""
-    data = data.replace(b"\\\r\n", b" ").replace(b"\\\n", b" ")
+    """Wavefront OBJ: positions and polygons only; negative indices count back from the last vertex."""
+    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\\\n", b" ")
     vertices = _obj_positions(re.findall(rb"^[ \t]*v[ \t]+([^\r\n#]*)", data, re.MULTILINE))
     polygons = re.findall(rb"^[ \t]*f[ \t]+([^\r\n#]*)", data, re.MULTILINE)
     counts = np.array([len(polygon.split()) for polygon in polygons], dtype=np.int64)
@@ -282,16 +290,15 @@ def _obj_positions(rows):
 
 
 def _obj_corners(polygons, counts):
-    """The position index of each corner of 'f' lines, flat: of 7, 7/8, 7//9 and 7/8/9 the number before the slash."""
+    """The position index of each corner of 'f' lines, flat: the 7 of 7, 7/8, 7//9 and 7/8/9."""
     try:
         first = polygons[0].split()[0].replace(b"//", b"/") if polygons else b""
         per_corner = first.count(b"/")
         text = [polygon.replace(b"//", b"/") for polygon in polygons] if per_corner else polygons
         if per_corner and any(p.count(b"/") != per_corner * n for p, n in zip(text, counts, strict=True)):
             raise ValueError("corners of several kinds")
-        return _numbers([b"\n".join(text).replace(b"/", b" ") if per_corner else b"\n".join(text)], np.int64)[
-            :: per_corner + 1
-        ]
+        joined = b"\n".join(text)
+        return _numbers([joined.replace(b"/", b" ") if per_corner else joined], np.int64)[:: per_corner + 1]
     except ValueError:  # corner by corner: slower
         return _numbers(
             [corner.partition(b"/")[0] for polygon in polygons for corner in polygon.split()], np.int64
@@ -310,8 +317,8 @@ def _read_off(path, data):
     vertex_count, face_count = (int(token) for token in lines[0].split()[:2])
     if len(lines) - 1 < vertex_count + face_count:
         raise MeshError(
-            f"{path}: the header promises {vertex_count} vertices and {face_count} faces but the file has only "
-            f"{len(lines) - 1} lines after it: the file is cut short; export it again"
+            f"{path}: the header promises {vertex_count} vertices and {face_count} faces but only "
+            f"{len(lines) - 1} lines follow it: the file is cut short; export it again"
         )
     rows = [b" ".join(line.split()[:3]) for line in lines[1 : vertex_count + 1]]
     vertices = _numbers(rows, np.float64).reshape(-1, 3)
@@ -355,13 +362,12 @@ def _read_ply(path, data):
         if name == "vertex":
             vertices = np.stack([columns[axis].astype(np.float64) for axis in "xyz"], axis=1)
         elif name == "face" and count:
-            key = "vertex_indices" if "vertex_indices" in columns else "vertex_index"
-            counts, corners = columns[key]
+            counts, corners = columns["vertex_indices" if "vertex_indices" in columns else "vertex_index"]
     return vertices, _triangulate(vertices, corners, counts), []
 
 
 def _ply_header(text):
-    """Header text -> byte order (None for text) and [(element, count, [(property, item type, count type or None)])]."""
+    """-> byte order (None for text), [(element, count, [(property, type, list count type or None)])]."""
     order, elements = None, []
     for words in (line.split() for line in text.splitlines()):
         if words[:1] == ["format"]:
@@ -376,7 +382,7 @@ def _ply_header(text):
 
 
 def _ply_text(body):
-    """A function that takes the next element's rows off the text: {scalar: (N,)}, {list: (counts, flat items)}."""
+    """A function that takes the next element off the text: {scalar: (N,), list: (counts (N,), flat)}."""
     lines = iter([line for line in body.splitlines() if line.strip()])
 
     def take(count, properties):
@@ -386,28 +392,25 @@ def _ply_text(body):
         columns, start = {}, [0] * count
         for name, _, list_kind in properties:
             if list_kind is None:
-                columns[name] = np.array([row[i] for row, i in zip(rows, start, strict=True)]).astype(
-                    np.float64
-                )
-                start = [i + 1 for i in start]
+                tokens = [row[i] for row, i in zip(rows, start, strict=True)]
+                columns[name], start = np.array(tokens, dtype="S").astype(np.float64), [i + 1 for i in start]
                 continue
             lengths = [int(row[i]) for row, i in zip(rows, start, strict=True)]
-            items = [row[i + 1 : i + 1 + n] for row, i, n in zip(rows, start, lengths, strict=True)]
-            if any(len(item) < n for item, n in zip(items, lengths, strict=True)):
+            ends = [i + 1 + n for i, n in zip(start, lengths, strict=True)]
+            items = [
+                token for row, i, end in zip(rows, start, ends, strict=True) for token in row[i + 1 : end]
+            ]
+            if len(items) < sum(lengths):
                 raise ValueError("a line is too short")
-            flat = [token for item in items for token in item]
-            columns[name] = (
-                np.array(lengths, dtype=np.int64),
-                np.array(flat).astype(np.float64).astype(np.int64),
-            )
-            start = [i + 1 + n for i, n in zip(start, lengths, strict=True)]
+            columns[name] = np.array(lengths, dtype=np.int64), np.array(items, dtype="S").astype(np.int64)
+            start = ends
         return columns
 
     return take
 
 
 def _ply_binary(data, offset, order):
-    """A function that takes the next element's rows off the bytes, as `_ply_text` does."""
+    """A function that takes the next element off the bytes, as `_ply_text` does."""
     position = offset
 
     def take(count, properties):
@@ -422,7 +425,7 @@ def _ply_binary(data, offset, order):
 
 
 def _ply_rows_alike(data, position, order, count, properties):
-    """Rows whose lists all have the length of the first row's: one structured array. (None, 0) where they have not."""
+    """Rows whose lists are all as long as the first, by one structured array; (None, 0) if they are not."""
     fields, at = [], position
     for name, kind, list_kind in properties:
         length = 1
@@ -540,18 +543,16 @@ def _cut_polygon(vertices, ring):
     import mapbox_earcut
 
     points = vertices[ring] - vertices[ring].mean(axis=0)
-    normal = np.cross(points, np.roll(points, -1, axis=0)).sum(axis=0)
-    along = np.linalg.svd(normal[None])[2][1:]  # two axes of the polygon's plane
-    if np.dot(np.cross(*along), normal) < 0:
-        along = along[::-1]
-    ears = mapbox_earcut.triangulate_float64(points @ along.T, np.array([count], dtype=np.uint32)).reshape(
-        -1, 3
-    )
-    if len(ears) != count - 2:
+    normal = _cross(points, np.roll(points, -1, axis=0)).sum(axis=0)
+    axes = np.linalg.svd(normal[None])[2][1:]  # two directions in the polygon's plane
+    if np.linalg.det(np.vstack([axes, normal])) < 0:
+        axes = axes[::-1]
+    flat = points @ axes.T
+    ears = mapbox_earcut.triangulate_float64(flat, np.array([count], dtype=np.uint32)).reshape(-1, 3)
+    if len(ears) != count - 2:  # a polygon that crosses itself: as good as any
         return ring[fan]
-    flat = points @ along.T
-    a, b, c = (flat[ears[:, k]] for k in range(3))
-    turned = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) < (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
+    a, b = (flat[ears[:, :2]] - flat[ears[:, 2:]]).transpose(1, 0, 2)
+    turned = a[:, 0] * b[:, 1] < a[:, 1] * b[:, 0]
     ears[turned] = ears[turned][:, ::-1]
     return ring[ears]
 
@@ -563,18 +564,19 @@ def _check_triangles(path, vertices, faces):
     if faces.min() < 0 or faces.max() >= len(vertices):
         wrong = faces.min() if faces.min() < 0 else faces.max()
         raise MeshError(
-            f"{path}: a face names vertex {wrong} (counted from 0) but there are {len(vertices)} vertices; export it again"
+            f"{path}: a face names vertex {wrong} (counted from 0) but there are {len(vertices)} vertices; "
+            "export it again"
         )
-    broken = ~np.isfinite(vertices[faces]).all(axis=(1, 2))
-    if broken.any():
+    broken = int((~np.isfinite(vertices[faces]).all(axis=(1, 2))).sum())
+    if broken:
         raise MeshError(
-            f"{path}: {broken.sum()} of {len(faces)} triangles have a coordinate that is not a number or infinite; "
+            f"{path}: {broken} of {len(faces)} triangles have a coordinate that is not a number or infinite; "
             "export it again"
         )
 
 
 def _unit_box(vertices):
-    """(V, 3) vertices moved and scaled so that the longest side of their box is 1: tolerances are shares of the size."""
+    """(V, 3) vertices moved and scaled to a box of longest side 1: tolerances are shares of the size."""
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     return (vertices - (low + (high - low) / 2)) / ((high - low).max() or 1.0)
 
@@ -587,6 +589,9 @@ CRACK_STEPS = 2
 # Share of the size that two vertices of a file in decimal or float64 may differ by: the resolution of
 # float32, since most such files come from programs that hold float32.
 TEXT_STEP = 2.0**-23
+# Share of the size over which steps of the coordinates are worth a word: they show in a reconstruction of
+# 1000^3.
+COARSE_STEP = 1e-3
 # Height of a triangle over its longest side, as a share of the mesh's size, under which its corners count as
 # collinear: the rounding of float64 for a part 10^6 of its sizes from the origin.
 SLIVER_HEIGHT = 1e-10
@@ -612,7 +617,7 @@ class EdgeTable:
         self.balance = np.bincount(edge.ravel(), weights=self.direction.ravel()).astype(np.int64)
 
     def pairs(self):
-        """The two faces at each edge with two uses: (P, 2) faces, and (P,) bool: they run along it in the same sense."""
+        """The faces at each edge with two uses: (P, 2), and (P,) bool: both run along it the same way."""
         order = np.argsort(self.edge.ravel(), kind="stable")
         double = np.flatnonzero(self.uses == 2)
         first = (np.cumsum(self.uses) - self.uses)[double]
@@ -716,7 +721,7 @@ def _ends(faces, edges, chosen):
 
 
 def coordinate_step(vertices):
-    """The distance of two neighbouring coordinates in a file with these (V, 3) float64 vertices, in file units.
+    """Distance of two neighbouring coordinates in a file with these (V, 3) float64 vertices, in file units.
 
     If every coordinate is a float32 (as in STL), the spacing of float32 at the largest; else a share of the
     size, so that a part far from the origin in a format with digits enough keeps all of them.
@@ -822,7 +827,7 @@ def _parity(faces):
 
 
 def _drop_fins(faces):
-    """Peel off pairs of opposite triangles from their free edges inward: faces left, and the number dropped."""
+    """Peel off pairs of opposite triangles, from their free edges inward: faces left, number dropped."""
     number, _ = _equal_rows(np.sort(faces, axis=1))
     balance = np.bincount(number, weights=1 - 2 * _parity(faces))
     paired = (np.bincount(number) == 2) & (balance == 0)
@@ -844,14 +849,14 @@ def _drop_fins(faces):
 
 
 def _check_thickness(path, vertices):
-    """MeshError where all vertices lie in a plane: decided by the extent along the least principal direction."""
+    """MeshError where all vertices lie in a plane, by their extent along the least principal direction."""
     points = _unit_box(vertices)
     points = points - points.mean(axis=0)
     directions = np.linalg.eigh(points.T @ points)[1]
     thickness = np.ptp(points @ directions, axis=0).min()
     if thickness <= FLAT_THICKNESS:
         raise MeshError(
-            f"{path}: the mesh is flat, it has no volume and so no inside; give a solid or a curved surface"
+            f"{path}: the mesh is flat: no volume, so no inside; give a solid or a curved surface"
         )
 
 
@@ -859,19 +864,22 @@ def _check_thickness(path, vertices):
 
 # Points of each shell at which winding numbers are asked for.
 SHELL_SAMPLES = 9
-# Bodies looked at one by one: beyond these, the ones with the fewest triangles are left as they are.
+# Share of a shell's points that must lie within another for the shell to lie within it: some may touch it.
+MOST_OF = 0.7
+# Shells looked at one by one: beyond these, the smallest are left as they are.
 MOST_SHELLS = 2000
-# Surface points from which a set of open surfaces is judged, as a whole.
+# Surface points from which the open shells are judged, as a set.
 OPEN_SAMPLES = 500
-# It is inside out where at least this share of the points beside its surface has a winding number under -0.5
-# ...
+# The set is inside out where at least this share of the points beside it has a winding number under -0.5 ...
 OPEN_SET_INVERTED = 0.05
 # ... and no more than this share of them as many over 0.5.
 OPEN_SET_INSIDE = 0.1
-# One open shell is inside out, within the others as they are, if the mean of its own winding number over its
-# surface is under this: a closed inside-out shell has -0.5, a flat sheet 0.
+# About so many triangles of an open shell are asked to judge it alone.
+OPEN_SHELL_SAMPLES = 32
+# It is inside out if the mean of its own winding number over its surface is under this: a closed inside-out
+# shell has -0.5, a flat sheet 0.
 OPEN_SHELL_INSIDE_OUT = -0.25
-# Distance from the surface, as a share of the mesh's size, at which a point counts as just below it: larger
+# Distance from the surface, as a share of the mesh's size, at which a point counts as just beside it: larger
 # than the rounding of float32, smaller than any wall that can be fitted.
 JUST_BELOW = 1e-5
 # A shell of |volume| under this share of area^1.5 has no inside of its own (both sides of a sheet).
@@ -880,7 +888,7 @@ LEAST_VOLUME = 1e-9
 
 @dataclass
 class Shells:
-    """Surfaces that are turned as one: triangles that hang together by edges; closed ones that only touch are apart.
+    """Surfaces that are turned as one: triangles linked by edges, closed ones that only touch kept apart.
 
     label (F,) int: the shell of each face; closed (S,) bool; orientation (S,) int: 1 outward, -1 a void, 0
     open or without an inside of its own.
@@ -903,8 +911,12 @@ def _orient(vertices, faces, changes):
     oriented = _turn(faces, turned) if turned.any() else faces
     label, closed = _join_patches(EdgeTable(oriented) if turned.any() else edges, patch)
     corners = vertices[oriented]
-    flip, orientation = _inside_out(corners, label, closed)
-    flip |= _inside_out_open(_turn(corners, flip[label]), label, closed)
+    # The open shells as one set first: they may hold the closed ones.
+    flip = ~closed & _set_inside_out(corners[~closed[label]])
+    corners = _turn(corners, flip[label])
+    closed_flip, orientation = _inside_out(corners, label, closed, set_turned=flip.any())
+    corners = _turn(corners, closed_flip[label])
+    flip = flip ^ closed_flip ^ _open_inside_out(corners, label, closed)
     turned ^= flip[label]
     share = np.bincount(label, weights=turned) / np.bincount(label)
     _tell_turned(share, turned, label, changes)
@@ -924,7 +936,7 @@ def _tell_turned(share, turned, shell, changes):
     if mixed.any():
         changes.append(
             f"Turned {_count((turned & mixed[shell]).sum(), 'triangle')} round to make the winding of "
-            f"{_count(mixed.sum(), 'shell')} consistent."
+            f"{_count(mixed.sum(), 'body')} consistent."
         )
 
 
@@ -975,7 +987,7 @@ def _flood(pairs, clash, patch, corners):
 
 
 def _parity_to_root(parent, parity):
-    """Sum modulo 2 of parity along the way from each node to the root, by doubling the stride (log depth rounds)."""
+    """Sum modulo 2 of parity along the way from each node to the root, by doubling the stride."""
     while (parent[parent] != parent).any():
         parity = parity ^ parity[parent]
         parent = parent[parent]
@@ -983,7 +995,7 @@ def _parity_to_root(parent, parity):
 
 
 def _join_patches(edges, patch):
-    """Join patches (faces linked by edges with two uses) to shells: (F,) number of the shell, (B,) bool: closed.
+    """Join patches (faces linked by edges with two uses) to shells: label (F,) and closed (S,) bool.
 
     A patch that is closed by itself is a shell; the others are joined over the edges that they share.
     """
@@ -1010,132 +1022,129 @@ def _unbalanced(edges, label):
     return result
 
 
-def _volumes(corners, shell):
-    """Signed volume (B,) of each shell about its own centre, 0 where it is less than a rounding of its area."""
-    count = shell.max() + 1
+def _volumes(corners, label):
+    """Signed volume (S,) of each shell about its own centre, 0 where it is a rounding of its area."""
+    count, faces = label.max() + 1, np.bincount(label)
     middle = corners.mean(axis=1)
-    faces = np.bincount(shell)
-    center = np.stack([np.bincount(shell, weights=middle[:, k]) / faces for k in range(3)], axis=1)
-    local = corners - center[shell][:, None]
+    center = np.stack([np.bincount(label, weights=middle[:, k]) / faces for k in range(3)], axis=1)
+    local = corners - center[label][:, None]
     wedge = np.einsum("ij,ij->i", local[:, 0], _cross(local[:, 1], local[:, 2])) / 6
-    volume = np.bincount(shell, weights=wedge, minlength=count)
-    area = np.bincount(shell, weights=_areas(corners), minlength=count)
+    volume = np.bincount(label, weights=wedge, minlength=count)
+    area = np.bincount(label, weights=_areas(corners), minlength=count)
     return np.where(np.abs(volume) > LEAST_VOLUME * area**1.5, volume, 0.0)
 
 
-def _inside_out(corners, shell, closed):
-    """Which closed shells to turn: flip (B,) bool, and orientation (B,) after it: 1 outward, -1 void, 0 open or no inside.
+def _inside_out(corners, label, closed, set_turned):
+    """Which closed shells to turn: flip (S,) bool, and orientation (S,) after it, as in Shells.
 
     From the outermost inward: a shell of negative volume stays as it is (a void) where the shells around it,
     as turned so far, give a winding number over 0.5; else it is turned. Directly within a shell that was
-    turned, both readings of the file (the whole of it inside out; this shell alone) make the inner shell a
-    void, so that is what it becomes.
+    turned, both readings of the file (the whole of it inside out; the outer shell alone) make the inner one a
+    void, so that is what it becomes. set_turned: the open shells were turned.
     """
-    volume = np.where(closed, _volumes(corners, shell), 0.0)
+    volume = np.where(closed, _volumes(corners, label), 0.0)
     flip, orientation = np.zeros(len(closed), dtype=bool), np.sign(volume).astype(int)
-    if (volume >= 0).all():
+    if (volume >= 0).all() and not set_turned:
         return flip, orientation
-    around = _containers(corners, shell, volume)
-    for inner in sorted(around, key=lambda b: -abs(volume[b])):
+    around, in_open = _containers(corners, label, volume), _within_open(corners, label, closed)
+    for inner in sorted(around, key=lambda shell: -abs(volume[shell])):
         outer = around[inner]
-        parent = min(outer, key=lambda b: abs(volume[b]), default=None)
-        if parent is not None and flip[parent]:
+        parent = min(outer, key=lambda shell: abs(volume[shell]), default=None)
+        if flip[parent] if parent is not None else set_turned and in_open[inner]:
             flip[inner] = volume[inner] > 0
         elif volume[inner] < 0:
-            flip[inner] = orientation[outer].sum() <= 0 if len(outer) else True
+            flip[inner] = orientation[outer].sum() + in_open[inner] <= 0
         orientation[inner] *= -1 if flip[inner] else 1
     return flip, orientation
 
 
-def _containers(corners, shell, volume):
+def _containers(corners, label, volume):
     """{shell: array of the closed shells that it lies wholly within}, for every shell that has a volume."""
     solid = np.flatnonzero(volume)
     solid = solid[np.argsort(-np.abs(volume[solid]))][:MOST_SHELLS]
-    low, high = _boxes(corners, shell)
-    face, owner = _sample_faces(shell, SHELL_SAMPLES)
-    points = corners[face].mean(axis=1)
+    low, high = _boxes(corners, label)
+    face, owner = _sample_faces(label, SHELL_SAMPLES)
+    points, asked_of = corners[face].mean(axis=1), np.bincount(owner)
     around = {int(inner): [] for inner in solid}
-    for outer in solid:
-        boxed = (low[solid] >= low[outer]).all(axis=1) & (high[solid] <= high[outer]).all(axis=1)
-        inner = solid[boxed & (solid != outer) & (np.abs(volume[solid]) < abs(volume[outer]))]
-        # Only a negative shell, or one that might lie in a negative one, can need turning.
-        inner = inner[(volume[inner] < 0) | (volume[outer] < 0)] if len(inner) else inner
+    for position, outer in enumerate(solid):
+        smaller = solid[position + 1 :]
+        inner = smaller[(low[smaller] >= low[outer]).all(axis=1) & (high[smaller] <= high[outer]).all(axis=1)]
         asked = np.isin(owner, inner)
         if not asked.any():
             continue
-        within = np.abs(_winding_number(points[asked], corners[shell == outer])) > 0.5
-        share = np.bincount(owner[asked], weights=within, minlength=len(volume))[inner]
-        for index in inner[share > 0.7 * np.bincount(owner, minlength=len(volume))[inner]]:
+        within = np.abs(_winding_number(points[asked], corners[label == outer])) > 0.5
+        count = np.bincount(owner[asked], weights=within, minlength=len(volume))
+        for index in inner[count[inner] > MOST_OF * asked_of[inner]]:
             around[int(index)].append(int(outer))
     return {inner: np.array(outer, dtype=int) for inner, outer in around.items()}
 
 
-def _boxes(corners, shell):
-    """Lowest and highest corner (B, 3) of the box about each shell."""
-    low, high = np.full((shell.max() + 1, 3), np.inf), np.full((shell.max() + 1, 3), -np.inf)
-    np.minimum.at(low, shell, corners.min(axis=1))
-    np.maximum.at(high, shell, corners.max(axis=1))
+def _within_open(corners, label, closed):
+    """(S,) bool: the winding number of the open shells together is over 0.5 on most of a closed shell."""
+    face, owner = _sample_faces(label, SHELL_SAMPLES)
+    asked = closed[owner]
+    if closed.all() or not asked.any():
+        return np.zeros(len(closed), dtype=bool)
+    within = _winding_number(corners[face[asked]].mean(axis=1), corners[~closed[label]]) > 0.5
+    return np.bincount(owner[asked], weights=within, minlength=len(closed)) > MOST_OF * np.bincount(owner)
+
+
+def _boxes(corners, label):
+    """Lowest and highest corner (S, 3) of the box about each shell."""
+    low, high = np.full((label.max() + 1, 3), np.inf), np.full((label.max() + 1, 3), -np.inf)
+    np.minimum.at(low, label, corners.min(axis=1))
+    np.maximum.at(high, label, corners.max(axis=1))
     return low, high
 
 
-def _sample_faces(shell, count):
-    """At most count faces of each shell, spread evenly over its faces in the order of the file: (faces, their shells)."""
-    order = np.argsort(shell, kind="stable")
-    sizes = np.bincount(shell)
+def _sample_faces(label, count):
+    """At most count faces of each shell, evenly spread in the order of the file: (faces, their shells)."""
+    order = np.argsort(label, kind="stable")
+    sizes = np.bincount(label)
     starts = np.cumsum(sizes) - sizes
     steps = (np.arange(count) + 0.5) / count
     face = order[np.unique((starts[:, None] + np.floor(steps * sizes[:, None]).astype(np.int64)).ravel())]
-    return face, shell[face]
+    return face, label[face]
 
 
-def _inside_out_open(corners, shell, closed):
-    """Which open shells to turn: (B,) bool.
+def _set_inside_out(corners):
+    """Open triangles (F, 3, 3) as one set: beside them much lies under -0.5, next to nothing over 0.5.
 
-    The open shells together (the patches of a surface that was not sewn are often flat or seen from within,
-    and say nothing alone) if the mean winding number over their surface is negative; after that a shell alone
-    if it is nearly closed, inside out, and not a void within the others.
+    As one set, since the patches of a surface that was not sewn are often flat or seen from within, and say
+    nothing alone. A soup of random triangles has as much over 0.5, so it stays as it is.
     """
-    flip = np.zeros(len(closed), dtype=bool)
-    loose = np.flatnonzero(~closed[shell])
-    if not len(loose):
-        return flip
-    if _set_inside_out(corners[loose]):
-        flip |= ~closed
-        corners = _turn(corners, flip[shell])
-    sizes = np.bincount(shell)
+    areas = _areas(corners)
+    if not areas.any():
+        return False
+    chosen = corners[np.random.default_rng(0).choice(len(corners), OPEN_SAMPLES, p=areas / areas.sum())]
+    beside = np.concatenate([_beside(chosen, JUST_BELOW), _beside(chosen, -JUST_BELOW)])
+    winding = _winding_number(beside, corners)
+    inside, inverted = (winding > 0.5).mean(), (winding < -0.5).mean()
+    return bool(inverted > OPEN_SET_INVERTED and inside < OPEN_SET_INSIDE * inverted)
+
+
+def _open_inside_out(corners, label, closed):
+    """Which open shells to turn one by one: (S,) bool, nearly closed, inside out, no void in the others."""
+    flip, sizes = np.zeros(len(closed), dtype=bool), np.bincount(label)
     largest = np.argsort(-sizes * ~closed, kind="stable")[:MOST_SHELLS]
-    for index in largest[(~closed & (sizes > 3))[largest]]:
-        own = np.flatnonzero(shell == index)
-        asked = corners[own[:: max(1, len(own) // 32)]]
-        weights = _areas(asked)
+    for shell in largest[(~closed & (sizes > 3))[largest]]:
+        own = np.flatnonzero(label == shell)
+        asked = corners[own[:: max(1, len(own) // OPEN_SHELL_SAMPLES)]]
+        weights = np.maximum(_areas(asked), np.finfo(float).tiny)
         alone = _surface_winding(asked, corners[own])
         if np.average(alone, weights=weights) >= OPEN_SHELL_INSIDE_OUT:
             continue
         others = _surface_winding(asked, corners) - alone
         if np.average(others, weights=weights) <= 0.5:
-            flip[index] ^= True
-            corners = _turn(corners, shell == index)
+            flip[shell] = True
+            corners = _turn(corners, label == shell)
     return flip
 
 
-def _set_inside_out(corners):
-    """Open triangles (F, 3, 3) as one set: just beside their surface much lies under -0.5 and next to nothing over 0.5.
-
-    A soup of random triangles has both, so it stays as it is.
-    """
-    areas = _areas(corners)
-    chosen = corners[np.random.default_rng(0).choice(len(corners), OPEN_SAMPLES, p=areas / areas.sum())]
-    beside = np.concatenate([_beside(chosen, JUST_BELOW), _beside(chosen, -JUST_BELOW)])
-    winding = _winding_number(beside, corners)
-    inside, inverted = (winding > 0.5).mean(), (winding < -0.5).mean()
-    return inverted > OPEN_SET_INVERTED and inside < OPEN_SET_INSIDE * inverted
-
-
 def _surface_winding(asked, corners):
-    """Winding number of triangles `corners` (F, 3, 3) on the triangles `asked` (N, 3, 3): the mean of both sides."""
-    above, below = _beside(asked, JUST_BELOW), _beside(asked, -JUST_BELOW)
-    both = _winding_number(np.concatenate([above, below]), corners)
-    return (both[: len(asked)] + both[len(asked) :]) / 2
+    """Winding number of triangles (F, 3, 3) on the triangles asked (N, 3, 3): the mean of both sides."""
+    both = _winding_number(np.concatenate([_beside(asked, JUST_BELOW), _beside(asked, -JUST_BELOW)]), corners)
+    return both.reshape(2, -1).mean(axis=0)
 
 
 def _beside(corners, distance):
@@ -1158,10 +1167,9 @@ SPHERE_TOLERANCE = 1e-12
 
 
 def _bounding_transform(vertices):
-    """The Transform that puts the smallest bounding sphere of (V, 3) vertices at radius DOMAIN_RADIUS about the origin."""
-    center = bounding_sphere(vertices)[0]
-    radius = np.sqrt(((vertices - center) ** 2).sum(axis=1).max())
-    return Transform(center, float(DOMAIN_RADIUS / radius))
+    """The Transform that takes the smallest sphere about (V, 3) vertices to the origin and DOMAIN_RADIUS."""
+    center, radius = bounding_sphere(vertices)
+    return Transform(center, DOMAIN_RADIUS / radius)
 
 
 def bounding_sphere(points):
@@ -1176,25 +1184,29 @@ def bounding_sphere(points):
     local = (points - middle) / extent
     center, squared = np.zeros(3), -1.0
     support = local[:0]
-    for _ in range(1000):  # in practice about ten; each round the sphere grows, so it cannot circle
+    while True:  # in practice about ten rounds; the sphere grows in each, so it cannot circle
         distances = ((local - center) ** 2).sum(axis=1)
         farthest = int(distances.argmax())
         if distances[farthest] <= squared * (1 + SPHERE_TOLERANCE):
             break
-        support, center, squared = _smallest_sphere(np.vstack([support, local[farthest]]))
-    return center * extent + middle, float(np.sqrt(max(squared, 0.0)) * extent)
+        support, center, grown = _smallest_sphere(np.vstack([support, local[farthest]]))
+        if grown <= squared:
+            break
+        squared = grown
+    center = center * extent + middle
+    return center, float(np.sqrt(((points - center) ** 2).sum(axis=1).max()))
 
 
 def _smallest_sphere(points):
-    """Smallest sphere of at most five points by trial of all subsets: (points on it, center, squared radius)."""
+    """Smallest sphere of up to five points by trying all subsets: (points on it, center, squared radius)."""
     best = None
     for size in range(1, min(len(points), 4) + 1):
         for subset in map(list, combinations(range(len(points)), size)):
             center = _circumcenter(points[subset])
-            squared = ((points[subset] - center) ** 2).sum(axis=1).max()
-            if best is not None and squared >= best[2]:
-                continue
-            if (((points - center) ** 2).sum(axis=1) <= squared * (1 + SPHERE_TOLERANCE)).all():
+            # To all points, not to the subset: the smallest sphere is the one about the best of these
+            # centers, and no tolerance is needed to tell which subset it belongs to.
+            squared = ((points - center) ** 2).sum(axis=1).max()
+            if best is None or squared < best[2]:
                 best = points[subset], center, squared
     return best
 
@@ -1222,12 +1234,12 @@ LEAST_RAYS_ANSWERED = 0.05
 
 
 def _thinnest_feature(vertices, faces, tangled):
-    """An estimate of the thinnest wall, in the units of the vertices; None where hardly any point has a wall opposite.
+    """An estimate of the thinnest wall, in the units of the vertices; None if few points have one.
 
     From points uniform on the surface a ray goes inward along the normal to the first wall; the percentile of
     the lengths to walls that face the other way. Cost: a tree over the triangles and a fixed number of rays.
     Features on less than the percentile of the area go unseen. tangled: shells overlap or are open, so that a
-    ray may begin or end within the material; the shortest rays are then checked for that.
+    ray may begin or end within the material; the others are then left out.
     """
     import igl
 
@@ -1240,21 +1252,17 @@ def _thinnest_feature(vertices, faces, tangled):
     tree = igl.AABB()
     tree.init(vertices, faces)
     hit, length, _ = tree.intersect_ray_first(vertices, faces, surface + JUST_BELOW * inward, inward)
-    across = _unit_normals(
-        corners[hit]
-    )  # of a ray that hits nothing (-1) some face, which the next line passes over
-    opposite = (hit >= 0) & (np.einsum("ij,ij->i", inward, across) > OPPOSITE_COSINE)
+    # A ray that hits nothing has the number -1, so some face, but the mask passes over it.
+    across = np.einsum("ij,ij->i", inward, _unit_normals(corners[hit]))
+    opposite = (hit >= 0) & (across > OPPOSITE_COSINE)
     surface, inward, length = surface[opposite], inward[opposite], length[opposite] + JUST_BELOW
+    if tangled:
+        beyond = surface + (length[:, None] + JUST_BELOW) * inward
+        both = _winding_number(np.concatenate([beyond, surface - JUST_BELOW * inward]), corners)
+        length = length[(both.reshape(2, -1) <= 0.5).all(axis=0)]
     if len(length) < LEAST_RAYS_ANSWERED * THICKNESS_SAMPLES:
         return None
-    order = np.argsort(length)
-    shortest = order[: len(order) // 10]
-    if tangled and len(shortest):
-        beyond = surface[shortest] + (length[shortest, None] + JUST_BELOW) * inward[shortest]
-        outside = np.concatenate([beyond, surface[shortest] - JUST_BELOW * inward[shortest]])
-        buried = (_winding_number(outside, corners) > 0.5).reshape(2, -1).any(axis=0)
-        order = np.concatenate([shortest[~buried], order[len(shortest) :]])
-    return float(np.percentile(length[order], THICKNESS_PERCENTILE))
+    return float(np.percentile(length, THICKNESS_PERCENTILE))
 
 
 # Points asked in all, to find bodies that overlap.
@@ -1332,7 +1340,7 @@ def _solid_angles(points, triangles):
 
 
 def _winding_number(points, triangles):
-    """As `solid_angle_winding_number`, exact where that is quick, else to about 0.01 (Barill et al. 2018, libigl)."""
+    """As `solid_angle_winding_number`; where that is slow to about 0.01 (Barill et al. 2018, libigl)."""
     if len(points) * len(triangles) <= MOST_EXACT_PAIRS:
         return solid_angle_winding_number(points, triangles)
     import igl
