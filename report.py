@@ -57,9 +57,9 @@ COORDINATES = "x %{x:.5g}<br>y %{y:.5g}<br>z %{z:.5g}"
 
 # From where the eye looks at first, as a part is usually drawn: front, right, above; z up.
 EYE = np.array([0.52, -0.72, 0.46])
-# In plotly's units, where the sphere around a part has radius 1/2: 0.5 / sin(22.5 degrees), half of what it
-# sees.
-EYE_DISTANCE = 1.31
+# In plotly's units, where the sphere around a part has radius 1/2. It fits a square view from 0.5 / sin(22.5
+# degrees) = 1.31, half of what the camera sees; a little further off it fits a narrower one too.
+EYE_DISTANCE = 1.5
 # Where plotly's lamp stands, far away: on the left of that eye and above, so that top, front and side differ.
 SUN = (-25_000.0, -70_000.0, 80_000.0)
 COLOUR_BAR_WIDTH = 92  # pixels, with its title and six figures
@@ -338,7 +338,7 @@ def _deviation(vertices, shown_vertices, distance):
         shown_distance = distance[cKDTree(vertices).query(shown_vertices)[1]]
     # One stray vertex must not turn everything else into one colour; what is above shows as the darkest.
     top = float(np.percentile(distance, 99.5)) or float(distance.max()) or 1.0
-    bar = {"title": {"text": "distance<br>to the input"}, "x": 1.0, "xanchor": "left", "len": 0.86}
+    bar = {"title": {"text": "distance<br>(file units)"}, "x": 1.0, "xanchor": "left", "len": 0.86}
     return {
         "intensity": _packed(shown_distance, "f4"),
         "cmin": 0.0,
@@ -373,7 +373,7 @@ def _drawn(what, mesh, frame, vertex_distance):
     if vertex_distance is not None:
         distance = _checked_distance(vertex_distance, mesh[0])
         trace.update(_deviation(mesh[0], shown[0], distance))
-        caption += f"{DOT}largest distance at a vertex {_number(distance.max())} file units"
+        caption += f"{DOT}colour: distance to the input, at most {_number(distance.max())} at a vertex"
     return _view(trace, center - origin, radius), caption
 
 
