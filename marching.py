@@ -1,0 +1,796 @@
+"""A function of space in, the closed mesh of its zero level out, without visiting the empty space.
+
+Owns: marching cubes over an R^3 grid of nodes that spans the domain [-1, 1]^3, sparsely (`march`) or node by node
+(`march_dense`, its slow twin). Comes in: a callable taking (N, 3) float32 points of the domain and returning (N,)
+values, negative inside. Goes out: a `MarchResult` with a watertight mesh in domain coordinates, normals outward.
+Knows nothing of training. `python marching.py MODEL` marches a fitted model and writes the mesh in file units.
+
+How the sparse march goes. Cells of the grid are grouped in cubic blocks, halved from R/16 cells to 2. A block is
+skipped where the function at its centre is farther from the level than it can fall within the block; how far it can
+fall is measured on the function itself, block size by block size. What stays is stored in bricks of 8^3 nodes, and
+every node of them that no skipped block covers is evaluated. Then the surface is followed: all nodes of a cell that
+it crosses are evaluated, and a sign that differs from the assumed one opens the next cells, so the mesh is closed
+whatever was assumed, and a surface that was touched anywhere is found whole. Last, a random share of what was skipped
+is audited; a hit opens its neighbourhood, lowers the trust and repeats the work wherever the lower trust asks for it.
+"""
+
+import itertools
+import os
+import sys
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+# Cells along the edge of a brick: the unit of storage and of one marching-cubes block. 8 keeps a block's overlap with
+# its neighbours small (9^3 nodes for 8^3 cells) and a brick half full of surface.
+BRICK = 8
+# The value of everything beyond the border of the domain: far outside, so that a shape cut by the border is capped.
+OUTSIDE = np.float32(1e30)
+# No vertex lies nearer to a node than this share of a cell, so no triangle degenerates, in float32 file units either
+# (at R = 1024 it is 1e-6, sixteen float32 steps at 0.9); half of the thousandth of a cell that meshes are compared to.
+SNAP = 5e-4
+# A block is skipped with this margin over the steepest fall that was measured at its size.
+MARGIN = 1.1
+# What a hit of the audit multiplies the measured falls with.
+DISTRUST = 1.5
+# Range of |values| that scikit-image sees, in units of the typical value times the cell. It only decides connections
+# in ambiguous cells and tells vertices from nodes: float32 has 4e-6 steps at the coordinates of one packed call, so the
+# smallest share of a cell, 1e-5, can be told from none. Positions come from the true values.
+TOPOLOGY_RANGE = (1e-3, 1e2)
+# Bricks handled at a time (6 KiB of temporaries each), and bricks along the edge of one scikit-image call.
+CHUNK = 2048
+PACK = 4
+CORNERS = np.array(list(itertools.product((0, 1), repeat=3)), dtype=np.int32)
+
+
+class NoSurfaceError(ValueError):
+    """The function does not change sign on the grid; the message says why and from which resolution on it would."""
+
+
+class MemoryBoundError(ValueError):
+    """The surface at this resolution does not fit the memory bound; the message says what would."""
+
+
+@dataclass
+class MarchResult:
+    """vertices (V, 3) float64 in the domain; faces (F, 3) int64, outward; stats: what was done (see `march`)."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    stats: dict
+
+
+def march(
+    function,
+    resolution,
+    level=0.0,
+    *,
+    gradient=None,
+    refine=0,
+    max_memory=None,
+    progress=None,
+    generator=None,
+    dense=False,
+):
+    """The closed mesh of {function = level} on a grid of resolution^3 nodes over [-1, 1]^3.
+
+    function: (N, 3) float32 points -> (N,) values, less than the level inside. Any scale; best where it is near to a
+    signed distance. refine: Newton steps that move each vertex onto the level, at most half a cell, along gradient
+    ((N, 3) float32 -> (N, 3)), or along central differences without one. max_memory: bytes that this process may
+    occupy in all, None for no bound: needed are what it occupies when called, what a call of the function takes,
+    and about 5 KiB for each brick of 8^3 cells near the surface; where that does not fit it raises before the work.
+    progress: None or a callable taking (nodes evaluated, nodes expected in all). generator: numpy Generator of the
+    samples and the audit (default: seed 0). dense: evaluate every node (`march_dense`).
+
+    Space beyond the domain counts as outside, so a shape cut by the border is capped there (SNAP cells beyond it).
+    stats: resolution, nodes, evaluated, skipped, audited, hits (audited nodes of the wrong sign), corrected (wrong
+    signs met while following the surface), trust, falls (steepest measured fall by block size), cells (crossed by the
+    surface), seconds.
+
+    Lewiner et al., Efficient implementation of marching cubes' cases with topological guarantees (2003), by
+    scikit-image. Raises NoSurfaceError, MemoryBoundError, and ValueError for a resolution or values that make no grid.
+    """
+    started = time.perf_counter()
+    probe = Probe(function, resolution, level, progress)
+    generator = np.random.default_rng(0) if generator is None else generator
+    typical, slope = survey(probe)
+    builder = MeshBuilder(probe, typical)
+    stats = {"resolution": resolution, "nodes": resolution**3}
+    sweep_dense(probe, builder) if dense else sweep_sparse(
+        probe, builder, SparseField(probe, generator, slope, max_memory), stats
+    )
+    if not (probe.lowest <= 0.0 < probe.highest):
+        raise NoSurfaceError(explain_no_surface(probe, generator))
+    vertices, faces = builder.finish()
+    stats |= {"evaluated": probe.evaluated, "skipped": max(0, resolution**3 - probe.evaluated)}
+    if refine:
+        vertices = newton_refine(vertices, function, gradient, level, refine, probe.cell)
+    stats |= {"cells": builder.cells, "seconds": time.perf_counter() - started}
+    return MarchResult(vertices, faces, stats)
+
+
+def march_dense(function, resolution, level=0.0, **options):
+    """`march` with every node evaluated, slab by slab: the slow twin, and the fallback where nothing may be assumed."""
+    return march(function, resolution, level, dense=True, **options)
+
+
+def as_function(call, device="cpu", batch=4096):
+    """A torch module or callable, (N, 3) float32 tensor -> (N,) or (N, 1), as the numpy function that `march` takes.
+
+    batch: points a call; 4096 keep the activations of a layer in the cache. Each call is filled up to a multiple of
+    64 points: torch's matrix products then give a point the same bits whatever stands beside it.
+    """
+    import torch
+
+    def evaluate(points):
+        filled = np.zeros((-(-len(points) // 64) * 64, 3), dtype=np.float32)
+        filled[: len(points)] = points
+        with torch.inference_mode():
+            parts = torch.from_numpy(filled).split(batch)
+            values = [call(part.to(device)).reshape(-1).float().cpu() for part in parts]
+        return torch.cat(values)[: len(points)].numpy()
+
+    return evaluate
+
+
+def as_gradient(call, device="cpu", batch=4096):
+    """The gradient of such a torch callable by autograd, as the numpy function (N, 3) -> (N, 3) that refining takes."""
+    import torch
+
+    def evaluate(points):
+        parts = []
+        for part in torch.from_numpy(np.ascontiguousarray(points, dtype=np.float32)).split(batch):
+            part = part.to(device).requires_grad_(True)
+            parts.append(torch.autograd.grad(call(part).sum(), part)[0].cpu())
+        return torch.cat(parts).numpy()
+
+    return evaluate
+
+
+class Probe:
+    """The function at nodes of the grid: batches, counts, checks. Nodes (N, 3) run from 0 to R + 1 on each axis; 1 to
+    R lie in the domain, the rest beyond its border, where the value is OUTSIDE without asking."""
+
+    def __init__(self, function, resolution, level, progress, batch=65536):
+        if int(resolution) != resolution or resolution < 2:
+            raise ValueError(f"a grid needs a whole number of at least 2 nodes along an edge, got {resolution}")
+        self.function, self.resolution, self.level = function, int(resolution), np.float32(level)
+        self.progress, self.batch = progress, batch
+        self.cell = 2.0 / (self.resolution - 1)
+        self.axis = np.linspace(-1.0, 1.0, self.resolution).astype(np.float32)
+        self.evaluated, self.expected = 0, self.resolution**3
+        self.lowest, self.highest = np.inf, -np.inf
+
+    def at(self, nodes):
+        """(N, 3) integer nodes -> (N,) float32 values less the level."""
+        values = np.full(len(nodes), OUTSIDE, dtype=np.float32)
+        domain = np.flatnonzero(((nodes >= 1) & (nodes <= self.resolution)).all(axis=1))
+        for start in range(0, len(domain), self.batch):
+            part = domain[start : start + self.batch]
+            values[part] = self.at_points(self.axis[nodes[part] - 1])
+            self._count(values[part])
+        return values
+
+    def at_points(self, points):
+        """(N, 3) float32 points -> (N,) float32 values less the level; ValueError for a wrong shape or a NaN."""
+        values = np.asarray(self.function(points))
+        if values.shape != (len(points),):
+            raise ValueError(f"the function gave an array of shape {values.shape} for {len(points)} points")
+        values = values.astype(np.float32) - self.level
+        if not np.isfinite(values).all():
+            where = points[np.flatnonzero(~np.isfinite(values))[0]]
+            raise ValueError(f"the function is not finite at {np.array2string(where, precision=3)}")
+        return values
+
+    def _count(self, values):
+        self.evaluated += len(values)
+        self.lowest = min(self.lowest, float(values.min()))
+        self.highest = max(self.highest, float(values.max()))
+        if self.progress is not None:
+            self.progress(self.evaluated, max(self.expected, self.evaluated))
+
+    def position(self, nodes):
+        """Node indices, fractions allowed -> float64 coordinates in the domain."""
+        return (nodes - 1.0) * self.cell - 1.0
+
+
+def survey(probe):
+    """(typical |value|, steepest slope) on a coarse lattice; NoSurfaceError for a constant."""
+    line = np.unique(np.linspace(1, probe.resolution, min(probe.resolution, 12)).round().astype(np.int32))
+    values = probe.at(np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3))
+    if values.min() == values.max():
+        value = float(values[0] + probe.level)
+        raise NoSurfaceError(
+            f"no surface: the function is constant, {value:.6g} at all {len(values)} samples; the fit has collapsed"
+        )
+    lattice = values.reshape((len(line),) * 3)
+    rise = max(np.abs(np.diff(lattice, axis=axis)).max() for axis in range(3))
+    return float(np.median(np.abs(values))), float(rise / (np.diff(line).min() * probe.cell))
+
+
+# --- the dense sweep ---------------------------------------------------------------------------------------------
+
+
+def sweep_dense(probe, builder):
+    """Evaluates every node, one layer of bricks at a time, and gives the bricks to the builder."""
+    side = -(-(probe.resolution + 1) // BRICK)
+    nodes = side * BRICK + 1
+    slab = np.full((BRICK + 1, nodes, nodes), OUTSIDE, dtype=np.float32)
+    for layer in range(side):
+        first = 0 if layer == 0 else 1
+        slab[0] = slab[-1]
+        for plane in range(first, BRICK + 1):
+            slab[plane] = dense_plane(probe, layer * BRICK + plane, nodes)
+        for row in range(side):
+            rows = slab[:, row * BRICK : (row + 1) * BRICK + 1]
+            blocks = np.lib.stride_tricks.sliding_window_view(rows, BRICK + 1, axis=2)[:, :, ::BRICK]
+            bricks = np.stack([np.full(side, layer), np.full(side, row), np.arange(side)], axis=1)
+            builder.add(bricks.astype(np.int32), np.ascontiguousarray(blocks.transpose(2, 0, 1, 3)))
+
+
+def dense_plane(probe, index, nodes):
+    """All values of one plane of nodes, (nodes, nodes); nodes beyond the domain are OUTSIDE."""
+    plane = np.full((nodes, nodes), OUTSIDE, dtype=np.float32)
+    if 1 <= index <= probe.resolution:
+        line = np.arange(1, probe.resolution + 1, dtype=np.int32)
+        second, third = (part.ravel() for part in np.meshgrid(line, line, indexing="ij"))
+        values = probe.at(np.stack([np.full_like(second, index), second, third], axis=1))
+        plane[1 : probe.resolution + 1, 1 : probe.resolution + 1] = values.reshape(probe.resolution, -1)
+    return plane
+
+
+# --- the sparse sweep --------------------------------------------------------------------------------------------
+
+
+def sweep_sparse(probe, builder, field, stats):
+    """Finds every brick that the surface crosses, with all values that its mesh needs, and gives them to the builder."""
+    field.find_surface()
+    for start in range(0, field.store.used, CHUNK):
+        slots = np.arange(start, min(start + CHUNK, field.store.used))
+        builder.add(field.store.coords[slots], field.store.blocks(slots))
+    stats |= field.stats
+
+
+class NodeStore:
+    """Values of nodes in bricks of 8^3, where they are needed.
+
+    A value is finite where the node was evaluated, +inf or -inf where only its sign is assumed, NaN where nothing is
+    known yet. Of a brick that is not stored only one assumed sign is kept. The arrays by brick have one layer more at
+    the upper end, for what lies beyond the domain; index -1 leads there too.
+    """
+
+    def __init__(self, resolution):
+        side = -(-(resolution + 2) // BRICK)
+        self.resolution, self.side, self.used = resolution, side, 0
+        self.slots = np.full((side + 1,) * 3, -1, dtype=np.int32)
+        self.signs = np.ones((side + 1,) * 3, dtype=np.int8)
+        self.coords = np.empty((0, 3), dtype=np.int32)
+        self.values = np.empty((0, BRICK, BRICK, BRICK), dtype=np.float32)
+
+    def allocate(self, bricks, fill):
+        """Stores bricks (n, 3), none stored before, every node set to fill: NaN, or (n,) assumed signs times inf."""
+        used = self.used + len(bricks)
+        if used > len(self.values):
+            self._grow(max(used, len(self.values) + len(self.values) // 8))
+        slots = np.arange(self.used, used)
+        self.slots[tuple(bricks.T)] = slots
+        self.coords[slots] = bricks
+        self.values[slots] = np.broadcast_to(np.asarray(fill, np.float32).reshape(-1, 1, 1, 1), (len(bricks), 1, 1, 1))
+        self.used = used
+        self._fill_beyond(slots)
+        return slots
+
+    def _grow(self, capacity):
+        coords, values = self.coords[: self.used], self.values[: self.used]
+        self.coords = np.empty((capacity, 3), dtype=np.int32)
+        self.values = np.empty((capacity, BRICK, BRICK, BRICK), dtype=np.float32)
+        self.coords[: self.used], self.values[: self.used] = coords, values
+
+    def _fill_beyond(self, slots):
+        """Nodes beyond the border of the domain are known: OUTSIDE."""
+        local = np.arange(BRICK)
+        for axis in range(3):
+            index = self.coords[slots, axis, None] * BRICK + local
+            brick, node = np.nonzero((index < 1) | (index > self.resolution))
+            np.moveaxis(self.values, axis + 1, 1)[slots[brick], node] = OUTSIDE
+
+    def lower_faces(self, slots):
+        """The nodes of bricks that also belong to a neighbour which is not stored, by the seven directions to it:
+        (neighbours (n, 3), index of the nodes into values, their sign as the neighbour has it)."""
+        for corner in CORNERS[1:]:
+            neighbours = self.coords[slots] - corner
+            cleared = self.slots[tuple(neighbours.T)] < 0
+            neighbours = neighbours[cleared]
+            nodes = (slots[cleared], *(slice(0, 1) if step else slice(None) for step in corner))
+            yield neighbours, nodes, self.signs[tuple(neighbours.T)].astype(np.float32).reshape(-1, 1, 1, 1)
+
+    def spread_signs(self, slots):
+        """What is not known on the lower faces of bricks takes the sign of the brick beside, where that is not stored."""
+        for _, nodes, signs in self.lower_faces(slots):
+            values = self.values[nodes]
+            self.values[nodes] = np.where(np.isfinite(values), values, signs * np.float32(np.inf))
+
+    def contradicted(self, slots):
+        """Bricks (n, 3), not stored, whose assumed sign a node on the lower face of a stored one contradicts."""
+        found = []
+        for neighbours, nodes, signs in self.lower_faces(slots):
+            found.append(neighbours[((self.values[nodes] > 0) != (signs > 0)).any(axis=(1, 2, 3))])
+        found = np.concatenate(found)
+        return found[(found >= 0).all(axis=1)]
+
+    def opposed(self):
+        """Bricks (n, 3), not stored, that touch one of the opposite sign, not stored either."""
+        signs = np.where(self.slots < 0, self.signs, 0)
+        high = low = np.pad(signs[:-1, :-1, :-1], 1)
+        for axis in range(3):
+            high = np.maximum(
+                np.take(high, range(high.shape[axis] - 1), axis), np.take(high, range(1, high.shape[axis]), axis)
+            )
+            low = np.minimum(
+                np.take(low, range(low.shape[axis] - 1), axis), np.take(low, range(1, low.shape[axis]), axis)
+            )
+        corners = np.argwhere((high > 0) & (low < 0))
+        bricks = np.unique(np.clip(corners[:, None] - CORNERS, 0, self.side - 1).reshape(-1, 3), axis=0)
+        return bricks[self.slots[tuple(bricks.T)] < 0].astype(np.int32)
+
+    def _locate(self, nodes):
+        brick = tuple((nodes >> 3).T)
+        local = nodes & (BRICK - 1)
+        return brick, self.slots[brick], (local[:, 0] * BRICK + local[:, 1]) * BRICK + local[:, 2]
+
+    def get(self, nodes):
+        """(N, 3) nodes -> (N,) float32: value, assumed sign times inf, or NaN."""
+        brick, slots, offsets = self._locate(nodes)
+        values = self.signs[brick].astype(np.float32) * np.float32(np.inf)
+        stored = slots >= 0
+        values[stored] = self.values.reshape(-1, BRICK**3)[slots[stored], offsets[stored]]
+        return values
+
+    def put(self, nodes, values):
+        """Keeps values at those of the nodes that are in stored bricks."""
+        _, slots, offsets = self._locate(nodes)
+        stored = slots >= 0
+        self.values.reshape(-1, BRICK**3)[slots[stored], offsets[stored]] = values[stored]
+
+    def assume(self, nodes, values):
+        """Like `put`, for signs times inf (or NaN, to forget): leaves what was evaluated."""
+        unknown = ~np.isfinite(self.get(nodes))
+        self.put(nodes[unknown], values[unknown])
+
+    def blocks(self, slots):
+        """Bricks with the nodes that they share with their upper neighbours: (n, 9, 9, 9) float32."""
+        blocks = np.empty((len(slots), BRICK + 1, BRICK + 1, BRICK + 1), dtype=np.float32)
+        for corner in CORNERS:
+            neighbour = tuple((self.coords[slots] + corner).T)
+            source = self.slots[neighbour]
+            part = tuple(slice(0, 1) if step else slice(None) for step in corner)
+            target = tuple(slice(BRICK, None) if step else slice(0, BRICK) for step in corner)
+            signs = self.signs[neighbour].astype(np.float32).reshape(-1, 1, 1, 1) * np.float32(np.inf)
+            blocks[(slice(None), *target)] = np.where(
+                (source >= 0).reshape(-1, 1, 1, 1), self.values[(source, *part)], signs
+            )
+        return blocks
+
+
+class SparseField:
+    """The part of the grid that the surface needs: finds it from coarse to fine, follows it, audits the rest."""
+
+    def __init__(self, probe, generator, slope, max_memory):
+        self.probe, self.generator, self.slope, self.max_memory = probe, generator, slope, max_memory
+        self.store = NodeStore(probe.resolution)
+        self.falls, self.trust, self.skipped = {}, 1.0, []
+        self.coarse = []
+        self.stats = {"audited": 0, "hits": 0, "corrected": 0}
+
+    def find_surface(self):
+        """The whole work: afterwards every crossed cell lies in stored bricks with all its nodes evaluated."""
+        root = BRICK
+        while (self.probe.resolution + 1) / root > 16:
+            root *= 2
+        opened = {root: grid_of_blocks(self.probe.resolution, root)}
+        while opened:
+            self._descend(root, opened)
+            self._resolve()
+            self._stored(self.store.contradicted(np.arange(self.store.used)))
+            self._follow(np.arange(self.store.used))
+            hits = self._audit()
+            opened = self._reopen(hits) if len(hits) else {}
+        self.stats |= {"trust": self.trust, "falls": {size: float(fall) for size, fall in self.falls.items()}}
+
+    def _descend(self, size, opened):
+        """From blocks of `size` cells down to 2: skips what the surface cannot reach, halves what it can."""
+        origins = np.empty((0, 3), dtype=np.int32)
+        while size >= 2:
+            origins = np.concatenate([origins, opened.get(size, origins[:0])])
+            origins = self._skip(size, origins)
+            self.probe.expected = self.probe.evaluated + 2 * len(origins) * size**2
+            if size == BRICK:
+                self._store_bricks(origins)
+            origins = (origins[:, None] + CORNERS * (size // 2)).reshape(-1, 3)
+            size //= 2
+            origins = origins[(origins <= self.probe.resolution).all(axis=1)]
+
+    def _skip(self, size, origins):
+        """Blocks (n, 3) -> those that may hold surface; the sign of the others is assumed in the store."""
+        centers, reach = self._reach(size, origins)
+        values = self._values(centers)
+        if size not in self.falls:
+            self.falls[size] = self._steepest_fall(size, origins, values, reach)
+        if size > BRICK:
+            self.coarse.append((centers, values))
+        border = ((origins < 1) | (origins + size > self.probe.resolution)).any(axis=1)
+        skipped = np.abs(values) > self.trust * self.falls[size] * reach
+        skipped &= (values > 0) | ~border
+        self._assume(size, origins[skipped], np.where(values[skipped] > 0, 1, -1).astype(np.int8))
+        self.skipped.append((size, origins[skipped].astype(np.int16), values[skipped], reach[skipped]))
+        return origins[~skipped]
+
+    def _reach(self, size, origins):
+        """The node nearest to the centre of each block, and how far the block's nodes of the domain lie from it."""
+        low = np.clip(origins, 1, self.probe.resolution)
+        high = np.clip(origins + size, 1, self.probe.resolution)
+        centers = np.clip(origins + size // 2, 1, self.probe.resolution)
+        steps = np.maximum(centers - low, high - centers).astype(np.float32)
+        return centers, np.linalg.norm(steps, axis=1) * np.float32(self.probe.cell)
+
+    def _values(self, nodes):
+        """Values at nodes, evaluated where the store has none."""
+        values = self.store.get(nodes)
+        unknown = ~np.isfinite(values)
+        values[unknown] = self.probe.at(nodes[unknown])
+        self.store.put(nodes[unknown], values[unknown])
+        return values
+
+    def _steepest_fall(self, size, origins, values, reach):
+        """How far |f| falls from the centre of a block to its corners, per distance: the largest of a sample.
+
+        It is the Lipschitz constant that matters at this size: the mean slope over the block. The largest gradient is
+        two to four times as large for fitted networks, at creases much smaller than the block, and would open as
+        many times more blocks. Sampled where it decides: in blocks whose value is near to what would be skipped.
+        """
+        guess = next(reversed(self.falls.values()), self.slope)
+        near = np.flatnonzero(np.abs(values) < 3.0 * guess * reach)
+        count = min(len(near), max(512, min(4096, len(origins) // 8)))
+        chosen = self.generator.choice(near, count, replace=False)
+        corners = origins[chosen] + self.generator.integers(0, 2, (count, 3), dtype=np.int32) * size
+        corners = np.clip(corners, 1, self.probe.resolution)
+        falls = np.abs(values[chosen]) - np.sign(values[chosen]) * self._values(corners)
+        return MARGIN * max(float((falls / np.maximum(reach[chosen], 1e-30)).max(initial=0.0)), 0.5 * guess)
+
+    def _assume(self, size, origins, signs):
+        """Assumes signs in the closed blocks: by brick from bricks up, by node below."""
+        if size >= BRICK:
+            inner = np.indices((size // BRICK,) * 3).reshape(3, -1).T
+            bricks = (origins[:, None] // BRICK + inner).reshape(-1, 3)
+            signs = np.repeat(signs, len(inner))
+            inside = (bricks < self.store.side).all(axis=1)
+            self.store.signs[tuple(bricks[inside].T)] = signs[inside]
+            return
+        inner = np.indices((size + 1,) * 3).reshape(3, -1).T.astype(np.int32)
+        for start in range(0, len(origins), CHUNK * 8):
+            part = slice(start, start + CHUNK * 8)
+            nodes = (origins[part, None] + inner).reshape(-1, 3)
+            self.store.assume(nodes, np.repeat(signs[part], len(inner)).astype(np.float32) * np.float32(np.inf))
+
+    def _store_bricks(self, origins):
+        bricks = origins // BRICK
+        bricks = bricks[self.store.slots[tuple(bricks.T)] < 0]
+        check_memory(self.max_memory, self.store.used + len(bricks), self.probe.resolution)
+        self.store.allocate(bricks, np.nan)
+        self.store.allocate(self.store.opposed(), np.nan)
+        for nodes, values in self.coarse:
+            self.store.put(nodes, values)
+        self.coarse = []
+        self.store.spread_signs(np.arange(self.store.used))
+
+    def _resolve(self):
+        """Evaluates every node of the stored bricks of which nothing is known."""
+        for start in range(0, self.store.used, CHUNK):
+            slots = np.arange(start, min(start + CHUNK, self.store.used))
+            unknown = np.argwhere(np.isnan(self.store.values[slots]))
+            self._values((self.store.coords[slots[unknown[:, 0]]] * BRICK + unknown[:, 1:]).astype(np.int32))
+
+    def _follow(self, slots):
+        """Follows the surface: evaluates all nodes of crossed cells, goes on where a sign was not as assumed."""
+        while len(slots):
+            flipped = [self._complete(slots[start : start + CHUNK]) for start in range(0, len(slots), CHUNK)]
+            flipped = np.concatenate(flipped)
+            self.stats["corrected"] += len(flipped)
+            bricks = np.maximum(flipped[:, None] - CORNERS, 0).reshape(-1, 3) // BRICK
+            slots = self._stored(bricks)
+
+    def _complete(self, slots):
+        """Evaluates what the crossed cells of bricks lack; (n, 3) nodes whose sign was not as assumed."""
+        blocks = self.store.blocks(slots)
+        needed = np.zeros(blocks.shape, dtype=bool)
+        cells = crossed(blocks)
+        for corner in CORNERS:
+            needed[(slice(None), *(slice(step, BRICK + step) for step in corner))] |= cells
+        needed &= ~np.isfinite(blocks)
+        found = np.argwhere(needed)
+        nodes = self.store.coords[slots[found[:, 0]]] * BRICK + found[:, 1:].astype(np.int32)
+        return self._verify(unique_rows(nodes, self.probe.resolution + 2))
+
+    def _verify(self, nodes):
+        """Evaluates nodes of assumed sign, each once; those whose sign was not as assumed."""
+        assumed = self.store.get(nodes)
+        self._stored(nodes >> 3)
+        return nodes[(self._values(nodes) > 0) != (assumed > 0)]
+
+    def _stored(self, bricks):
+        """Slots of bricks (n, 3), storing those that were not, with the sign assumed so far."""
+        bricks = unique_rows(bricks, self.store.side)
+        missing = bricks[self.store.slots[tuple(bricks.T)] < 0]
+        if len(missing):
+            check_memory(self.max_memory, self.store.used + len(missing), self.probe.resolution)
+            self.store.allocate(missing, self.store.signs[tuple(missing.T)] * np.float32(np.inf))
+        return self.store.slots[tuple(bricks.T)]
+
+    def _audit(self):
+        """Evaluates a random share of the nodes that were skipped; those of a sign other than assumed are the hits.
+
+        Half of the share is uniform over the grid, half in the blocks that were skipped most narrowly.
+        """
+        count = int(np.clip(self.probe.evaluated // 100, 1024, 32768))
+        uniform = self.generator.integers(1, self.probe.resolution + 1, (count, 3), dtype=np.int32)
+        nodes = unique_rows(np.concatenate([uniform, self._narrow_nodes(count)]), self.probe.resolution + 2)
+        nodes = nodes[~np.isfinite(self.store.get(nodes))]
+        assumed = self.store.get(nodes)
+        hits = nodes[(self.probe.at(nodes) > 0) != (assumed > 0)]
+        self.stats["audited"] += len(nodes)
+        self.stats["hits"] += len(hits)
+        return hits
+
+    def _narrow_nodes(self, count):
+        """Random corners of blocks that were skipped with less than half as much again as needed."""
+        nodes = []
+        for size, origins, values, reach in self.skipped:
+            narrow = np.flatnonzero(np.abs(values) < 1.5 * self.trust * self.falls[size] * reach)
+            share = min(len(narrow), count // len(self.skipped) + 1)
+            chosen = origins[self.generator.choice(narrow, share, replace=False)].astype(np.int32)
+            nodes.append(chosen + self.generator.integers(0, 2, chosen.shape, dtype=np.int32) * size)
+        return np.clip(np.concatenate(nodes), 1, self.probe.resolution)
+
+    def _reopen(self, hits):
+        """Lowers the trust: blocks to halve that are no longer skipped. Opens the bricks around the hits."""
+        self.trust *= DISTRUST
+        near = np.clip(hits[:, None] // BRICK + np.indices((3, 3, 3)).reshape(3, -1).T - 1, 0, self.store.side - 1)
+        slots = self._stored(near.reshape(-1, 3).astype(np.int32))
+        values = self.store.values[slots]
+        self.store.values[slots] = np.where(np.isfinite(values), values, np.nan)
+        opened, records, self.skipped = {}, self.skipped, []
+        for size, origins, values, reach in records:
+            again = np.abs(values) <= self.trust * self.falls[size] * reach
+            self.skipped.append((size, origins[~again], values[~again], reach[~again]))
+            blocks = origins[again].astype(np.int32)
+            self._forget(size, blocks)
+            opened[size] = np.concatenate([opened.get(size, blocks[:0]), blocks])
+        return opened
+
+    def _forget(self, size, blocks):
+        """Nodes of reopened blocks within bricks are unknown again."""
+        if size < BRICK:
+            self._assume(size, blocks, np.full(len(blocks), np.nan))
+
+
+def grid_of_blocks(resolution, size):
+    """Origins (n, 3) int32 of the blocks of `size` cells that cover all cells of the grid."""
+    side = -(-(resolution + 1) // size)
+    return (np.indices((side,) * 3).reshape(3, -1).T * size).astype(np.int32)
+
+
+def unique_rows(indices, side):
+    """The different rows of (n, 3) indices below side, sorted."""
+    first, second, third = indices.astype(np.int64).T
+    keys = np.unique((first * side + second) * side + third)
+    return np.stack([keys // side**2, keys // side % side, keys % side], axis=1).astype(np.int32)
+
+
+def crossed(blocks):
+    """(n, 9, 9, 9) values -> (n, 8, 8, 8) bool: the cells with corners of both signs."""
+    some = every = blocks > 0
+    for axis in (1, 2, 3):
+        low = tuple(slice(0, BRICK) if k == axis else slice(None) for k in range(4))
+        high = tuple(slice(1, BRICK + 1) if k == axis else slice(None) for k in range(4))
+        some, every = some[low] | some[high], every[low] & every[high]
+    return some & ~every
+
+
+def check_memory(max_memory, bricks, resolution):
+    """MemoryBoundError where the bricks and the mesh in them cannot fit; each takes about 5 KiB at the peak."""
+    if max_memory is None:
+        return
+    free = max_memory - resident_memory() - 64 * 2**20
+    if bricks * 5120 > free:
+        fitting = int(resolution * np.sqrt(max(free, 0) / (bricks * 5120)))
+        raise MemoryBoundError(
+            f"the surface at resolution {resolution} needs {bricks * 5120 / 2**20:.0f} MiB and the memory bound leaves "
+            f"{max(free, 0) / 2**20:.0f}; raise the bound, or march at a resolution of at most {fitting}"
+        )
+
+
+def resident_memory():
+    """Bytes that this process occupies, as the operating system counts them (0 where it does not say)."""
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+# --- the mesh ----------------------------------------------------------------------------------------------------
+
+
+class MeshBuilder:
+    """Bricks in, one welded mesh out: scikit-image's marching cubes on bricks that share their faces.
+
+    A vertex is known by the edge of the grid on which it lies, so the same vertex of two bricks is the same to the
+    bit. Its position is computed here, from the values at the ends of the edge.
+    """
+
+    def __init__(self, probe, typical):
+        self.probe, self.scale = probe, 1.0 / (max(typical, 1e-30) * probe.cell)
+        self.vertices, self.faces = [], []
+        self.shared_keys, self.shared_vertices = [], []
+        self.count = self.cells = 0
+
+    def add(self, bricks, blocks):
+        """bricks (n, 3) int32, blocks (n, 9, 9, 9) float32 with every corner of a crossed cell evaluated."""
+        cells = crossed(blocks)
+        full = np.flatnonzero(cells.any(axis=(1, 2, 3)))
+        self.cells += int(cells.sum())
+        for start in range(0, len(full), PACK**3):
+            part = full[start : start + PACK**3]
+            self._march(bricks[part], blocks[part], cells[part])
+
+    def _march(self, bricks, blocks, cells):
+        from skimage.measure import marching_cubes
+
+        values = np.clip(np.abs(blocks) * self.scale, *TOPOLOGY_RANGE)
+        values = np.where(blocks > 0, values, -values).astype(np.float32)
+        mask = np.zeros(blocks.shape, dtype=bool)
+        mask[:, 1:, 1:, 1:] = cells  # scikit-image looks up a cell's mask at the cell's upper corner
+        points, faces, _, _ = marching_cubes(pack(values, 1.0), 0.0, mask=pack(mask, False))
+        vertices = self._place(points, bricks, blocks)
+        self.faces.append(faces.astype(np.int32) + np.int32(self.count))
+        self.vertices.append(vertices)
+        self.count += len(vertices)
+
+    def _place(self, points, bricks, blocks):
+        """Packed coordinates of vertices -> their positions in the domain; notes those on faces of bricks."""
+        place = (points // (BRICK + 1)).astype(np.int32)
+        brick = (place[:, 0] * PACK + place[:, 1]) * PACK + place[:, 2]
+        local = points - place * (BRICK + 1)
+        base = np.floor(local).astype(np.int32)
+        on_edge = (local != base).sum(axis=1) == 1
+        axis = np.argmax(local != base, axis=1)
+        step = np.eye(3, dtype=np.int32)[axis]
+        low = blocks[(brick, *base.T)].astype(np.float64)
+        high = blocks[(brick, *np.minimum(base + step, BRICK).T)].astype(np.float64)
+        share = np.clip(low / np.where(on_edge, low - high, 1.0), SNAP, 1.0 - SNAP)
+        nodes = bricks[brick] * BRICK + base
+        on_face = on_edge & (((base == 0) | (base == BRICK)) & (step == 0)).any(axis=1)
+        self._note_shared(nodes[on_face], axis[on_face], np.flatnonzero(on_face))
+        inner = np.clip(local - base, SNAP, 1.0 - SNAP)
+        return self.probe.position(nodes + np.where(on_edge[:, None], step * share[:, None], inner))
+
+    def _note_shared(self, nodes, axis, vertices):
+        nodes, side = nodes.astype(np.int64), self.probe.resolution + 2
+        self.shared_keys.append(((nodes[:, 0] * side + nodes[:, 1]) * side + nodes[:, 2]) * 3 + axis)
+        self.shared_vertices.append((vertices + self.count).astype(np.int32))
+
+    def finish(self):
+        """Welds: vertices (V, 3) float64, faces (F, 3) int64. Empties itself on the way, to stay within the memory."""
+        target = self._weld()
+        kept = target == np.arange(self.count, dtype=np.int32)
+        number = np.cumsum(kept, dtype=np.int32) - 1
+        target = number[target]
+        vertices = np.empty((int(kept.sum()), 3))
+        written = read = 0
+        while self.vertices:
+            part = self.vertices.pop(0)
+            chosen = part[kept[read : read + len(part)]]
+            vertices[written : written + len(chosen)] = chosen
+            written, read = written + len(chosen), read + len(part)
+        faces = np.empty((sum(map(len, self.faces)), 3), dtype=np.int64)
+        written = 0
+        while self.faces:
+            part = self.faces.pop(0)
+            faces[written : written + len(part)] = target[part]
+            written += len(part)
+        return vertices, faces
+
+    def _weld(self):
+        """(count,) int32: for each vertex the first one on the same edge of the grid."""
+        target = np.arange(self.count, dtype=np.int32)
+        keys, vertices = np.concatenate(self.shared_keys), np.concatenate(self.shared_vertices)
+        order = np.argsort(keys, kind="stable")
+        keys, vertices = keys[order], vertices[order]
+        first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        target[vertices] = np.repeat(vertices[first], np.diff(np.append(first, len(keys))))
+        return target
+
+
+def pack(blocks, empty):
+    """(n, 9, 9, 9) blocks, n <= PACK^3 -> one array of PACK x PACK x PACK blocks side by side."""
+    full = np.full((PACK**3, *blocks.shape[1:]), empty, dtype=blocks.dtype)
+    full[: len(blocks)] = blocks
+    side = PACK * (BRICK + 1)
+    return full.reshape(PACK, PACK, PACK, *blocks.shape[1:]).transpose(0, 3, 1, 4, 2, 5).reshape(side, side, side)
+
+
+# --- afterwards --------------------------------------------------------------------------------------------------
+
+
+def newton_refine(vertices, function, gradient, level, steps, cell, batch=65536):
+    """Vertices moved onto the level by Newton steps along the gradient, each at most half a cell in all.
+
+    A step that does not lower |f - level| is not taken. Without a gradient, central differences over a tenth of a cell.
+    """
+    gradient = central_differences(function, 0.1 * cell) if gradient is None else gradient
+    refined = np.empty_like(vertices)
+    for start in range(0, len(vertices), batch):
+        part = slice(start, start + batch)
+        refined[part] = newton_part(vertices[part], function, gradient, level, steps, 0.5 * cell)
+    return refined
+
+
+def newton_part(start, function, gradient, level, steps, limit):
+    points, values = start, function(start.astype(np.float32)).astype(np.float64) - level
+    for _ in range(steps):
+        slopes = gradient(points.astype(np.float32)).astype(np.float64)
+        moved = points - slopes * (values / np.maximum((slopes**2).sum(axis=1), 1e-12))[:, None]
+        offset = moved - start
+        length = np.linalg.norm(offset, axis=1, keepdims=True)
+        moved = start + offset * np.minimum(1.0, limit / np.maximum(length, 1e-30))
+        found = function(moved.astype(np.float32)).astype(np.float64) - level
+        better = np.abs(found) < np.abs(values)
+        points, values = np.where(better[:, None], moved, points), np.where(better, found, values)
+    return points
+
+
+def central_differences(function, step):
+    """The gradient of a function by central differences, as a function (N, 3) float32 -> (N, 3)."""
+    steps = np.float32(step) * np.eye(3, dtype=np.float32)
+
+    def gradient(points):
+        sides = [(function(points + offset), function(points - offset)) for offset in steps]
+        return np.stack([high - low for high, low in sides], axis=1) / (2.0 * step)
+
+    return gradient
+
+
+def explain_no_surface(probe, generator, rounds=12, tries=64):
+    """One line on why no node of the grid changes sign: searches between the nodes for the sign that is missing."""
+    sign = 1.0 if probe.lowest > 0 else -1.0
+    line = np.linspace(-1.0, 1.0, min(probe.resolution, 48))
+    lattice = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
+    values = sign * probe.at_points(lattice)
+    best = np.argsort(values)[:256]
+    points, values, radius = lattice[best], values[best], line[1] - line[0]
+    for _ in range(rounds):
+        around = points[:, None] + generator.uniform(-radius, radius, (len(points), tries, 3))
+        around = around.clip(-1.0, 1.0).reshape(-1, 3).astype(np.float32)
+        found = sign * probe.at_points(around)
+        points, values = np.concatenate([points, around]), np.concatenate([values, found])
+        best = np.argsort(values)[:64]
+        points, values, radius = points[best], values[best], radius * 0.6
+    return no_surface_message(probe, sign, float(values[0]))
+
+
+def no_surface_message(probe, sign, nearest):
+    side = "outside" if sign > 0 else "inside"
+    span = (
+        f"{probe.lowest:.4g} to {probe.highest:.4g} above the level"
+        if sign > 0
+        else (f"{-probe.highest:.4g} to {-probe.lowest:.4g} below the level")
+    )
+    head = f"no surface at resolution {probe.resolution}: every node lies {side}, {span}"
+    if nearest > 0:
+        return f"{head}, and so does all between them (nearest {nearest:.4g}): the fit has collapsed or has no {side}"
+    seen = int(np.ceil(2.0 / (2.0 / np.sqrt(3.0) * -nearest))) + 1
+    return (
+        f"{head}; between them it passes the level by {-nearest:.3g}: the feature is thinner than the cell "
+        f"{probe.cell:.3g} and would be seen from --reconstructionRes {seen} on"
+    )
