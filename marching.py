@@ -16,7 +16,6 @@ is audited; a hit opens its neighbourhood, lowers the trust and repeats the work
 
 import itertools
 import os
-import sys
 import time
 from dataclasses import dataclass
 
@@ -39,6 +38,7 @@ DISTRUST = 1.5
 # smallest share of a cell, 1e-5, can be told from none. Positions come from the true values.
 TOPOLOGY_RANGE = (1e-3, 1e2)
 # Bricks handled at a time (6 KiB of temporaries each), and bricks along the edge of one scikit-image call.
+HALF = BRICK // 2
 CHUNK = 2048
 PACK = 4
 CORNERS = np.array(list(itertools.product((0, 1), repeat=3)), dtype=np.int32)
@@ -267,25 +267,29 @@ class NodeStore:
         self.signs = np.ones((side + 1,) * 3, dtype=np.int8)
         self.coords = np.empty((0, 3), dtype=np.int32)
         self.values = np.empty((0, BRICK, BRICK, BRICK), dtype=np.float32)
+        self.pairs = np.empty((0, HALF, HALF, HALF), dtype=np.int8)
 
-    def allocate(self, bricks, fill):
-        """Stores bricks (n, 3), none stored before, every node set to fill: NaN, or (n,) assumed signs times inf."""
+    def allocate(self, bricks, signs):
+        """Stores bricks (n, 3), none stored before, with the assumed signs (n,) of their nodes; 0 where none is."""
         used = self.used + len(bricks)
         if used > len(self.values):
             self._grow(max(used, len(self.values) + len(self.values) // 8))
         slots = np.arange(self.used, used)
         self.slots[tuple(bricks.T)] = slots
         self.coords[slots] = bricks
-        self.values[slots] = np.broadcast_to(np.asarray(fill, np.float32).reshape(-1, 1, 1, 1), (len(bricks), 1, 1, 1))
+        self.pairs[slots] = np.asarray(signs).reshape(-1, 1, 1, 1)
+        self.values[slots] = np.nan
         self.used = used
         self._fill_beyond(slots)
+        self.spread_signs(slots)
         return slots
 
     def _grow(self, capacity):
-        coords, values = self.coords[: self.used], self.values[: self.used]
-        self.coords = np.empty((capacity, 3), dtype=np.int32)
-        self.values = np.empty((capacity, BRICK, BRICK, BRICK), dtype=np.float32)
-        self.coords[: self.used], self.values[: self.used] = coords, values
+        for name in ("coords", "values", "pairs"):
+            old = getattr(self, name)
+            new = np.empty((capacity, *old.shape[1:]), dtype=old.dtype)
+            new[: self.used] = old[: self.used]
+            setattr(self, name, new)
 
     def _fill_beyond(self, slots):
         """Nodes beyond the border of the domain are known: OUTSIDE."""
@@ -295,27 +299,56 @@ class NodeStore:
             brick, node = np.nonzero((index < 1) | (index > self.resolution))
             np.moveaxis(self.values, axis + 1, 1)[slots[brick], node] = OUTSIDE
 
-    def lower_faces(self, slots):
-        """The nodes of bricks that also belong to a neighbour which is not stored, by the seven directions to it:
-        (neighbours (n, 3), index of the nodes into values, their sign as the neighbour has it)."""
-        for corner in CORNERS[1:]:
-            neighbours = self.coords[slots] - corner
-            cleared = self.slots[tuple(neighbours.T)] < 0
-            neighbours = neighbours[cleared]
-            nodes = (slots[cleared], *(slice(0, 1) if step else slice(None) for step in corner))
-            yield neighbours, nodes, self.signs[tuple(neighbours.T)].astype(np.float32).reshape(-1, 1, 1, 1)
+    def skip(self, size, origins, signs):
+        """Assumes signs (n,) in blocks of cells, faces included: by brick from bricks up, by 2^3 cells in stored ones."""
+        unit, side = (BRICK, self.side) if size >= BRICK else (2, self.side * HALF)
+        inner = np.indices((size // unit,) * 3).reshape(3, -1).T.astype(np.int32)
+        units = (origins[:, None] // unit + inner).reshape(-1, 3)
+        inside = (units < side).all(axis=1)
+        units, signs = units[inside], np.repeat(signs, len(inner))[inside]
+        if size >= BRICK:
+            self.signs[tuple(units.T)] = signs
+        else:
+            self.pairs[(self.slots[tuple(units.T // HALF)], *(units.T % HALF))] = signs
 
     def spread_signs(self, slots):
-        """What is not known on the lower faces of bricks takes the sign of the brick beside, where that is not stored."""
-        for _, nodes, signs in self.lower_faces(slots):
-            values = self.values[nodes]
-            self.values[nodes] = np.where(np.isfinite(values), values, signs * np.float32(np.inf))
+        """Nodes that were not evaluated take the sign assumed in a block that they belong to, or NaN where none is."""
+        for start in range(0, len(slots), CHUNK):
+            part = slots[start : start + CHUNK]
+            signs = self._pairs_around(part)
+            for axis in (1, 2, 3):
+                low, high = (np.take(signs, range(first, first + HALF), axis) for first in (0, 1))
+                shape = (*low.shape[:axis], BRICK, *low.shape[axis + 1 :])
+                signs = np.stack([np.where(low == 0, high, low), high], axis=axis + 1).reshape(shape)
+            values = self.values[part]
+            with np.errstate(invalid="ignore"):  # 0 * inf is NaN, which is what is known there
+                self.values[part] = np.where(np.isfinite(values), values, signs * np.float32(np.inf))
+
+    def _pairs_around(self, slots):
+        """(n, 5, 5, 5) int8: the assumed signs by 2^3 cells, with those of the lower neighbours that share nodes."""
+        signs = np.empty((len(slots), HALF + 1, HALF + 1, HALF + 1), dtype=np.int8)
+        for corner in CORNERS:
+            neighbour = tuple((self.coords[slots] - corner).T)
+            source = self.slots[neighbour]
+            part = tuple(slice(HALF - 1, None) if step else slice(None) for step in corner)
+            target = tuple(slice(0, 1) if step else slice(1, None) for step in corner)
+            signs[(slice(None), *target)] = np.where(
+                (source >= 0).reshape(-1, 1, 1, 1),
+                self.pairs[(source, *part)],
+                self.signs[neighbour].reshape(-1, 1, 1, 1),
+            )
+        return signs
 
     def contradicted(self, slots):
         """Bricks (n, 3), not stored, whose assumed sign a node on the lower face of a stored one contradicts."""
         found = []
-        for neighbours, nodes, signs in self.lower_faces(slots):
-            found.append(neighbours[((self.values[nodes] > 0) != (signs > 0)).any(axis=(1, 2, 3))])
+        for corner in CORNERS[1:]:
+            neighbours = self.coords[slots] - corner
+            missing = self.slots[tuple(neighbours.T)] < 0
+            neighbours = neighbours[missing]
+            values = self.values[(slots[missing], *(slice(0, 1) if step else slice(None) for step in corner))]
+            signs = self.signs[tuple(neighbours.T)].reshape(-1, 1, 1, 1)
+            found.append(neighbours[((values > 0) != (signs > 0)).any(axis=(1, 2, 3))])
         found = np.concatenate(found)
         return found[(found >= 0).all(axis=1)]
 
@@ -334,29 +367,28 @@ class NodeStore:
         bricks = np.unique(np.clip(corners[:, None] - CORNERS, 0, self.side - 1).reshape(-1, 3), axis=0)
         return bricks[self.slots[tuple(bricks.T)] < 0].astype(np.int32)
 
-    def _locate(self, nodes):
-        brick = tuple((nodes >> 3).T)
-        local = nodes & (BRICK - 1)
-        return brick, self.slots[brick], (local[:, 0] * BRICK + local[:, 1]) * BRICK + local[:, 2]
+    def locate(self, nodes):
+        """(N, 3) nodes -> (N,) index of their brick in the flat arrays by brick, (N,) index into the flat values, which
+        is negative for a node whose brick is not stored."""
+        first, second, third = nodes.astype(np.intp).T
+        side = self.side + 1
+        bricks = ((first >> 3) * side + (second >> 3)) * side + (third >> 3)
+        offsets = ((first & 7) << 6) | ((second & 7) << 3) | (third & 7)
+        return bricks, self.slots.ravel()[bricks].astype(np.intp) * BRICK**3 + offsets
 
     def get(self, nodes):
         """(N, 3) nodes -> (N,) float32: value, assumed sign times inf, or NaN."""
-        brick, slots, offsets = self._locate(nodes)
-        values = self.signs[brick].astype(np.float32) * np.float32(np.inf)
-        stored = slots >= 0
-        values[stored] = self.values.reshape(-1, BRICK**3)[slots[stored], offsets[stored]]
+        bricks, places = self.locate(nodes)
+        values = self.signs.ravel()[bricks] * np.float32(np.inf)
+        stored = np.flatnonzero(places >= 0)
+        values[stored] = self.values.ravel()[places[stored]]
         return values
 
     def put(self, nodes, values):
         """Keeps values at those of the nodes that are in stored bricks."""
-        _, slots, offsets = self._locate(nodes)
-        stored = slots >= 0
-        self.values.reshape(-1, BRICK**3)[slots[stored], offsets[stored]] = values[stored]
-
-    def assume(self, nodes, values):
-        """Like `put`, for signs times inf (or NaN, to forget): leaves what was evaluated."""
-        unknown = ~np.isfinite(self.get(nodes))
-        self.put(nodes[unknown], values[unknown])
+        _, places = self.locate(nodes)
+        stored = np.flatnonzero(places >= 0)
+        self.values.ravel()[places[stored]] = values[stored]
 
     def blocks(self, slots):
         """Bricks with the nodes that they share with their upper neighbours: (n, 9, 9, 9) float32."""
@@ -391,6 +423,7 @@ class SparseField:
         opened = {root: grid_of_blocks(self.probe.resolution, root)}
         while opened:
             self._descend(root, opened)
+            self.store.spread_signs(np.arange(self.store.used))
             self._resolve()
             self._stored(self.store.contradicted(np.arange(self.store.used)))
             self._follow(np.arange(self.store.used))
@@ -422,7 +455,7 @@ class SparseField:
         border = ((origins < 1) | (origins + size > self.probe.resolution)).any(axis=1)
         skipped = np.abs(values) > self.trust * self.falls[size] * reach
         skipped &= (values > 0) | ~border
-        self._assume(size, origins[skipped], np.where(values[skipped] > 0, 1, -1).astype(np.int8))
+        self.store.skip(size, origins[skipped], np.where(values[skipped] > 0, 1, -1).astype(np.int8))
         self.skipped.append((size, origins[skipped].astype(np.int16), values[skipped], reach[skipped]))
         return origins[~skipped]
 
@@ -458,31 +491,15 @@ class SparseField:
         falls = np.abs(values[chosen]) - np.sign(values[chosen]) * self._values(corners)
         return MARGIN * max(float((falls / np.maximum(reach[chosen], 1e-30)).max(initial=0.0)), 0.5 * guess)
 
-    def _assume(self, size, origins, signs):
-        """Assumes signs in the closed blocks: by brick from bricks up, by node below."""
-        if size >= BRICK:
-            inner = np.indices((size // BRICK,) * 3).reshape(3, -1).T
-            bricks = (origins[:, None] // BRICK + inner).reshape(-1, 3)
-            signs = np.repeat(signs, len(inner))
-            inside = (bricks < self.store.side).all(axis=1)
-            self.store.signs[tuple(bricks[inside].T)] = signs[inside]
-            return
-        inner = np.indices((size + 1,) * 3).reshape(3, -1).T.astype(np.int32)
-        for start in range(0, len(origins), CHUNK * 8):
-            part = slice(start, start + CHUNK * 8)
-            nodes = (origins[part, None] + inner).reshape(-1, 3)
-            self.store.assume(nodes, np.repeat(signs[part], len(inner)).astype(np.float32) * np.float32(np.inf))
-
     def _store_bricks(self, origins):
         bricks = origins // BRICK
         bricks = bricks[self.store.slots[tuple(bricks.T)] < 0]
         check_memory(self.max_memory, self.store.used + len(bricks), self.probe.resolution)
-        self.store.allocate(bricks, np.nan)
-        self.store.allocate(self.store.opposed(), np.nan)
+        self.store.allocate(bricks, 0)
+        self.store.allocate(self.store.opposed(), 0)
         for nodes, values in self.coarse:
             self.store.put(nodes, values)
         self.coarse = []
-        self.store.spread_signs(np.arange(self.store.used))
 
     def _resolve(self):
         """Evaluates every node of the stored bricks of which nothing is known."""
@@ -524,7 +541,7 @@ class SparseField:
         missing = bricks[self.store.slots[tuple(bricks.T)] < 0]
         if len(missing):
             check_memory(self.max_memory, self.store.used + len(missing), self.probe.resolution)
-            self.store.allocate(missing, self.store.signs[tuple(missing.T)] * np.float32(np.inf))
+            self.store.allocate(missing, self.store.signs[tuple(missing.T)])
         return self.store.slots[tuple(bricks.T)]
 
     def _audit(self):
@@ -556,22 +573,16 @@ class SparseField:
         """Lowers the trust: blocks to halve that are no longer skipped. Opens the bricks around the hits."""
         self.trust *= DISTRUST
         near = np.clip(hits[:, None] // BRICK + np.indices((3, 3, 3)).reshape(3, -1).T - 1, 0, self.store.side - 1)
-        slots = self._stored(near.reshape(-1, 3).astype(np.int32))
-        values = self.store.values[slots]
-        self.store.values[slots] = np.where(np.isfinite(values), values, np.nan)
+        self.store.pairs[self._stored(near.reshape(-1, 3).astype(np.int32))] = 0
         opened, records, self.skipped = {}, self.skipped, []
         for size, origins, values, reach in records:
             again = np.abs(values) <= self.trust * self.falls[size] * reach
             self.skipped.append((size, origins[~again], values[~again], reach[~again]))
             blocks = origins[again].astype(np.int32)
-            self._forget(size, blocks)
+            if size < BRICK:
+                self.store.skip(size, blocks, np.zeros(len(blocks), dtype=np.int8))
             opened[size] = np.concatenate([opened.get(size, blocks[:0]), blocks])
         return opened
-
-    def _forget(self, size, blocks):
-        """Nodes of reopened blocks within bricks are unknown again."""
-        if size < BRICK:
-            self._assume(size, blocks, np.full(len(blocks), np.nan))
 
 
 def grid_of_blocks(resolution, size):
