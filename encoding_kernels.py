@@ -1,13 +1,14 @@
 """The hash grid's compiled loops for the processor: what `encoding.HashGrid` runs on float32 tensors of the CPU.
 
-In: contiguous numpy views of points, table and gradients, and the level sizes. Out: results written in place. Every
-sum has one fixed order: a sample's features belong to one task, a level's gradient to one task, so the bits are the
-same with any number of threads. Numba compiles at the first call and keeps the machine code beside this file.
+In: contiguous tensors of points, table and gradients, and the level sizes. Out: features or gradients as tensors.
+Every sum has one fixed order: a sample's features belong to one task, a level's gradient to one task, so the bits
+are the same with any number of threads. Numba compiles at the first call and keeps the result beside this file.
 """
 
 import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -222,7 +223,7 @@ def workers(threads, process):
 
 
 def run(kernel, tasks):
-    """kernel(*task) for every task, on as many threads as torch uses; the order of tasks has no influence on results."""
+    """kernel(*task) for every task, on as many threads as torch uses; their order changes no result."""
     threads = min(torch.get_num_threads(), len(tasks))
     if threads <= 1:
         for task in tasks:
@@ -233,26 +234,18 @@ def run(kernel, tasks):
         done.result()
 
 
-def level_arrays(levels, rows):
-    """(resolutions, offsets with the end, dense, masks of the row number) of `encoding.Levels` as arrays."""
-    offsets = np.append(levels.starts.numpy(), rows)
-    dense = levels.dense.numpy()
-    masks = np.where(dense, np.uint32(0xFFFFFFFF), np.uint32(levels.table_size - 1))
-    return levels.resolutions.numpy().astype(np.int32), offsets, dense, masks
-
-
 def ranges(count):
     """[start, stop) of the equal parts of `count` samples, one for each thread, all multiples of a block."""
     blocks = -(-count // BLOCK)
     parts = max(1, min(torch.get_num_threads(), blocks))
     edges = [min(count, BLOCK * (blocks * part // parts)) for part in range(parts + 1)]
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def encode_points(points, table, levels):
-    """Features (N, levels * features) of points (N, 3): contiguous float32 or float64 tensors of the CPU."""
-    features = torch.empty(len(points), len(levels.resolutions) * table.shape[1], dtype=table.dtype)
-    shared = (points.numpy(), table.numpy(), *level_arrays(levels, len(table)), features.numpy())
+    """Features (N, levels * features) of points (N, 3), contiguous tensors of one dtype; `encoding.LevelArrays`."""
+    features = torch.empty(len(points), len(levels.dense) * table.shape[1], dtype=table.dtype)
+    shared = (points.numpy(), table.numpy(), *levels, features.numpy())
     lanes = (0,) * table.shape[1]
     run(encode, [(*shared, start, stop, lanes) for start, stop in ranges(len(points))])
     return features
@@ -261,21 +254,17 @@ def encode_points(points, table, levels):
 def table_gradients(points, table, levels, feature_gradient):
     """Gradient (rows, features) of the table from the gradient (N, levels * features) of the features."""
     gradient = torch.empty_like(table)
-    resolutions, offsets, dense, masks = level_arrays(levels, len(table))
     arrays, lanes = (points.numpy(), feature_gradient.numpy()), (0,) * table.shape[1]
-    parts = [gradient.numpy()[first:last] for first, last in zip(offsets[:-1], offsets[1:], strict=True)]
-    columns = range(0, len(parts) * table.shape[1], table.shape[1])
-    run(
-        table_gradient,
-        [(*arrays, *level, lanes) for level in zip(resolutions, dense, masks, columns, parts, strict=True)],
-    )
+    parts = [gradient.numpy()[first:last] for first, last in pairwise(levels.offsets)]
+    columns = range(0, feature_gradient.shape[1], table.shape[1])
+    sizes = zip(levels.resolutions, levels.dense, levels.masks, columns, parts, strict=True)
+    run(table_gradient, [(*arrays, *level, lanes) for level in sizes])
     return gradient
 
 
 def point_gradients(points, table, levels, feature_gradient):
     """Gradient (N, 3) of the points from the gradient (N, levels * features) of the features."""
     gradient = torch.empty_like(points)
-    arrays = level_arrays(levels, len(table))
-    shared = (points.numpy(), table.numpy(), feature_gradient.numpy(), *arrays, gradient.numpy())
+    shared = (points.numpy(), table.numpy(), feature_gradient.numpy(), *levels, gradient.numpy())
     run(point_gradient, [(*shared, start, stop) for start, stop in ranges(len(points))])
     return gradient
