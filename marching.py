@@ -14,10 +14,14 @@ whatever was assumed, and a surface that was touched anywhere is found whole. La
 is audited; a hit opens its neighbourhood, lowers the trust and repeats the work wherever the lower trust asks for it.
 """
 
+import argparse
 import itertools
 import os
+import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -41,6 +45,8 @@ TOPOLOGY_RANGE = (1e-3, 1e2)
 HALF = BRICK // 2
 CHUNK = 2048
 PACK = 4
+# A function that varies less than this over the domain, which is 2 wide, is no distance any more.
+COLLAPSED = 0.05
 CORNERS = np.array(list(itertools.product((0, 1), repeat=3)), dtype=np.int32)
 
 
@@ -94,13 +100,16 @@ def march(
     started = time.perf_counter()
     probe = Probe(function, resolution, level, progress)
     generator = np.random.default_rng(0) if generator is None else generator
-    typical, slope = survey(probe)
-    builder = MeshBuilder(probe, typical)
+    nodes, values, slope = survey(probe)
+    builder = MeshBuilder(probe, float(np.median(np.abs(values))))
     stats = {"resolution": resolution, "nodes": resolution**3}
-    sweep_dense(probe, builder) if dense else sweep_sparse(
-        probe, builder, SparseField(probe, generator, slope, max_memory), stats
-    )
-    if not (probe.lowest <= 0.0 < probe.highest):
+    if dense:
+        sweep_dense(probe, builder)
+    else:
+        field = SparseField(probe, generator, slope, max_memory)
+        field.coarse.append((nodes, values))
+        stats |= sweep_sparse(builder, field)
+    if probe.one_sided:
         raise NoSurfaceError(explain_no_surface(probe, generator))
     vertices, faces = builder.finish()
     stats |= {"evaluated": probe.evaluated, "skipped": max(0, resolution**3 - probe.evaluated)}
@@ -183,6 +192,11 @@ class Probe:
             raise ValueError(f"the function is not finite at {np.array2string(where, precision=3)}")
         return values
 
+    @property
+    def one_sided(self):
+        """No sign has changed among the nodes evaluated so far; a value on the level counts as inside."""
+        return not self.lowest <= 0.0 < self.highest
+
     def _count(self, values):
         self.evaluated += len(values)
         self.lowest = min(self.lowest, float(values.min()))
@@ -196,17 +210,21 @@ class Probe:
 
 
 def survey(probe):
-    """(typical |value|, steepest slope) on a coarse lattice; NoSurfaceError for a constant."""
+    """A coarse lattice of nodes, the same for every march of a function: (nodes (n, 3), values (n,), steepest slope).
+
+    Raises NoSurfaceError where the function is constant, there and at random points.
+    """
     line = np.unique(np.linspace(1, probe.resolution, min(probe.resolution, 12)).round().astype(np.int32))
-    values = probe.at(np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3))
+    nodes = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
+    values = probe.at(nodes)
     if values.min() == values.max():
-        value = float(values[0] + probe.level)
-        raise NoSurfaceError(
-            f"no surface: the function is constant, {value:.6g} at all {len(values)} samples; the fit has collapsed"
-        )
+        points = np.random.default_rng(0).uniform(-1.0, 1.0, (4096, 3)).astype(np.float32)
+        if (probe.at_points(points) == values[0]).all():
+            value = float(values[0] + probe.level)
+            raise NoSurfaceError(f"no surface: the function is {value:.6g} everywhere; the fit has collapsed")
     lattice = values.reshape((len(line),) * 3)
     rise = max(np.abs(np.diff(lattice, axis=axis)).max() for axis in range(3))
-    return float(np.median(np.abs(values))), float(rise / (np.diff(line).min() * probe.cell))
+    return nodes, values, float(rise / (np.diff(line).min() * probe.cell))
 
 
 # --- the dense sweep ---------------------------------------------------------------------------------------------
@@ -243,13 +261,13 @@ def dense_plane(probe, index, nodes):
 # --- the sparse sweep --------------------------------------------------------------------------------------------
 
 
-def sweep_sparse(probe, builder, field, stats):
-    """Finds every brick that the surface crosses, with all values that its mesh needs, and gives them to the builder."""
+def sweep_sparse(builder, field):
+    """Finds every brick that the surface crosses and gives it to the builder; what was skipped and audited."""
     field.find_surface()
     for start in range(0, field.store.used, CHUNK):
         slots = np.arange(start, min(start + CHUNK, field.store.used))
         builder.add(field.store.coords[slots], field.store.blocks(slots))
-    stats |= field.stats
+    return field.stats
 
 
 class NodeStore:
@@ -273,7 +291,7 @@ class NodeStore:
         """Stores bricks (n, 3), none stored before, with the assumed signs (n,) of their nodes; 0 where none is."""
         used = self.used + len(bricks)
         if used > len(self.values):
-            self._grow(max(used, len(self.values) + len(self.values) // 8))
+            self._grow(used + used // 4)  # pages that are never written cost no memory
         slots = np.arange(self.used, used)
         self.slots[tuple(bricks.T)] = slots
         self.coords[slots] = bricks
@@ -300,7 +318,7 @@ class NodeStore:
             np.moveaxis(self.values, axis + 1, 1)[slots[brick], node] = OUTSIDE
 
     def skip(self, size, origins, signs):
-        """Assumes signs (n,) in blocks of cells, faces included: by brick from bricks up, by 2^3 cells in stored ones."""
+        """Assumes signs (n,) in blocks of cells, faces included: by brick, or below by 2^3 cells."""
         unit, side = (BRICK, self.side) if size >= BRICK else (2, self.side * HALF)
         inner = np.indices((size // unit,) * 3).reshape(3, -1).T.astype(np.int32)
         units = (origins[:, None] // unit + inner).reshape(-1, 3)
@@ -547,11 +565,15 @@ class SparseField:
     def _audit(self):
         """Evaluates a random share of the nodes that were skipped; those of a sign other than assumed are the hits.
 
-        Half of the share is uniform over the grid, half in the blocks that were skipped most narrowly.
+        Half of the share is uniform over the grid, half in the blocks that were skipped most narrowly. Where no sign
+        has changed yet, the nodes around the value nearest to the other sign are added.
         """
         count = int(np.clip(self.probe.evaluated // 100, 1024, 32768))
         uniform = self.generator.integers(1, self.probe.resolution + 1, (count, 3), dtype=np.int32)
-        nodes = unique_rows(np.concatenate([uniform, self._narrow_nodes(count)]), self.probe.resolution + 2)
+        nodes = [uniform, self._narrow_nodes(count)]
+        if self.probe.one_sided:
+            nodes.append(self._nodes_around(deepest_point(self.probe, self.generator)[0]))
+        nodes = unique_rows(np.concatenate(nodes), self.probe.resolution + 2)
         nodes = nodes[~np.isfinite(self.store.get(nodes))]
         assumed = self.store.get(nodes)
         hits = nodes[(self.probe.at(nodes) > 0) != (assumed > 0)]
@@ -569,11 +591,17 @@ class SparseField:
             nodes.append(chosen + self.generator.integers(0, 2, chosen.shape, dtype=np.int32) * size)
         return np.clip(np.concatenate(nodes), 1, self.probe.resolution)
 
+    def _nodes_around(self, point):
+        """The nodes within two cells of a point of the domain."""
+        nearest = np.rint((point + 1.0) / self.probe.cell).astype(np.int32) + 1
+        return np.clip(nearest + np.indices((5, 5, 5), dtype=np.int32).reshape(3, -1).T - 2, 1, self.probe.resolution)
+
     def _reopen(self, hits):
         """Lowers the trust: blocks to halve that are no longer skipped. Opens the bricks around the hits."""
         self.trust *= DISTRUST
         near = np.clip(hits[:, None] // BRICK + np.indices((3, 3, 3)).reshape(3, -1).T - 1, 0, self.store.side - 1)
-        self.store.pairs[self._stored(near.reshape(-1, 3).astype(np.int32))] = 0
+        slots = self._stored(near.reshape(-1, 3).astype(np.int32))
+        self.store.pairs[slots] = 0
         opened, records, self.skipped = {}, self.skipped, []
         for size, origins, values, reach in records:
             again = np.abs(values) <= self.trust * self.falls[size] * reach
@@ -715,10 +743,12 @@ class MeshBuilder:
     def _weld(self):
         """(count,) int32: for each vertex the first one on the same edge of the grid."""
         target = np.arange(self.count, dtype=np.int32)
+        if not self.shared_keys:
+            return target
         keys, vertices = np.concatenate(self.shared_keys), np.concatenate(self.shared_vertices)
         order = np.argsort(keys, kind="stable")
         keys, vertices = keys[order], vertices[order]
-        first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]]))
+        first = np.flatnonzero(np.diff(keys, prepend=-1))
         target[vertices] = np.repeat(vertices[first], np.diff(np.append(first, len(keys))))
         return target
 
@@ -772,36 +802,143 @@ def central_differences(function, step):
     return gradient
 
 
-def explain_no_surface(probe, generator, rounds=12, tries=64):
-    """One line on why no node of the grid changes sign: searches between the nodes for the sign that is missing."""
+def explain_no_surface(probe, generator):
+    """One line on why no node of the grid changes sign: looks between the nodes for the sign that is missing."""
+    sign, side, relation = (1.0, "outside", "above") if probe.lowest > 0 else (-1.0, "inside", "below")
+    low, high = sorted((sign * probe.lowest, sign * probe.highest))
+    point, nearest = deepest_point(probe, generator)
+    head = f"no surface at resolution {probe.resolution}: every node lies {side}, "
+    head += f"{low:.4g} to {high:.4g} {relation} the level"
+    if nearest <= 0:
+        seen = max(probe.resolution + 1, int(np.ceil(2.0 * np.sqrt(3.0) / thickness(probe, sign, point))) + 1)
+        where = np.array2string(point, precision=3)
+        return (
+            f"{head}; there is a feature thinner than the cell ({probe.cell:.3g}) at {where}, seen from about {seen} on"
+        )
+    if high - low < COLLAPSED:
+        return f"{head}: the function is nearly constant, the fit has collapsed"
+    return f"{head}, and nothing between them is nearer than {nearest:.3g}: the function does not reach the level"
+
+
+def deepest_point(probe, generator, rounds=12, tries=64):
+    """The point of the domain whose value is farthest towards the sign that no node has, and how far it stays from it,
+    as a narrowing random search finds it."""
     sign = 1.0 if probe.lowest > 0 else -1.0
     line = np.linspace(-1.0, 1.0, min(probe.resolution, 48))
-    lattice = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
-    values = sign * probe.at_points(lattice)
-    best = np.argsort(values)[:256]
-    points, values, radius = lattice[best], values[best], line[1] - line[0]
+    points = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
+    values, radius = sign * probe.at_points(points), line[1] - line[0]
     for _ in range(rounds):
+        best = np.argsort(values)[:128]
+        points, values = points[best], values[best]
         around = points[:, None] + generator.uniform(-radius, radius, (len(points), tries, 3))
         around = around.clip(-1.0, 1.0).reshape(-1, 3).astype(np.float32)
-        found = sign * probe.at_points(around)
-        points, values = np.concatenate([points, around]), np.concatenate([values, found])
-        best = np.argsort(values)[:64]
-        points, values, radius = points[best], values[best], radius * 0.6
-    return no_surface_message(probe, sign, float(values[0]))
+        points, values = np.concatenate([points, around]), np.concatenate([values, sign * probe.at_points(around)])
+        radius *= 0.6
+    best = np.argmin(values)
+    return points[best], float(values[best])
 
 
-def no_surface_message(probe, sign, nearest):
-    side = "outside" if sign > 0 else "inside"
-    span = (
-        f"{probe.lowest:.4g} to {probe.highest:.4g} above the level"
-        if sign > 0
-        else (f"{-probe.highest:.4g} to {-probe.lowest:.4g} below the level")
+def thickness(probe, sign, point, steps=64):
+    """The shortest chord through a point within which sign * value stays at or below zero, along 13 directions."""
+    directions = np.array([corner for corner in itertools.product((-1, 0, 1), repeat=3) if corner > (0, 0, 0)])
+    directions = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    distances = np.geomspace(1e-4, 2.0, steps)
+    chords = []
+    for direction in directions:
+        rays = [point + side * distances[:, None] * direction for side in (1.0, -1.0)]
+        beyond = [sign * probe.at_points(ray.astype(np.float32)) > 0 for ray in rays]
+        chords.append(sum(distances[np.argmax(side)] if side.any() else 2.0 for side in beyond))
+    return min(chords)
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+
+def main(arguments=None):
+    """`python marching.py MODEL`: marches a fitted model and writes the mesh in file units."""
+    flags = command_line().parse_args(arguments)
+    try:
+        return march_model(flags)
+    except (ValueError, OSError) as error:
+        print(f"marching.py: {error}", file=sys.stderr)
+        return 1
+
+
+def command_line():
+    parser = argparse.ArgumentParser(description="The mesh of a fitted model, in the units of its input file.")
+    parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors")
+    parser.add_argument("--reconstructionRes", type=int, default=256, help="nodes along an edge of the grid")
+    parser.add_argument("--output", help="mesh file: .stl .ply .obj .glb .3mf .off (default: MODEL's name with .stl)")
+    parser.add_argument(
+        "--maxMemory", type=memory_size, help="bytes for the whole process, as 800M or 2G; default: no bound"
     )
-    head = f"no surface at resolution {probe.resolution}: every node lies {side}, {span}"
-    if nearest > 0:
-        return f"{head}, and so does all between them (nearest {nearest:.4g}): the fit has collapsed or has no {side}"
-    seen = int(np.ceil(2.0 / (2.0 / np.sqrt(3.0) * -nearest))) + 1
-    return (
-        f"{head}; between them it passes the level by {-nearest:.3g}: the feature is thinner than the cell "
-        f"{probe.cell:.3g} and would be seen from --reconstructionRes {seen} on"
+    parser.add_argument(
+        "--refine", type=int, default=0, help="Newton steps that move vertices onto the level; 0 is off"
     )
+    parser.add_argument(
+        "--dense", type=int, choices=(0, 1), default=0, help="1 evaluates every node of the grid; 0 is off"
+    )
+    return parser
+
+
+def memory_size(text):
+    """'800M', '2G' or plain bytes -> bytes."""
+    factor = {"K": 2**10, "M": 2**20, "G": 2**30}.get(text[-1:].upper())
+    try:
+        size = int(float(text[:-1] if factor else text) * (factor or 1))
+    except ValueError:
+        size = 0
+    if size <= 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size of memory; write it as 800M or 2G")
+    return size
+
+
+def march_model(flags):
+    from geometry import write_mesh
+    from network import NeuralSDF
+
+    model = NeuralSDF.load(flags.model)
+    output = Path(flags.output) if flags.output else Path(flags.model).with_suffix(".stl")
+    with progress_bar() as progress:
+        result = march(
+            as_function(model.distance),
+            flags.reconstructionRes,
+            gradient=as_gradient(model.distance),
+            refine=flags.refine,
+            max_memory=flags.maxMemory,
+            progress=progress,
+            dense=bool(flags.dense),
+        )
+    vertices, faces, stats = model.to_file(result.vertices), result.faces, result.stats
+    del result
+    write_mesh(output, vertices, faces)
+    print(describe(stats))
+    print(f"{output}: {len(vertices)} vertices, {len(faces)} triangles")
+    return 0
+
+
+@contextmanager
+def progress_bar():
+    """A tqdm bar as the progress callable of `march`."""
+    from tqdm import tqdm
+
+    with tqdm(unit="node", unit_scale=True, desc="marching") as bar:
+
+        def progress(evaluated, expected):
+            bar.total = expected
+            bar.update(evaluated - bar.n)
+
+        yield progress
+
+
+def describe(stats):
+    """One line for the log: what was evaluated, skipped and audited."""
+    share = stats["evaluated"] / stats["nodes"]
+    line = f"{stats['resolution']}^3 nodes: evaluated {stats['evaluated']} ({share:.2%}), skipped {stats['skipped']}"
+    if "audited" in stats:
+        line += f", audited {stats['audited']} of them: {stats['hits']} hits"
+    return f"{line}; {stats['seconds']:.1f} s"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
