@@ -133,6 +133,18 @@ def _diagnose(mesh, shells, reconstruction_res):
     }
 
 
+FLAWS = {
+    "boundary_edges": "boundary edge",
+    "non_manifold_edges": "edge with more than two triangles",
+    "inconsistent_edges": "edge with inconsistent winding",
+    "inside_out_bodies": "inside-out body",
+    "duplicate_triangles": "duplicate triangle",
+    "degenerate_triangles": "degenerate triangle",
+    "overlapping_bodies": "pair with overlapping bodies",
+    "void_bodies": "void",
+}
+
+
 def diagnosis_lines(diagnosis):
     """The diagnosis that `load_mesh` gives -> a few lines of plain words for the log; nothing that is 0."""
     state = "closed" if diagnosis["closed"] else "not closed"
@@ -140,25 +152,12 @@ def diagnosis_lines(diagnosis):
         f"{diagnosis['triangles']:,} triangles, {diagnosis['vertices']:,} vertices, "
         f"{_count(diagnosis['bodies'], 'body')}, {state}: sign by {diagnosis['sign_method']}"
     ]
-    flaws = [
-        f"{diagnosis[key]:,} {words}"
-        for key, words in (
-            ("boundary_edges", "boundary edges"),
-            ("non_manifold_edges", "edges with more than two triangles"),
-            ("inconsistent_edges", "edges wound inconsistently"),
-            ("inside_out_bodies", "bodies inside out"),
-            ("duplicate_triangles", "duplicate triangles"),
-            ("degenerate_triangles", "degenerate triangles"),
-            ("overlapping_bodies", "pairs of bodies that overlap"),
-            ("void_bodies", "voids"),
-        )
-        if diagnosis[key]
-    ]
+    flaws = [_count(diagnosis[key], noun) for key, noun in FLAWS.items() if diagnosis[key]]
     lines += ["Found: " + ", ".join(flaws)] if flaws else []
     if diagnosis["thin_against_grid"]:
         lines.append(
-            f"Thinnest wall near {diagnosis['thinnest_feature']:.3g}, under a cell of the reconstruction grid "
-            f"({diagnosis['cell']:.3g}, file units): it may vanish; raise --reconstructionRes"
+            f"Thinnest wall about {diagnosis['thinnest_feature']:.3g} (file units), under a cell of the "
+            f"reconstruction grid ({diagnosis['cell']:.3g}): it may vanish; raise --reconstructionRes"
         )
     if diagnosis["coordinate_step"] > COARSE_STEP * diagnosis["size"]:
         lines.append(
@@ -169,9 +168,11 @@ def diagnosis_lines(diagnosis):
 
 
 def _count(number, noun):
-    """1 body, 2 bodies, 1,000 triangles."""
-    plurals = {"body": "bodies", "vertex": "vertices", "inside-out body": "inside-out bodies"}
-    return f"{number:,} {noun if number == 1 else plurals.get(noun, noun + 's')}"
+    """1 body, 2 bodies, 1,000 triangles, 2 edges with ..."""
+    first, space, rest = noun.partition(" with ")
+    if number != 1:
+        first = re.sub("y$", "ie", re.sub("ex$", "ice", first)) + "s"
+    return f"{number:,} {first}{space}{rest}"
 
 
 # ---------------------------------------------------------------------------------------------------- reading
@@ -197,9 +198,7 @@ def read_triangles(path):
         raise MeshError(f"{path}: cannot be read ({reason}); check the file and the rights to it") from None
     except Exception as error:  # a parser may stumble in any way over a damaged file
         reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
-        raise MeshError(
-            f"{path}: not a readable {kind[1:].upper()} file ({reason}); export it again"
-        ) from None
+        raise MeshError(f"{path}: not a readable {kind[1:].upper()} file ({reason}); export it again") from None
 
 
 def _check_file(path):
@@ -226,9 +225,7 @@ def _read_stl(path, data):
     if is_text and not fits:
         return _read_stl_text(path, data)
     if promised is None:
-        raise MeshError(
-            f"{path}: {len(data)} bytes are too few for a binary STL (84 of header); export it again"
-        )
+        raise MeshError(f"{path}: {len(data)} bytes are too few for a binary STL (84 of header); export it again")
     return _read_stl_binary(path, data, promised)
 
 
@@ -237,8 +234,7 @@ def _read_stl_binary(path, data, promised):
     if held != promised:
         what = "the file is cut short" if held < promised else "the header or the file is damaged"
         raise MeshError(
-            f"{path}: the STL header promises {promised} triangles but the file holds {held}: {what}; "
-            "export it again"
+            f"{path}: the STL header promises {promised} triangles but the file holds {held}: {what}; export it again"
         )
     records = np.frombuffer(data, dtype=STL_RECORD, count=held, offset=STL_HEADER)
     vertices = records["corners"].reshape(-1, 3).astype(np.float64)
@@ -249,15 +245,14 @@ def _read_stl_binary(path, data, promised):
 def _read_stl_text(path, data):
     lower = data.lower()
     rows = re.findall(rb"^\s*vertex\s+([^\r\n]+)", lower, re.MULTILINE)
-    vertices = _numbers(rows, np.float64).reshape(-1, 3)
     facets = len(re.findall(rb"^\s*facet\b", lower, re.MULTILINE))
     ended = b"endsolid" in lower[-4096:]
-    if 3 * facets != len(vertices) or not ended:
+    if 3 * facets != len(rows) or not ended:
         raise MeshError(
-            f"{path}: the text STL is cut short or damaged ({facets} facets, {len(vertices)} of {3 * facets} "
+            f"{path}: the text STL is cut short or damaged ({facets} facets, {len(rows)} of {3 * facets} "
             f"corners, {'an' if ended else 'no'} 'endsolid' at the end); export it again"
         )
-    return vertices, np.arange(len(vertices)).reshape(-1, 3), []
+    return _numbers(rows, np.float64).reshape(len(rows), 3), np.arange(len(rows)).reshape(-1, 3), []
 
 
 def _numbers(rows, dtype):
@@ -300,9 +295,7 @@ def _obj_corners(polygons, counts):
         joined = b"\n".join(text)
         return _numbers([joined.replace(b"/", b" ") if per_corner else joined], np.int64)[:: per_corner + 1]
     except ValueError:  # corner by corner: slower
-        return _numbers(
-            [corner.partition(b"/")[0] for polygon in polygons for corner in polygon.split()], np.int64
-        )
+        return _numbers([corner.partition(b"/")[0] for polygon in polygons for corner in polygon.split()], np.int64)
 
 
 def _read_off(path, data):
@@ -310,9 +303,7 @@ def _read_off(path, data):
     lines = [stripped for line in data.splitlines() if (stripped := line.partition(b"#")[0].strip())]
     header = re.match(rb"(ST)?C?N?(4)?(n)?OFF\b(.*)", lines[0])
     if header is None or header[2] or header[3] or b"BINARY" in header[4].upper():
-        raise MeshError(
-            f"{path}: not a three-dimensional text OFF file; export it again as text OFF or as PLY"
-        )
+        raise MeshError(f"{path}: not a three-dimensional text OFF file; export it again as text OFF or as PLY")
     lines[:1] = [header[4].strip()] if header[4].strip() else []
     vertex_count, face_count = (int(token) for token in lines[0].split()[:2])
     if len(lines) - 1 < vertex_count + face_count:
@@ -397,9 +388,7 @@ def _ply_text(body):
                 continue
             lengths = [int(row[i]) for row, i in zip(rows, start, strict=True)]
             ends = [i + 1 + n for i, n in zip(start, lengths, strict=True)]
-            items = [
-                token for row, i, end in zip(rows, start, ends, strict=True) for token in row[i + 1 : end]
-            ]
+            items = [token for row, i, end in zip(rows, start, ends, strict=True) for token in row[i + 1 : end]]
             if len(items) < sum(lengths):
                 raise ValueError("a line is too short")
             columns[name] = np.array(lengths, dtype=np.int64), np.array(items, dtype="S").astype(np.int64)
@@ -472,9 +461,7 @@ def _ply_rows_mixed(data, position, order, count, properties):
     columns = {}
     for name, _, list_kind in types:
         flat = np.concatenate(gathered[name][1])
-        columns[name] = (
-            (np.array(gathered[name][0]), flat.astype(np.int64)) if list_kind is not None else flat
-        )
+        columns[name] = (np.array(gathered[name][0]), flat.astype(np.int64)) if list_kind is not None else flat
     return columns, at - position
 
 
@@ -482,7 +469,11 @@ def _read_scene(path):
     """GLB, glTF and 3MF: every piece of geometry, moved to where its node places it, in one mesh."""
     import trimesh
 
-    scene = trimesh.load_scene(path, file_type=path.suffix[1:].lower(), process=False)
+    path.open("rb").close()  # a file without the right to read it is told apart from a damaged one
+    try:
+        scene = trimesh.load_scene(path, file_type=path.suffix[1:].lower(), process=False)
+    except OSError as error:
+        raise ValueError(f"or a file that belongs to it is missing: {error}") from None
     vertices, faces, passed_over, offset = [np.zeros((0, 3))], [np.zeros((0, 3), np.int64)], 0, 0
     for node in scene.graph.nodes_geometry:
         matrix, name = scene.graph[node]
@@ -525,10 +516,11 @@ def _triangulate(vertices, corners, counts):
 
 def _folded_polygons(vertices, faces, polygon, count):
     """Indices of polygons one of whose fan triangles faces away from the polygon's own normal."""
-    a, b, c = (vertices[faces[:, k]] for k in range(3))
-    normals = _cross(b - a, c - a)
-    total = np.stack([np.bincount(polygon, weights=normals[:, k], minlength=count) for k in range(3)], axis=1)
-    folded = np.einsum("ij,ij->i", normals, total[polygon]) < 0
+    # Coordinates that are not finite are refused later, with a better word than a warning here.
+    with np.errstate(invalid="ignore", over="ignore"):
+        normals = _doubled_normals(vertices[faces])
+        total = [np.bincount(polygon, weights=normals[:, k], minlength=count) for k in range(3)]
+        folded = np.einsum("ij,ij->i", normals, np.stack(total, axis=1)[polygon]) < 0
     return np.unique(polygon[folded])
 
 
@@ -744,9 +736,7 @@ def _drop_slivers(path, vertices, faces, changes):
     sides = np.linalg.norm(corners - corners[:, [1, 2, 0]], axis=2).max(axis=1, initial=0)
     sliver = 2 * _areas(corners) <= SLIVER_HEIGHT * sides
     if sliver.all():
-        raise MeshError(
-            f"{path}: all triangles are degenerate (without area); export the part as a triangle mesh"
-        )
+        raise MeshError(f"{path}: all triangles are degenerate (without area); export the part as a triangle mesh")
     if not sliver.any():
         return faces, 0
     dropped = np.zeros(len(faces), dtype=bool)
@@ -841,9 +831,7 @@ def _drop_fins(faces):
         dropped[fin_faces[free]] = True
         uses -= np.bincount(edges.edge[fin_faces[free]].ravel(), minlength=len(uses))
         fin_faces = fin_faces[~free]
-    if (
-        dropped.all()
-    ):  # nothing but a sheet without thickness: it stays for the check of the thickness to judge
+    if dropped.all():  # nothing but a sheet without thickness: it stays for the check of the thickness to judge
         return faces, 0
     return faces[~dropped], int(dropped.sum())
 
@@ -855,9 +843,7 @@ def _check_thickness(path, vertices):
     directions = np.linalg.eigh(points.T @ points)[1]
     thickness = np.ptp(points @ directions, axis=0).min()
     if thickness <= FLAT_THICKNESS:
-        raise MeshError(
-            f"{path}: the mesh is flat: no volume, so no inside; give a solid or a curved surface"
-        )
+        raise MeshError(f"{path}: the mesh is flat: no volume, so no inside; give a solid or a curved surface")
 
 
 # -------------------------------------------------------------------------------------------------- orienting
@@ -866,8 +852,10 @@ def _check_thickness(path, vertices):
 SHELL_SAMPLES = 9
 # Share of a shell's points that must lie within another for the shell to lie within it: some may touch it.
 MOST_OF = 0.7
-# Shells looked at one by one: beyond these, the smallest are left as they are.
-MOST_SHELLS = 2000
+# Shells that are asked what lies within them, the largest first: the time grows with their square.
+MOST_SHELLS = 20_000
+# Open shells judged one by one, the largest first: each asks the whole mesh.
+MOST_OPEN_SHELLS = 200
 # Surface points from which the open shells are judged, as a set.
 OPEN_SAMPLES = 500
 # The set is inside out where at least this share of the points beside it has a winding number under -0.5 ...
@@ -931,7 +919,7 @@ def _orient(vertices, faces, changes):
 
 def _tell_turned(share, turned, shell, changes):
     if (share == 1).any():
-        changes.append(f"Turned {_count((share == 1).sum(), 'inside-out shell')} outward.")
+        changes.append(f"Turned {_count((share == 1).sum(), 'inside-out body')} outward.")
     mixed = (share > 0) & (share < 1)
     if mixed.any():
         changes.append(
@@ -941,7 +929,7 @@ def _tell_turned(share, turned, shell, changes):
 
 
 def _turn(triples, mask):
-    """Faces (F, 3) or corners (F, 3, 3) with the order of corners reversed where mask (F,) says."""
+    """Faces (F, 3) or corners (F, 3, 3) with the order of corners reversed at a mask (F,) or at indices."""
     turned = triples.copy()
     turned[mask] = triples[mask][:, [0, 2, 1]]
     return turned
@@ -968,15 +956,11 @@ def _flood(pairs, clash, patch, corners):
     first, second = place[np.sort(pairs[chosen], axis=1)].T
     single = np.unique(first * len(nodes) + second, return_index=True)[1]
     first, second, weight = first[single], second[single], clash[chosen][single] + 1
-    root = np.full(
-        troubled.sum(), len(nodes)
-    )  # one node above one face of each patch: a single walk visits them all
+    root = np.full(troubled.sum(), len(nodes))  # one node above one face of each patch: a single walk visits them all
     start = np.unique(patch[nodes], return_index=True)[1]
     size = len(nodes) + 1
     rows, columns = np.concatenate([first, second, root]), np.concatenate([second, first, start])
-    graph = coo_matrix(
-        (np.concatenate([weight, weight, root * 0 + 1]), (rows, columns)), (size, size)
-    ).tocsr()
+    graph = coo_matrix((np.concatenate([weight, weight, root * 0 + 1]), (rows, columns)), (size, size)).tocsr()
     parent = breadth_first_order(graph, len(nodes))[1]
     parent[-1] = len(nodes)
     parity = np.asarray(graph[parent[:-1], np.arange(len(nodes))]).ravel() == 2
@@ -1039,8 +1023,9 @@ def _inside_out(corners, label, closed, set_turned):
 
     From the outermost inward: a shell of negative volume stays as it is (a void) where the shells around it,
     as turned so far, give a winding number over 0.5; else it is turned. Directly within a shell that was
-    turned, both readings of the file (the whole of it inside out; the outer shell alone) make the inner one a
-    void, so that is what it becomes. set_turned: the open shells were turned.
+    turned, both readings of the file (the whole of it inside out; the outer shell alone) make the inner one
+    its opposite (in a solid a void, in a void a solid), so that is what it becomes. set_turned: the open
+    shells were turned.
     """
     volume = np.where(closed, _volumes(corners, label), 0.0)
     flip, orientation = np.zeros(len(closed), dtype=bool), np.sign(volume).astype(int)
@@ -1050,8 +1035,10 @@ def _inside_out(corners, label, closed, set_turned):
     for inner in sorted(around, key=lambda shell: -abs(volume[shell])):
         outer = around[inner]
         parent = min(outer, key=lambda shell: abs(volume[shell]), default=None)
-        if flip[parent] if parent is not None else set_turned and in_open[inner]:
-            flip[inner] = volume[inner] > 0
+        if parent is not None and flip[parent]:
+            flip[inner] = orientation[inner] == orientation[parent]
+        elif parent is None and set_turned and in_open[inner]:
+            flip[inner] = orientation[inner] > 0
         elif volume[inner] < 0:
             flip[inner] = orientation[outer].sum() + in_open[inner] <= 0
         orientation[inner] *= -1 if flip[inner] else 1
@@ -1061,18 +1048,20 @@ def _inside_out(corners, label, closed, set_turned):
 def _containers(corners, label, volume):
     """{shell: array of the closed shells that it lies wholly within}, for every shell that has a volume."""
     solid = np.flatnonzero(volume)
-    solid = solid[np.argsort(-np.abs(volume[solid]))][:MOST_SHELLS]
+    solid = solid[np.argsort(-np.abs(volume[solid]))]
     low, high = _boxes(corners, label)
+    order, starts = _sort_by_shell(label)
     face, owner = _sample_faces(label, SHELL_SAMPLES)
-    points, asked_of = corners[face].mean(axis=1), np.bincount(owner)
+    first_asked, asked_of = np.searchsorted(owner, np.arange(len(volume) + 1)), np.bincount(owner)
     around = {int(inner): [] for inner in solid}
-    for position, outer in enumerate(solid):
+    for position, outer in enumerate(solid[:MOST_SHELLS]):
         smaller = solid[position + 1 :]
         inner = smaller[(low[smaller] >= low[outer]).all(axis=1) & (high[smaller] <= high[outer]).all(axis=1)]
-        asked = np.isin(owner, inner)
-        if not asked.any():
+        if not len(inner):
             continue
-        within = np.abs(_winding_number(points[asked], corners[label == outer])) > 0.5
+        asked = np.concatenate([np.arange(first_asked[i], first_asked[i + 1]) for i in inner])
+        points, shell = corners[face[asked]].mean(axis=1), corners[order[starts[outer] : starts[outer + 1]]]
+        within = np.abs(_winding_number(points, shell)) > 0.5
         count = np.bincount(owner[asked], weights=within, minlength=len(volume))
         for index in inner[count[inner] > MOST_OF * asked_of[inner]]:
             around[int(index)].append(int(outer))
@@ -1097,13 +1086,17 @@ def _boxes(corners, label):
     return low, high
 
 
+def _sort_by_shell(label):
+    """Faces ordered by shell, and the place (S + 1,) where each shell's faces start."""
+    return np.argsort(label, kind="stable"), np.concatenate([[0], np.cumsum(np.bincount(label))])
+
+
 def _sample_faces(label, count):
-    """At most count faces of each shell, evenly spread in the order of the file: (faces, their shells)."""
-    order = np.argsort(label, kind="stable")
-    sizes = np.bincount(label)
-    starts = np.cumsum(sizes) - sizes
+    """At most count faces of each shell, evenly spread in the order of the file: (faces, their shells), by shell."""
+    order, starts = _sort_by_shell(label)
     steps = (np.arange(count) + 0.5) / count
-    face = order[np.unique((starts[:, None] + np.floor(steps * sizes[:, None]).astype(np.int64)).ravel())]
+    chosen = starts[:-1, None] + np.floor(steps * np.diff(starts)[:, None]).astype(np.int64)
+    face = order[np.unique(chosen.ravel())]
     return face, label[face]
 
 
@@ -1125,10 +1118,12 @@ def _set_inside_out(corners):
 
 def _open_inside_out(corners, label, closed):
     """Which open shells to turn one by one: (S,) bool, nearly closed, inside out, no void in the others."""
-    flip, sizes = np.zeros(len(closed), dtype=bool), np.bincount(label)
-    largest = np.argsort(-sizes * ~closed, kind="stable")[:MOST_SHELLS]
-    for shell in largest[(~closed & (sizes > 3))[largest]]:
-        own = np.flatnonzero(label == shell)
+    flip = np.zeros(len(closed), dtype=bool)
+    order, starts = _sort_by_shell(label)
+    sizes = np.diff(starts) * ~closed
+    largest = np.argsort(-sizes, kind="stable")[:MOST_OPEN_SHELLS]
+    for shell in largest[sizes[largest] > 3]:
+        own = order[starts[shell] : starts[shell + 1]]
         asked = corners[own[:: max(1, len(own) // OPEN_SHELL_SAMPLES)]]
         weights = np.maximum(_areas(asked), np.finfo(float).tiny)
         alone = _surface_winding(asked, corners[own])
@@ -1137,7 +1132,7 @@ def _open_inside_out(corners, label, closed):
         others = _surface_winding(asked, corners) - alone
         if np.average(others, weights=weights) <= 0.5:
             flip[shell] = True
-            corners = _turn(corners, label == shell)
+            corners = _turn(corners, own)
     return flip
 
 
@@ -1194,7 +1189,8 @@ def bounding_sphere(points):
             break
         squared = grown
     center = center * extent + middle
-    return center, float(np.sqrt(((points - center) ** 2).sum(axis=1).max()))
+    # Over the extent, so that squares of tiny and huge lengths stay finite.
+    return center, float(np.sqrt((((points - center) / extent) ** 2).sum(axis=1).max()) * extent)
 
 
 def _smallest_sphere(points):
@@ -1285,11 +1281,14 @@ def _overlapping_shells(corners, shells):
     points, owner = _beside(corners[face[asked]], -JUST_BELOW), owner[asked]
     deep = _winding_number(points, corners[shells.closed[shells.label]]) > 1.5
     points, owner = points[deep], owner[deep]
-    pairs, (low, high) = set(), _boxes(corners, shells.label)
-    for other in solid[: MOST_SHELLS if len(points) else 0]:
+    if not len(points):
+        return 0
+    pairs, (low, high), (order, starts) = set(), _boxes(corners, shells.label), _sort_by_shell(shells.label)
+    for other in solid[:MOST_SHELLS]:
         near = (owner != other) & ((points >= low[other]) & (points <= high[other])).all(axis=1)
         if near.any():
-            within = _winding_number(points[near], corners[shells.label == other]) > 0.5
+            own = corners[order[starts[other] : starts[other + 1]]]
+            within = _winding_number(points[near], own) > 0.5
             pairs |= {(int(min(a, other)), int(max(a, other))) for a in owner[near][within]}
     return len(pairs)
 
@@ -1314,17 +1313,13 @@ def solid_angle_winding_number(points, triangles):
     points = np.asarray(points, dtype=np.float64)
     triangles = np.asarray(triangles, dtype=np.float64)
     if points.ndim != 2 or points.shape[1] != 3 or triangles.ndim != 3 or triangles.shape[1:] != (3, 3):
-        raise ValueError(
-            f"expected points (N, 3) and triangles (F, 3, 3), got {points.shape} and {triangles.shape}"
-        )
+        raise ValueError(f"expected points (N, 3) and triangles (F, 3, 3), got {points.shape} and {triangles.shape}")
     total = np.zeros(len(points))
     face_step = min(max(len(triangles), 1), WINDING_CHUNK)
     point_step = max(1, WINDING_CHUNK // face_step)
     for i in range(0, len(points), point_step):
         for j in range(0, len(triangles), face_step):
-            total[i : i + point_step] += _solid_angles(
-                points[i : i + point_step], triangles[j : j + face_step]
-            )
+            total[i : i + point_step] += _solid_angles(points[i : i + point_step], triangles[j : j + face_step])
     return total / (4 * np.pi)
 
 
@@ -1345,9 +1340,7 @@ def _winding_number(points, triangles):
         return solid_angle_winding_number(points, triangles)
     import igl
 
-    return igl.fast_winding_number(
-        triangles.reshape(-1, 3), np.arange(3 * len(triangles)).reshape(-1, 3), points
-    )
+    return igl.fast_winding_number(triangles.reshape(-1, 3), np.arange(3 * len(triangles)).reshape(-1, 3), points)
 
 
 # ---------------------------------------------------------------------------------------------------- writing
