@@ -1,0 +1,105 @@
+"""A whole training step with the compiled hash grid against the same step with plain torch operations, in one run.
+
+A step: encode a batch near a sphere, decode, L1 loss, backward, Adam over all weights. The two take turns, so that what
+else the machine does falls on both. Prints milliseconds (median and least), samples a second, and the ratio.
+
+    make bench-encoding ARGS="--batch 4096 16384 --rounds 20"
+"""
+
+import argparse
+import os
+import platform
+import statistics
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+# This file is called like the module that it measures: look for modules in the project's root instead of here.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
+# Threads that spin while they wait for work take the cores from the kernels' threads.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch  # noqa: E402
+
+from encoding import HashGrid, interpolate  # noqa: E402
+
+RADIUS = 0.7
+RATE = 3e-3
+
+
+def batch(size: int, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Points (size, 3) near a sphere's surface, as importance sampling places them, and their distances (size,)."""
+    directions = torch.nn.functional.normalize(torch.randn(size, 3, generator=generator))
+    distances = 0.017 * torch.randn(size, generator=generator)
+    return directions * (RADIUS + distances)[:, None], distances
+
+
+def plain(grid: HashGrid, points: torch.Tensor) -> torch.Tensor:
+    """The encoding in plain torch operations."""
+    return interpolate(points, grid.table, grid.level_sizes)
+
+
+class Training:
+    """A grid, a decoder of the given widths, and Adam: the state of one training."""
+
+    def __init__(self, widths: list[int], encode):
+        self.grid, self.encode = HashGrid(), encode
+        sizes = [self.grid.output_width, *widths]
+        layers = [
+            layer
+            for inputs, outputs in pairwise(sizes)
+            for layer in (torch.nn.Linear(inputs, outputs), torch.nn.ReLU())
+        ]
+        self.decoder = torch.nn.Sequential(*layers, torch.nn.Linear(sizes[-1], 1))
+        parameters = [*self.grid.parameters(), *self.decoder.parameters()]
+        self.optimizer = torch.optim.Adam(parameters, lr=RATE, betas=(0.9, 0.99), eps=1e-15, fused=True)
+        self.seconds: list[float] = []
+
+    def step(self, points: torch.Tensor, distances: torch.Tensor) -> None:
+        """One timed training step."""
+        started = time.perf_counter()
+        loss = (self.decoder(self.encode(self.grid, points)).squeeze(1) - distances).abs().mean()
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.seconds.append(time.perf_counter() - started)
+
+
+def compare(widths: list[int], size: int, rounds: int, steps: int = 4) -> None:
+    """Print one line: a step with the kernels, a step without, and the ratio."""
+    generator = torch.Generator().manual_seed(0)
+    compiled, ordinary = Training(widths, HashGrid.forward), Training(widths, plain)
+    for _ in range(rounds + 1):
+        samples = batch(size, generator)
+        for _ in range(steps):
+            compiled.step(*samples)
+        ordinary.step(*samples)
+    fast, slow = compiled.seconds[steps:], ordinary.seconds[1:]
+    middle = [statistics.median(fast), statistics.median(slow)]
+    decoder = "x".join(map(str, widths))
+    print(
+        f"{decoder:>8} {size:>6} | {1e3 * middle[0]:8.2f} {1e3 * min(fast):8.2f} {size / middle[0] / 1e6:6.2f} M/s | "
+        f"{1e3 * middle[1]:8.2f} {1e3 * min(slow):8.2f} {size / middle[1] / 1e6:6.2f} M/s | "
+        f"{middle[1] / middle[0]:5.1f} {min(slow) / min(fast):5.1f}"
+    )
+
+
+def main() -> None:
+    """Read the flags, print the machine and the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batch", type=int, nargs="+", default=[4096, 8192, 16384], help="samples in a step")
+    parser.add_argument("--rounds", type=int, default=12, help="plain steps timed; four compiled ones for each")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="threads of torch and kernels")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {arguments.threads} threads, torch {torch.__version__}")
+    print("a training step, milliseconds: median, least, rate of the median; ratio of medians, of least times")
+    print(" decoder  batch | compiled                        | plain torch                     | ratio")
+    for widths in ([32, 32], [64, 64]):
+        for size in arguments.batch:
+            compare(widths, size, arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
