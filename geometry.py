@@ -1,11 +1,13 @@
 """Mesh files in, checked and normalised triangle meshes out.
 
-Owns: reading a mesh file, checking it, repairing what may be repaired, the diagnosis, the normalisation to
-the domain, the way back to file units, and writing mesh files. Comes in: the path of a mesh file (.stl .obj
-.ply .off .glb .gltf .3mf, any case of letters), or vertices and faces to write. Goes out: a `Mesh` whose
-vertices lie in the domain (bounding sphere of radius 0.9 about the origin), with the `Transform` that leads
-back and a `diagnosis` of what was found and what was changed. A file that cannot be used raises `MeshError`,
-whose message is the one line that a user reads.
+Owns: reading a mesh file, checking it, repairing what may be repaired, the diagnosis, the normalisation to the
+domain, the way back to file units, and writing mesh files.
+
+In: the path of a mesh file (.stl .obj .ply .off .glb .gltf .3mf, any case of letters), or vertices and faces to write.
+
+Out: a `Mesh` whose vertices lie in the domain (bounding sphere of radius 0.9 about the origin), with the `Transform`
+that leads back and a `diagnosis` of what was found and what was changed. A file that cannot be used raises
+`MeshError`, whose message is the one line that a user reads.
 """
 
 import os
@@ -543,9 +545,6 @@ def _cut_polygon(vertices, ring):
     ears = mapbox_earcut.triangulate_float64(flat, np.array([count], dtype=np.uint32)).reshape(-1, 3)
     if len(ears) != count - 2:  # a polygon that crosses itself: as good as any
         return ring[fan]
-    a, b = (flat[ears[:, :2]] - flat[ears[:, 2:]]).transpose(1, 0, 2)
-    turned = a[:, 0] * b[:, 1] < a[:, 1] * b[:, 0]
-    ears[turned] = ears[turned][:, ::-1]
     return ring[ears]
 
 
@@ -956,7 +955,8 @@ def _flood(pairs, clash, patch, corners):
     first, second = place[np.sort(pairs[chosen], axis=1)].T
     single = np.unique(first * len(nodes) + second, return_index=True)[1]
     first, second, weight = first[single], second[single], clash[chosen][single] + 1
-    root = np.full(troubled.sum(), len(nodes))  # one node above one face of each patch: a single walk visits them all
+    # One node above one face of each patch: a single walk then visits them all.
+    root = np.full(troubled.sum(), len(nodes))
     start = np.unique(patch[nodes], return_index=True)[1]
     size = len(nodes) + 1
     rows, columns = np.concatenate([first, second, root]), np.concatenate([second, first, start])

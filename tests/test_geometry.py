@@ -365,6 +365,15 @@ def test_crack_of_one_rounding_is_closed(tmp_path):
     assert any("rounding" in change for change in mesh.diagnosis["changes"])
 
 
+def test_zeros_of_both_signs_are_one_place(tmp_path):
+    vertices, faces = box((0.5, 0.5, 0.5))
+    corners = vertices[faces]
+    corners[::2] = np.where(corners[::2] == 0, -0.0, corners[::2])
+    (tmp_path / "zero.stl").write_bytes(stl_binary(corners.reshape(-1, 3), np.arange(36).reshape(-1, 3)))
+    mesh = load_mesh(tmp_path / "zero.stl")
+    assert mesh.closed and mesh.diagnosis["changes"] == ["Merged 36 vertices into 8 places."]
+
+
 def test_tiny_feature_of_a_closed_mesh_survives(tmp_path):
     # A ball 10^-6 of the size of the box beside it: some of its vertices are a float32 step apart.
     mesh = loaded(tmp_path, *together(box(size=2), sphere(3, 1e-6, (1.5, 0, 0))), suffix=".ply")
@@ -476,6 +485,27 @@ def test_any_faces_turned_are_turned_back(seed, share):
     assert same and (geometry._parity(mended) == geometry._parity(faces)).all()
 
 
+def test_open_sheet_keeps_the_side_of_most_of_it(tmp_path):
+    x, y = np.meshgrid(np.linspace(-1, 1, 8), np.linspace(-1, 1, 8), indexing="ij")
+    vertices = np.stack([x, y, x * x - y * y], axis=-1).reshape(-1, 3)
+    corner = (8 * np.arange(7)[:, None] + np.arange(7)).reshape(-1, 1)
+    sheet = np.concatenate([corner + np.array([0, 8, 9]), corner + np.array([0, 9, 1])])
+    for faces in (sheet, sheet[:, ::-1].copy()):
+        damaged = faces.copy()
+        damaged[[0, 1, 20, 60]] = damaged[[0, 1, 20, 60]][:, ::-1]
+        mesh = loaded(tmp_path, vertices, damaged)
+        assert (geometry._parity(mesh.faces) == geometry._parity(faces)).all()
+        assert any("Turned 4 triangles" in change for change in mesh.diagnosis["changes"])
+
+
+def test_soup_has_no_side_to_turn(tmp_path):
+    generator = np.random.default_rng(1)
+    vertices, faces = generator.uniform(-1, 1, (240, 3)), np.arange(240).reshape(-1, 3)
+    for soup in (faces, faces[:, ::-1]):
+        mesh = loaded(tmp_path, vertices, soup)
+        assert mesh.diagnosis["inside_out_bodies"] == 0 and len(mesh.faces) == 80
+
+
 def test_one_face_turned_is_told(tmp_path):
     vertices, faces = box()
     faces[5] = faces[5, ::-1]
@@ -510,7 +540,7 @@ def test_nested_shells(tmp_path, signs, order):
     shells = [box(size=size, inside_out=sign == "-") for size, sign in zip(sizes, signs, strict=True)]
     mesh = loaded(tmp_path, *together(*shells[::order]))
     between = np.stack([sizes / 2 - 0.25, 0 * sizes, 0 * sizes], axis=1)
-    assert mesh.closed
+    assert mesh.closed and edges_balance(mesh.faces)
     assert np.allclose(winding_at(mesh, between), NESTED[signs], atol=1e-9)
     steps = np.diff([0, *NESTED[signs]])
     assert mesh.diagnosis["void_bodies"] == (steps < 0).sum()
@@ -788,11 +818,20 @@ REAL = {
 }
 
 
+def edges_balance(faces):
+    """Every directed edge has as many opposites: the slow twin of Mesh.closed."""
+    uses = {}
+    for a, b in faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).tolist():
+        uses[a, b] = uses.get((a, b), 0) + 1
+        uses[b, a] = uses.get((b, a), 0) - 1
+    return not any(uses.values())
+
+
 @pytest.mark.parametrize("name", REAL)
 def test_real_file(name):
     closed, bodies, pairs = REAL[name]
     mesh = load_mesh(real(name))
-    assert mesh.closed == closed
+    assert mesh.closed == closed == edges_balance(mesh.faces)
     assert bodies is None or mesh.diagnosis["bodies"] == bodies
     assert pairs is None or mesh.diagnosis["overlapping_bodies"] == pairs
     assert np.linalg.norm(mesh.vertices, axis=1).max() == pytest.approx(0.9, abs=1e-9)
