@@ -1,0 +1,192 @@
+"""Optimisers of a fit: Adam, and Adam in the eigenbasis of Shampoo's preconditioner (SOAP).
+
+In: a list of parameters, then gradients and a learning rate at every step. Out: the parameters, changed in place. All
+state is a flat dict of tensors on the parameters' device, so that a checkpoint holds it exactly; nothing here reads a
+value back from the device, so a GPU is never waited for.
+
+SOAP (Vyas et al., 2024; Shampoo: Gupta et al., 2018) keeps, for every weight matrix, running means of G G^T and G^T G,
+and runs Adam on the gradient turned into their eigenvectors. The turn costs four small matrix products a step and
+saves far more steps than it costs. The eigenvectors are followed by one orthogonal iteration every REFRESH steps.
+"""
+
+import torch
+
+OPTIMIZERS = ("soap", "adam")
+
+# Decay rates of the running means of gradients and of their squares, and Adam's guard against division by zero.
+ADAM_MEANS = (0.9, 0.999)
+SOAP_MEANS = (0.95, 0.95)
+EPSILON = 1e-8
+# The preconditioner's means take every STATISTICS_EVERY-th gradient with this weight left to the past, and its
+# eigenvectors are followed every REFRESH steps, more often at the start when they still turn fast.
+STATISTICS_EVERY = 5
+STATISTICS_MEAN = 0.95
+REFRESH = 50
+EARLY_REFRESHES = (1, 5, 20)
+EVERY_GRADIENT_UNTIL = 40
+# Smaller matrices gain nothing from a basis of their own: the input layer, and the output.
+SMALLEST_SIDE = 8
+
+
+class Adam:
+    """Adam (Kingma and Ba, 2015) without weight decay, in torch's fused kernel where the device has one.
+
+    parameters: list of float32 tensors of one device, changed in place by `step`.
+    """
+
+    # The rate that suits this optimiser, as a multiple of the rate that a user gives.
+    rate = 1.0
+
+    def __init__(
+        self,
+        parameters: list[torch.Tensor],
+        means: tuple[float, float] = ADAM_MEANS,
+        epsilon: float = EPSILON,
+    ):
+        self.parameters = parameters
+        self.means, self.epsilon = means, epsilon
+        self.first = [torch.zeros_like(parameter) for parameter in parameters]
+        self.second = [torch.zeros_like(parameter) for parameter in parameters]
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, gradients: list[torch.Tensor], learning_rate: float) -> None:
+        """One step along `gradients`, shaped like the parameters, at `learning_rate`."""
+        self.steps += 1
+        if not self.parameters:
+            return
+        first_mean, second_mean = self.means
+        torch._foreach_lerp_(self.first, gradients, 1 - first_mean)
+        torch._foreach_mul_(self.second, second_mean)
+        torch._foreach_addcmul_(self.second, gradients, gradients, 1 - second_mean)
+        denominators = torch._foreach_sqrt(self.second)
+        torch._foreach_div_(denominators, (1 - second_mean**self.steps) ** 0.5)
+        torch._foreach_add_(denominators, self.epsilon)
+        rate = learning_rate / (1 - first_mean**self.steps)
+        torch._foreach_addcdiv_(self.parameters, self.first, denominators, -rate)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything that the next step depends on, beside the parameters, by name."""
+        tensors = {"steps": torch.tensor(self.steps)}
+        for index, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
+            tensors[f"{index}.first"], tensors[f"{index}.second"] = first, second
+        return tensors
+
+    def load(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take over what `state` gave. Raises KeyError or RuntimeError if it belongs to other parameters."""
+        self.steps = int(tensors["steps"])
+        for name, tensor in self.state().items():
+            if name != "steps":
+                tensor.copy_(tensors[name])
+
+
+class Soap:
+    """SOAP (Vyas et al., 2024) on weight matrices; Adam on everything else.
+
+    parameters: list of float32 tensors of one device, changed in place by `step`.
+    """
+
+    rate = 5.0
+
+    def __init__(self, parameters: list[torch.Tensor]):
+        self.matrices = [RotatedMatrix(p) for p in parameters if is_preconditioned(p)]
+        self.is_matrix = [is_preconditioned(p) for p in parameters]
+        self.others = Adam([p for p in parameters if not is_preconditioned(p)], SOAP_MEANS)
+        self.steps = 0
+
+    @torch.no_grad()
+    def step(self, gradients: list[torch.Tensor], learning_rate: float) -> None:
+        """One step along `gradients`, shaped like the parameters, at `learning_rate`."""
+        self.steps += 1
+        sampled = self.steps <= EVERY_GRADIENT_UNTIL or self.steps % STATISTICS_EVERY == 0
+        refreshed = self.steps in EARLY_REFRESHES or self.steps % REFRESH == 0
+        of_matrices = [g for g, flag in zip(gradients, self.is_matrix, strict=True) if flag]
+        for matrix, gradient in zip(self.matrices, of_matrices, strict=True):
+            if sampled:
+                matrix.add_statistics(gradient)
+            matrix.step(gradient, learning_rate, self.steps)
+            if refreshed:
+                matrix.refresh(first=self.steps == 1)
+        self.others.step([g for g, flag in zip(gradients, self.is_matrix, strict=True) if not flag], learning_rate)
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Everything that the next step depends on, beside the parameters, by name."""
+        tensors = {f"others.{name}": tensor for name, tensor in self.others.state().items()}
+        tensors["steps"] = torch.tensor(self.steps)
+        for index, matrix in enumerate(self.matrices):
+            tensors |= {f"matrix.{index}.{name}": tensor for name, tensor in matrix.state.items()}
+        return tensors
+
+    def load(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take over what `state` gave. Raises KeyError or RuntimeError if it belongs to other parameters."""
+        prefix = "others."
+        self.others.load({key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)})
+        self.steps = int(tensors["steps"])
+        for index, matrix in enumerate(self.matrices):
+            for name, tensor in matrix.state.items():
+                tensor.copy_(tensors[f"matrix.{index}.{name}"])
+
+
+def is_preconditioned(parameter: torch.Tensor) -> bool:
+    """Whether a parameter is a weight matrix of a hidden layer, which SOAP turns."""
+    return parameter.ndim == 2 and min(parameter.shape) >= SMALLEST_SIDE
+
+
+class RotatedMatrix:
+    """SOAP's state of one weight matrix (rows, columns): bases, their statistics, and Adam's means in the bases."""
+
+    def __init__(self, parameter: torch.Tensor):
+        rows, columns = parameter.shape
+        self.parameter = parameter
+        self.state = {
+            "left_mean": parameter.new_zeros(rows, rows),
+            "right_mean": parameter.new_zeros(columns, columns),
+            "left": torch.eye(rows, device=parameter.device, dtype=parameter.dtype),
+            "right": torch.eye(columns, device=parameter.device, dtype=parameter.dtype),
+            "first": torch.zeros_like(parameter),
+            "second": torch.zeros_like(parameter),
+        }
+
+    def add_statistics(self, gradient: torch.Tensor) -> None:
+        """Take a gradient into the running means of G G^T and G^T G."""
+        weight = 1 - STATISTICS_MEAN
+        self.state["left_mean"].addmm_(gradient, gradient.T, beta=STATISTICS_MEAN, alpha=weight)
+        self.state["right_mean"].addmm_(gradient.T, gradient, beta=STATISTICS_MEAN, alpha=weight)
+
+    def step(self, gradient: torch.Tensor, learning_rate: float, steps: int) -> None:
+        """Adam on the gradient turned into the bases, turned back. The mean of gradients is kept turned."""
+        state = self.state
+        first_mean, second_mean = SOAP_MEANS
+        turned = state["left"].T @ gradient @ state["right"]
+        state["first"].lerp_(turned, 1 - first_mean)
+        state["second"].mul_(second_mean).addcmul_(turned, turned, value=1 - second_mean)
+        denominator = state["second"].sqrt().div_((1 - second_mean**steps) ** 0.5).add_(EPSILON)
+        update = torch.div(state["first"], denominator, out=denominator)
+        rate = learning_rate / (1 - first_mean**steps)
+        self.parameter.addmm_(state["left"] @ update, state["right"].T, alpha=-rate)
+
+    def refresh(self, first: bool) -> None:
+        """Follow the eigenvectors: exactly the first time, then by one step of orthogonal iteration."""
+        left, right = self.state["left"], self.state["right"]
+        new_left = following_basis(self.state["left_mean"], left, first)
+        new_right = following_basis(self.state["right_mean"], right, first)
+        self.state["first"].copy_((new_left.T @ left) @ self.state["first"] @ (right.T @ new_right))
+        if first:
+            # The squares so far belong to another basis.
+            self.state["second"].zero_()
+        left.copy_(new_left)
+        right.copy_(new_right)
+
+
+def following_basis(mean: torch.Tensor, basis: torch.Tensor, first: bool) -> torch.Tensor:
+    """Orthonormal eigenvectors of `mean` (n, n): by eigh the first time, else improved from `basis` by one QR."""
+    if first:
+        return torch.linalg.eigh(mean).eigenvectors.flip(-1)
+    return torch.linalg.qr(mean @ basis).Q
+
+
+def make_optimizer(name: str, parameters: list[torch.Tensor]) -> Adam | Soap:
+    """The optimiser `name` of `parameters`; raises ValueError for an unknown one."""
+    if name not in OPTIMIZERS:
+        raise ValueError(f"unknown optimizer {name!r}; one of {', '.join(OPTIMIZERS)}")
+    return {"soap": Soap, "adam": Adam}[name](parameters)

@@ -1,0 +1,23 @@
+# Shared by the presets: `fit DEFAULT_INPUT FLAGS... -- "$@"` fits the first argument after -- if that is no flag, else
+# DEFAULT_INPUT; what follows are further flags, which win. Relative paths of arguments are those of the folder you are in.
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+python=$root/.venv/bin/python
+[ -x "$python" ] || python=python
+
+fit() {
+  local input=$1 flags=()
+  shift
+  while [ "$1" != -- ]; do flags+=("$1"); shift; done
+  shift
+  if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then input=$1; shift; fi
+  case $input in "$root"/data/geometry_200*) make_geometry_200 ;; esac
+  exec "$python" "$root/trainer.py" "$input" "${flags[@]}" "$@"
+}
+
+# Makes data/geometry_200 where it is missing, in some seconds; under another name first, so that it is whole.
+make_geometry_200() {
+  local folder=$root/data/geometry_200
+  [ -d "$folder" ] && return
+  "$python" "$root/data/make_geometry_200.py" --out "$folder.$$" >&2
+  mv -T "$folder.$$" "$folder"
+}

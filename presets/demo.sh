@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# The first look: the bundled impeller by the DAM network at a small budget.
+# Usage: presets/demo.sh [MESH] [further flags]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+fit "$root/data/impeller/impeller.stl" \
+  --outputDir "$root/results/demo" \
+  --damArch 1 \
+  --scaler StandardScaler \
+  --num_points 1000000 \
+  --epochs 1 \
+  --reconstructionRes 256 \
+  --showVis 1 \
+  -- "$@"

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# The 200 parts of data/geometry_200 (made if missing) at the high budget, plain targets.
+# Usage: presets/geometry_200_high.sh [FOLDER] [further flags]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+fit "$root/data/geometry_200" \
+  --numLayers=10 \
+  --outputDir "$root/results/geometry_200" \
+  --epochs 6 \
+  --batchSize 1024 \
+  --learningRate 0.001 \
+  --num_points 5000000 \
+  --init he_uniform \
+  --damArch 1 \
+  --validationRes 0 \
+  --showVis 1 \
+  --reconstructionRes 256 \
+  -- "$@"

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The 200 parts of data/geometry_200 (made if missing) at the medium budget.
+# Usage: presets/geometry_200_medium.sh [FOLDER] [further flags]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+fit "$root/data/geometry_200" \
+  --numLayers=10 \
+  --outputDir "$root/results/geometry_200" \
+  --epochs 3 \
+  --batchSize 2048 \
+  --learningRate 0.001 \
+  --num_points 5000000 \
+  --init he_uniform \
+  --damArch 1 \
+  --scaler QuantileTransformer \
+  --validationRes 0 \
+  --showVis 1 \
+  --reconstructionRes 256 \
+  -- "$@"

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Low budget: 2 million points, 4 epochs, targets by a power transform.
+# Usage: presets/low.sh [MESH] [further flags]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+fit "$root/data/impeller/impeller.stl" \
+  --numLayers=10 \
+  --outputDir "$root/results/impeller" \
+  --epochs 4 \
+  --batchSize 1024 \
+  --learningRate 0.001 \
+  --num_points 2000000 \
+  --init he_uniform \
+  --damArch 1 \
+  --scaler PowerTransformer \
+  --validationRes 0 \
+  --showVis 1 \
+  --reconstructionRes 256 \
+  -- "$@"

@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# The part of data/geometry_200 with every flaw of a real export, at the high budget.
+# Usage: presets/problem_part.sh [MESH] [further flags]
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+fit "$root/data/geometry_200/3437e68d-207a-46ec-9642-e9b0461fcdaa.stl" \
+  --numLayers=10 \
+  --outputDir "$root/results/geometry_200" \
+  --epochs 6 \
+  --batchSize 1024 \
+  --learningRate 0.001 \
+  --num_points 5000000 \
+  --init he_uniform \
+  --damArch 1 \
+  --scaler StandardScaler \
+  --validationRes 0 \
+  --showVis 1 \
+  --reconstructionRes 256 \
+  -- "$@"

@@ -1,0 +1,319 @@
+"""The loop: convergence, schedules, ways to end, checkpoints to the bit, collapses, and no tensor off the device."""
+
+import math
+import multiprocessing
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+import torch
+
+import fitting
+from fitting import (
+    CheckpointError,
+    CollapseError,
+    FitHooks,
+    FitSettings,
+    Interrupted,
+    first_difference,
+    fit,
+    loss_of,
+    rate_factor,
+)
+from network import ACTIVATIONS, NeuralSDF
+from optimizer import OPTIMIZERS, Adam, make_optimizer
+from scaling import SCALERS, fit_scaler
+from tests import shapes
+
+WIDTHS = (48, 48, 48)
+
+
+def a_network(sdf, scaler="StandardScaler", activation="relu", widths=WIDTHS):
+    return NeuralSDF(widths, activation, None, fit_scaler(scaler, sdf))
+
+
+def weights_of(network):
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+@pytest.mark.parametrize("scaler", SCALERS)
+@pytest.mark.parametrize("shape", [shapes.box, shapes.torus])
+def test_every_scaler_converges_with_right_signs(shape, scaler):
+    points, sdf = shapes.samples(shape, 100_000)
+    network = a_network(sdf, scaler)
+    fit(network, points, sdf, FitSettings(epochs=4, batch_size=512))
+    fresh, distances = shapes.samples(shape, 20_000, seed=9)
+    values = network.domain(fresh)
+    assert np.isfinite(values).all()
+    near = np.abs(distances) < 0.05
+    assert np.abs(values - distances)[near].mean() < 0.004
+    assert np.abs(values - distances).mean() < 0.03
+    clear = np.abs(distances) > 0.02
+    assert (np.sign(values) == np.sign(distances))[clear].all()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_activation_and_optimizer_converges(activation, optimizer):
+    points, sdf = shapes.samples(shapes.torus, 100_000)
+    network = a_network(sdf, activation=activation)
+    init = "siren" if activation == "sine" else "he_uniform"
+    fit(network, points, sdf, FitSettings(epochs=4, batch_size=512, init=init, optimizer=optimizer))
+    fresh, distances = shapes.samples(shapes.torus, 20_000, seed=9)
+    # A constant, the mean of the targets, is off by 0.08.
+    assert np.abs(network.domain(fresh) - distances).mean() < (0.008 if optimizer == "soap" else 0.025)
+
+
+def test_fitted_distance_against_the_sphere():
+    points, sdf = shapes.samples(shapes.sphere, 200_000)
+    network = a_network(sdf)
+    fit(network, points, sdf, FitSettings(epochs=4, batch_size=1024))
+    directions = np.random.default_rng(1).normal(size=(5000, 3))
+    surface = 0.6 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    assert np.abs(network.domain(surface)).mean() < 0.0015
+    outward = network.gradient(surface)
+    assert ((outward * surface / 0.6).sum(axis=1) > 0.9).mean() > 0.95
+
+
+def test_same_seed_same_weights_and_another_seed_others():
+    points, sdf = shapes.samples(shapes.box, 8_000)
+    weights = []
+    for seed in (4, 4, 5):
+        network = a_network(sdf)
+        fit(network, points, sdf, FitSettings(epochs=2, batch_size=256, seed=seed))
+        weights.append(weights_of(network))
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def interrupted_after(checks):
+    left = iter(range(checks))
+    return lambda: next(left, None) is None
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("checks", [1, 57, 130])
+def test_interrupted_and_resumed_to_the_bit(tmp_path, optimizer, checks):
+    points, sdf = shapes.samples(shapes.box, 8_000)
+    settings = FitSettings(epochs=5, batch_size=128, optimizer=optimizer)
+    whole = a_network(sdf)
+    expected = fit(whole, points, sdf, settings)
+    checkpoint = tmp_path / "a.checkpoint"
+    network = a_network(sdf)
+    with pytest.raises(Interrupted):
+        fit(network, points, sdf, settings, FitHooks(checkpoint=checkpoint, should_stop=interrupted_after(checks)))
+    again = a_network(sdf)
+    result = fit(again, points, sdf, settings, FitHooks(checkpoint=checkpoint), resume=True)
+    assert 0 < result.resumed_at < result.samples == expected.samples
+    assert torch.equal(weights_of(again), weights_of(whole))
+    assert result.history["loss"] == expected.history["loss"]
+
+
+def killed_fit(folder):
+    torch.set_num_threads(1)
+    points, sdf = shapes.samples(shapes.box, 20_000)
+    hooks = FitHooks(checkpoint=folder / "a.checkpoint", checkpoint_seconds=0.0)
+    fit(a_network(sdf), points, sdf, FitSettings(epochs=40, batch_size=256), hooks, resume=True)
+
+
+def test_killed_processes_and_resumed_to_the_bit(tmp_path):
+    points, sdf = shapes.samples(shapes.box, 20_000)
+    settings = FitSettings(epochs=40, batch_size=256)
+    whole = a_network(sdf)
+    fit(whole, points, sdf, settings)
+    checkpoint = tmp_path / "a.checkpoint"
+    for _ in range(3):
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        process = multiprocessing.get_context("spawn").Process(target=killed_fit, args=(tmp_path,))
+        process.start()
+        deadline = time.monotonic() + 60
+        while not (checkpoint.exists() and checkpoint.stat().st_mtime_ns > before) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        assert checkpoint.exists()
+    network = a_network(sdf)
+    result = fit(network, points, sdf, settings, FitHooks(checkpoint=checkpoint), resume=True)
+    assert result.resumed_at > 0
+    assert torch.equal(weights_of(network), weights_of(whole))
+
+
+def test_checkpoint_of_another_fit_is_refused_with_the_difference(tmp_path):
+    points, sdf = shapes.samples(shapes.box, 4_000)
+    checkpoint = tmp_path / "a.checkpoint"
+    settings = FitSettings(epochs=2, batch_size=128)
+    hooks = FitHooks(checkpoint=checkpoint, should_stop=interrupted_after(3), identity={"content": "abc"})
+    with pytest.raises(Interrupted):
+        fit(a_network(sdf), points, sdf, settings, hooks)
+    other = FitHooks(checkpoint=checkpoint, identity={"content": "abc"})
+    with pytest.raises(CheckpointError, match="batch_size: checkpoint has 128, this fit has 64"):
+        fit(a_network(sdf), points, sdf, FitSettings(epochs=2, batch_size=64), other, resume=True)
+    with pytest.raises(CheckpointError, match="content: checkpoint has abc, this fit has xyz"):
+        fit(
+            a_network(sdf),
+            points,
+            sdf,
+            settings,
+            FitHooks(checkpoint=checkpoint, identity={"content": "xyz"}),
+            resume=True,
+        )
+    with pytest.raises(CheckpointError, match="widths"):
+        fit(a_network(sdf, widths=(8, 8)), points, sdf, settings, other, resume=True)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        fit(a_network(sdf), points, sdf, settings, other, resume=True)
+
+
+def test_first_difference_names_values_only_one_has():
+    assert first_difference({"a": 1}, {"a": 1}) == ""
+    assert first_difference({"a": 1}, {"a": 1, "b": 2}) == "b: checkpoint has None, this fit has 2"
+
+
+def test_time_budget_ends_the_schedule(monkeypatch):
+    points, sdf = shapes.samples(shapes.box, 4_000)
+    clock = iter(np.arange(0, 1e6, 0.01))
+    monkeypatch.setattr(fitting.time, "monotonic", lambda: next(clock))
+    result = fit(a_network(sdf), points, sdf, FitSettings(batch_size=128, time_budget=30.0))
+    assert result.ended_by == "timeBudget"
+    assert 30 <= result.seconds < 31
+    rates = result.history["learning_rate"]
+    assert rates[-1] < 0.05 * rates[0] and all(np.diff(rates) < 0)
+
+
+def test_target_error_stops_on_held_out_points():
+    points, sdf = shapes.samples(shapes.torus, 40_000)
+    angles = np.random.default_rng(2).uniform(0, 2 * np.pi, (2000, 2))
+    ring = 0.55 + 0.2 * np.cos(angles[:, 0])
+    surface = np.stack([ring * np.cos(angles[:, 1]), ring * np.sin(angles[:, 1]), 0.2 * np.sin(angles[:, 0])], 1)
+    network = a_network(sdf)
+    hooks = FitHooks(held_out=surface.astype(np.float32))
+    result = fit(network, points, sdf, FitSettings(epochs=50, batch_size=512, target_error=0.01), hooks)
+    assert result.ended_by == "targetError" and result.samples < 50 * 40_000
+    assert result.history["held_out"][-1] <= 0.01 < result.history["held_out"][0]
+    assert np.abs(network.domain(surface)).mean() <= 0.01
+
+
+def test_validation_runs_after_every_epoch():
+    points, sdf = shapes.samples(shapes.box, 4_000)
+    result = fit(a_network(sdf), points, sdf, FitSettings(epochs=3, batch_size=128), FitHooks(validate=lambda: 0.5))
+    assert result.history["validation"] == [0.5, 0.5, 0.5]
+
+
+def collapsing(monkeypatch, attempts):
+    """Make the first `attempts` initialisations give a dead network."""
+    original, calls = NeuralSDF.initialise, []
+
+    def initialise(self, init, generator):
+        original(self, init, generator)
+        calls.append(init)
+        if len(calls) <= attempts:
+            with torch.no_grad():
+                for layer in list(self.layers)[:-1]:
+                    if hasattr(layer, "bias"):
+                        layer.weight.zero_()
+                        layer.bias.fill_(-1.0)
+
+    monkeypatch.setattr(NeuralSDF, "initialise", initialise)
+
+
+def test_one_collapse_is_begun_again_and_told(monkeypatch):
+    points, sdf = shapes.samples(shapes.box, 8_000)
+    collapsing(monkeypatch, 1)
+    network = a_network(sdf)
+    result = fit(network, points, sdf, FitSettings(epochs=2, batch_size=128))
+    assert result.restarts == 1
+    assert network.domain(points).std() > 0.01
+
+
+def test_second_collapse_is_an_error(monkeypatch):
+    points, sdf = shapes.samples(shapes.box, 8_000)
+    collapsing(monkeypatch, 2)
+    with pytest.raises(CollapseError, match="constant"):
+        fit(a_network(sdf), points, sdf, FitSettings(epochs=2, batch_size=128))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_numbers_that_run_away_are_a_collapse():
+    points, sdf = shapes.samples(shapes.box, 8_000)
+    with pytest.raises(CollapseError):
+        fit(a_network(sdf), points, sdf, FitSettings(epochs=3, batch_size=128, learning_rate=1e30, optimizer="adam"))
+
+
+def test_refuses_samples_that_are_none():
+    sdf = np.zeros(5, np.float32)
+    network = NeuralSDF((4,))
+    for points, labels in [(np.zeros((5, 2)), sdf), (np.zeros((4, 3)), sdf), (np.full((5, 3), np.nan), sdf)]:
+        with pytest.raises(ValueError, match="samples"):
+            fit(network, points, labels, FitSettings())
+
+
+def test_schedules_and_losses():
+    assert [rate_factor("linear", s) for s in (0, 0.5, 1)] == [1, 0.5, 0]
+    assert rate_factor("cosine", 0.5) == pytest.approx(0.5) and rate_factor("constant", 0.9) == 1
+    values, targets = torch.tensor([0.3, -0.2]), torch.tensor([0.2, 0.1])
+    limits = [torch.tensor(-0.1), torch.tensor(0.1)]
+    assert float(loss_of(values, targets, None, "l1", limits)) == pytest.approx(0.2)
+    assert float(loss_of(values, targets, None, "l2", limits)) == pytest.approx(0.05)
+    assert float(loss_of(values, targets, None, "clamp", limits)) == pytest.approx(0.1)
+    assert float(loss_of(values, targets, torch.tensor([2.0, 0.0]), "weighted", limits)) == pytest.approx(0.1)
+
+
+def test_adam_is_torchs_adam():
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(7, 5, generator=generator), torch.randn(3, generator=generator)]
+    ours = [tensor.clone() for tensor in start]
+    theirs = [tensor.clone().requires_grad_() for tensor in start]
+    optimizer, twin = Adam(ours), torch.optim.Adam(theirs, lr=0.01)
+    for _ in range(20):
+        gradients = [torch.randn(tensor.shape, generator=generator) for tensor in start]
+        optimizer.step(gradients, 0.01)
+        for tensor, gradient in zip(theirs, gradients, strict=True):
+            tensor.grad = gradient.clone()
+        twin.step()
+    for a, b in zip(ours, theirs, strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_soap_keeps_orthonormal_bases_and_beats_adam_on_a_skewed_problem():
+    generator = torch.Generator().manual_seed(0)
+    skew_left = torch.linalg.qr(torch.randn(12, 12, generator=generator)).Q * torch.logspace(0, -3, 12)
+    skew_right = torch.linalg.qr(torch.randn(9, 9, generator=generator)).Q * torch.logspace(0, -2, 9)
+    goal = torch.randn(12, 9, generator=generator)
+    errors = {}
+    for name in OPTIMIZERS:
+        weight = torch.zeros(12, 9)
+        optimizer = make_optimizer(name, [weight])
+        for step in range(400):
+            difference = skew_left.T @ (weight - goal) @ skew_right
+            optimizer.step([skew_left @ difference @ skew_right.T], 0.02 * (1 - step / 400))
+        errors[name] = float((skew_left.T @ (weight - goal) @ skew_right).norm())
+        if name == "soap":
+            left = optimizer.matrices[0].state["left"]
+            assert torch.allclose(left.T @ left, torch.eye(12), atol=1e-5)
+    assert errors["soap"] < 0.5 * errors["adam"]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_step_and_an_evaluation_stay_on_the_meta_device(optimizer):
+    network = NeuralSDF(WIDTHS, "relu", None, fit_scaler("QuantileTransformer", shapes.samples(shapes.box, 500)[1])).to(
+        "meta"
+    )
+    parameters = list(network.parameters())
+    steps = make_optimizer(optimizer, parameters)
+    points, targets = torch.empty(64, 3, device="meta"), torch.empty(64, device="meta")
+    for _ in range(2):
+        loss = loss_of(network.scaled(points), targets, None, "l1", [])
+        steps.step(list(torch.autograd.grad(loss, parameters)), 1e-3)
+    assert loss.device.type == "meta"
+    assert network.distance(points).device.type == "meta"
+    tensors = [tensor for name, tensor in steps.state().items() if not name.endswith("steps")]
+    assert all(tensor.device.type == "meta" for tensor in tensors)
+
+
+def test_a_batch_larger_than_the_samples_is_the_samples():
+    points, sdf = shapes.samples(shapes.box, 300)
+    result = fit(a_network(sdf), points, sdf, FitSettings(epochs=30, batch_size=1024))
+    assert result.samples == 30 * 300
+    assert all(math.isfinite(loss) for loss in result.history["loss"])

@@ -1,0 +1,761 @@
+"""Fit a small network to the signed distance of a mesh, march its zero level, and say how well it fits.
+
+    python trainer.py INPUT [flags]
+
+The way of one part is `fit_part`: load, label, fit, reconstruct, evaluate, write. A folder goes through the same.
+Exit code 0: all done; 1: an input was refused or a fit failed; 2: the flags are wrong.
+"""
+
+import argparse
+import os
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+# Only what --help needs is imported here; the stages import their modules when they run.
+if TYPE_CHECKING:
+    import numpy as np
+
+    from network import NeuralSDF
+
+MEMORY_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+# Points of the surface that the curve of the held-out error and --targetError look at; not the final metric's.
+HELD_OUT_POINTS = 4096
+# Share of a samples file that is kept from training, to score the fit where there is no mesh; at most this many points.
+HELD_OUT_SHARE, HELD_OUT_SAMPLES = 0.05, 100_000
+# Fresh points of each of the final metrics.
+METRIC_POINTS = 200_000
+# Streams of random numbers, one a purpose, so that none changes when another draws more.
+STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics")
+
+
+def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line as a namespace; ends the process with code 2 and one line where flags are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="trainer.py",
+        description="Turn a triangle mesh into a small network whose zero level is that mesh.",
+        epilog="Inside is negative. Results are in the file's own units; errors are in units of the cube [-1, 1]^3, in which "
+        "the mesh's bounding sphere has radius 0.9.",
+    )
+    parser.add_argument(
+        "input", help="a mesh (.stl .obj .ply .off .glb .gltf .3mf), samples (.npz), or a folder of either"
+    )
+    for add in (add_output_flags, add_network_flags, add_sampling_flags, add_fit_flags, add_machine_flags):
+        add(parser)
+    flags = parser.parse_args(arguments)
+    if problem := contradiction(flags):
+        parser.error(problem)
+    flags.init = flags.init or ("siren" if flags.activation == "sine" else "he_uniform")
+    return flags
+
+
+def add_output_flags(parser: argparse.ArgumentParser) -> None:
+    """What is written, and where."""
+    group = parser.add_argument_group("output")
+    group.add_argument("--outputDir", default="results", help="folder of the results (default results)")
+    group.add_argument("--suffix", default="", help="added to the name of every file written (default none)")
+    group.add_argument(
+        "--reconstructionRes",
+        type=natural,
+        default=256,
+        help="marching-cubes grid of R^3; 0 is off (default 256)",
+    )
+    group.add_argument(
+        "--outputFormat",
+        default="stl",
+        choices=("stl", "ply", "obj", "glb", "3mf", "off"),
+        help="of the reconstruction (default stl)",
+    )
+    group.add_argument(
+        "--maxMemory",
+        type=memory,
+        default=0,
+        metavar="BYTES",
+        help="bound of the reconstruction's memory, such as 1G; 0 is the built-in bound (default 0)",
+    )
+    group.add_argument(
+        "--validationRes",
+        type=natural,
+        default=0,
+        help="grid of R^3 points scored after every epoch; 0 is off (default 0)",
+    )
+    group.add_argument(
+        "--showVis",
+        type=int,
+        choices=(0, 1),
+        default=0,
+        help="1 opens the report; without a display it says where it is (default 0)",
+    )
+
+
+def add_network_flags(parser: argparse.ArgumentParser) -> None:
+    """The network's shape."""
+    group = parser.add_argument_group("network")
+    group.add_argument(
+        "--damArch",
+        type=int,
+        choices=(0, 1),
+        default=0,
+        help="1: the 11 hidden widths selected by DAM, 589,790 parameters; 0: --numLayers of --layerWidth (default 0)",
+    )
+    group.add_argument(
+        "--numLayers",
+        type=positive,
+        help="hidden layers with --damArch 0 (default 8); with --damArch 1 it is 10 or left out",
+    )
+    group.add_argument(
+        "--layerWidth",
+        "--firstLayerHiddenSize",
+        dest="layerWidth",
+        type=positive,
+        default=32,
+        help="width of every hidden layer with --damArch 0 (default 32)",
+    )
+    group.add_argument(
+        "--activation",
+        default="relu",
+        choices=("relu", "leakyrelu", "elu", "sine"),
+        help="between layers (default relu)",
+    )
+    group.add_argument(
+        "--init",
+        choices=("he_uniform", "he_normal", "xavier_uniform", "xavier_normal", "siren"),
+        help="of the weights (default he_uniform; siren with --activation sine)",
+    )
+    group.add_argument(
+        "--encoding",
+        default="none",
+        choices=("none", "hashgrid"),
+        help="of the coordinates, before the first layer (default none)",
+    )
+    group.add_argument("--hashLevels", type=positive, default=6, help="grids of the hash grid (default 6)")
+    group.add_argument("--hashFeatures", type=positive, default=4, help="features of each of its nodes (default 4)")
+    group.add_argument(
+        "--hashBaseRes",
+        type=positive,
+        default=16,
+        help="cells along an axis of its coarsest grid (default 16)",
+    )
+    group.add_argument(
+        "--hashFinestRes",
+        type=positive,
+        default=256,
+        help="cells along an axis of its finest grid (default 256)",
+    )
+    group.add_argument(
+        "--hashTableLog2", type=positive, default=15, help="a grid keeps at most 2^this nodes (default 15)"
+    )
+
+
+def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
+    """Where to ask, and what to learn there."""
+    group = parser.add_argument_group("samples")
+    group.add_argument("--num_points", type=positive, default=1_000_000, help="labelled points (default 1000000)")
+    group.add_argument(
+        "--samplingMethod",
+        default="Importance",
+        choices=("Importance", "Surface", "Uniform"),
+        help="where they lie (default Importance)",
+    )
+    group.add_argument(
+        "--importanceWeight",
+        type=positive_number,
+        default=60.0,
+        help="beta of the density exp(-beta |d|), per domain unit (default 60)",
+    )
+    group.add_argument(
+        "--uniformRatio",
+        type=share,
+        help="share of importance samples drawn uniformly from the cube; 0 is off (default: sampling.py's)",
+    )
+    group.add_argument(
+        "--scaler",
+        default="none",
+        choices=("none", "StandardScaler", "PowerTransformer", "QuantileTransformer"),
+        help="transform of the targets (default none)",
+    )
+    group.add_argument(
+        "--distanceEngine",
+        default="auto",
+        choices=("auto", "open3d", "libigl"),
+        help="of the exact distances (default auto: open3d if it can be imported)",
+    )
+
+
+def add_fit_flags(parser: argparse.ArgumentParser) -> None:
+    """How the network is fitted, and when that ends."""
+    group = parser.add_argument_group("fit")
+    group.add_argument("--epochs", type=positive, default=4, help="passes over the points (default 4)")
+    group.add_argument("--batchSize", type=positive, default=1024, help="points a step (default 1024)")
+    group.add_argument(
+        "--learningRate",
+        type=positive_number,
+        default=0.001,
+        help="Adam's rate at the start; soap takes 5 times it (default 0.001)",
+    )
+    group.add_argument(
+        "--optimizer",
+        default="soap",
+        choices=("soap", "adam"),
+        help="soap is Adam in the eigenbasis of Shampoo's preconditioner (default soap)",
+    )
+    group.add_argument(
+        "--schedule",
+        default="linear",
+        choices=("linear", "cosine", "constant"),
+        help="of the learning rate: falling to 0, or constant (default linear)",
+    )
+    group.add_argument(
+        "--loss",
+        default="l1",
+        choices=("l1", "l2", "clamp", "weighted"),
+        help="clamp: l1 within 0.1 of the surface; weighted: l1, 4 times heavier on the surface (default l1)",
+    )
+    group.add_argument(
+        "--timeBudget",
+        type=not_negative,
+        default=0.0,
+        help="seconds that the fit takes, instead of --epochs; 0 is off (default 0)",
+    )
+    group.add_argument(
+        "--targetError",
+        type=not_negative,
+        default=0.0,
+        help="held-out surface error, domain units, at which the fit stops; 0 is off (default 0)",
+    )
+    group.add_argument(
+        "--resume",
+        type=int,
+        choices=(0, 1),
+        default=0,
+        help="1 goes on from the checkpoint of a fit that was interrupted (default 0)",
+    )
+    group.add_argument(
+        "--checkpointSeconds",
+        type=not_negative,
+        default=30.0,
+        help="seconds between checkpoints; 0 is off (default 30)",
+    )
+    group.add_argument("--seed", type=natural, default=0, help="of everything that is drawn (default 0)")
+
+
+def add_machine_flags(parser: argparse.ArgumentParser) -> None:
+    """Where it runs."""
+    group = parser.add_argument_group("machine")
+    group.add_argument("--gpu", type=int, help="number of the GPU; -1 is the CPU (default: GPU 0 if there is one)")
+
+
+def natural(text: str) -> int:
+    """An integer of 0 or more, for argparse."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def positive(text: str) -> int:
+    """An integer of 1 or more, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """A finite number of 0 or more, for argparse."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """A finite number above 0, for argparse."""
+    value = not_negative(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, for argparse."""
+    value = not_negative(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text} is above 1")
+    return value
+
+
+def memory(text: str) -> int:
+    """Bytes, with K, M or G as a unit if given, for argparse."""
+    unit = MEMORY_UNITS.get(text[-1:].upper())
+    return int(not_negative(text[:-1] if unit else text) * (unit or 1))
+
+
+def contradiction(flags: argparse.Namespace) -> str:
+    """Why these flags cannot stand together, or ''."""
+    if flags.damArch and flags.numLayers not in (None, 10):
+        return f"--damArch 1 has 10 layers; --numLayers {flags.numLayers} contradicts it: give 10 or leave it out"
+    if flags.activation == "sine" and flags.init not in (None, "siren"):
+        return f"--activation sine needs its own initialisation; --init {flags.init} contradicts it: give siren or leave it out"
+    if flags.init == "siren" and flags.activation != "sine":
+        return f"--init siren is for --activation sine, not {flags.activation}"
+    if flags.reconstructionRes == 1 or flags.validationRes == 1:
+        return "a grid needs 2 points along an axis or more; 0 is off"
+    if flags.hashBaseRes > flags.hashFinestRes:
+        return f"--hashBaseRes {flags.hashBaseRes} is finer than --hashFinestRes {flags.hashFinestRes}"
+    return ""
+
+
+@dataclass
+class Part:
+    """What the stages of one part hand on to each other."""
+
+    source: Path
+    flags: SimpleNamespace
+    mesh: Any = None  # geometry.Mesh, or None for a samples file
+    oracle: Any = None  # distance.DistanceOracle, or None
+    transform: Any = None  # geometry.Transform
+    points: "np.ndarray | None" = None
+    sdf: "np.ndarray | None" = None
+    kept: "tuple[np.ndarray, np.ndarray] | None" = None  # of a samples file, for the score
+    timings: dict[str, float] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+
+    def stream(self, purpose: str) -> "np.random.Generator":
+        """The generator of one purpose."""
+        import numpy as np
+
+        return np.random.default_rng([self.flags.seed, STREAMS.index(purpose)])
+
+    @contextmanager
+    def timed(self, stage: str):
+        """Add the seconds of a block to `timings[stage]`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - start
+
+
+def fit_part(source: Path, artifacts, flags: SimpleNamespace, should_stop=None) -> dict:
+    """All stages of one input; writes its files and returns its record, with `failure` where it has no surface.
+
+    Raises one-line ValueError, OSError or RuntimeError for an input that cannot be used or a fit that failed.
+    """
+    start = time.perf_counter()
+    part = Part(source, flags)
+    with part.timed("load"):
+        load(part)
+    with part.timed("label"):
+        label(part)
+    with part.timed("fit"):
+        network = make_network(part)
+        result = fit_network(part, network, artifacts, should_stop)
+        artifacts.write_model(network)
+    with part.timed("reconstruct"):
+        reconstruction, failure = reconstruct(part, network)
+        if reconstruction is not None:
+            write_reconstruction(part, artifacts, reconstruction)
+    with part.timed("evaluate"):
+        distances = evaluate(part, network, reconstruction)
+    part.timings["total"] = time.perf_counter() - start
+    record = record_of(part, network, result, reconstruction, failure)
+    artifacts.write_record(record)
+    write_report(part, artifacts, record, result, reconstruction, distances)
+    artifacts.checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def load(part: Part) -> None:
+    """Read the mesh, or the labelled samples."""
+    if part.source.suffix.lower() == ".npz":
+        return load_labelled(part)
+    from distance import DistanceOracle
+    from geometry import diagnosis_lines, load_mesh
+
+    part.mesh = load_mesh(part.source, part.flags.reconstructionRes)
+    part.transform = part.mesh.transform
+    for line in diagnosis_lines(part.mesh.diagnosis):
+        say(line)
+    part.oracle = DistanceOracle(part.mesh, part.flags.distanceEngine)
+
+
+def load_labelled(part: Part) -> None:
+    """Read a samples file and keep a share of it from training."""
+    from sampling import load_samples
+
+    points, sdf, part.transform = load_samples(part.source)
+    order = part.stream("held_out").permutation(len(points))
+    count = min(HELD_OUT_SAMPLES, max(1, int(len(points) * HELD_OUT_SHARE)))
+    part.kept = points[order[:count]], sdf[order[:count]]
+    part.points, part.sdf = points[order[count:]], sdf[order[count:]]
+    if len(part.points) == 0:
+        raise ValueError(f"{part.source}: too few samples to train on and to score; give at least 2")
+    say(f"{len(points):,} samples, {count:,} of them kept from training to score it")
+
+
+def label(part: Part) -> None:
+    """Draw labelled points, unless they came with the file."""
+    if part.points is not None:
+        return
+    from sampling import DEFAULT_UNIFORM_RATIO, draw_samples
+
+    flags = part.flags
+    ratio = DEFAULT_UNIFORM_RATIO if flags.uniformRatio is None else flags.uniformRatio
+    with progress_bar("label", flags.num_points) as bar:
+        part.points, part.sdf = draw_samples(
+            flags.samplingMethod,
+            part.oracle,
+            flags.num_points,
+            part.stream("samples"),
+            importance_weight=flags.importanceWeight,
+            uniform_ratio=ratio,
+            progress=bar.update,
+        )
+
+
+def make_network(part: Part) -> "NeuralSDF":
+    """The network that the flags describe, on the device, its scaler fitted to the targets."""
+    from encoding import HashGrid
+    from network import DAM_WIDTHS, NeuralSDF
+    from scaling import fit_scaler
+
+    flags = part.flags
+    widths = DAM_WIDTHS if flags.damArch else (flags.layerWidth,) * (flags.numLayers or 8)
+    sizes = (
+        flags.hashLevels,
+        flags.hashFeatures,
+        flags.hashBaseRes,
+        flags.hashFinestRes,
+        flags.hashTableLog2,
+    )
+    encoding = HashGrid(*sizes) if flags.encoding == "hashgrid" else None
+    scaler = fit_scaler(flags.scaler, part.sdf)
+    network = NeuralSDF(widths, flags.activation, encoding, scaler, part.transform.center, part.transform.scale)
+    return network.to(choose_device(flags.gpu))
+
+
+def choose_device(gpu: int | None) -> str:
+    """The torch device of --gpu. Raises ValueError where that GPU is not there."""
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpu == -1 or (gpu is None and count == 0):
+        return "cpu"
+    if (gpu or 0) >= count:
+        raise ValueError(f"--gpu {gpu}: there are {count} GPUs here; -1 is the CPU")
+    return f"cuda:{gpu or 0}"
+
+
+def fit_network(part: Part, network: "NeuralSDF", artifacts, should_stop):
+    """Train the network in place; returns fitting's result."""
+    from fitting import FitHooks, FitSettings, fit
+
+    flags = part.flags
+    settings = FitSettings(
+        epochs=flags.epochs,
+        batch_size=flags.batchSize,
+        learning_rate=flags.learningRate,
+        init=flags.init,
+        loss=flags.loss,
+        schedule=flags.schedule,
+        optimizer=flags.optimizer,
+        importance_weight=flags.importanceWeight,
+        time_budget=flags.timeBudget,
+        target_error=flags.targetError,
+        seed=flags.seed,
+    )
+    with progress_bar("fit", 100, unit="%") as bar:
+        hooks = FitHooks(
+            held_out=held_out_points(part),
+            validate=validation(part, network),
+            progress=lambda done, loss: show_share(bar, done, loss),
+            checkpoint=artifacts.checkpoint if flags.checkpointSeconds else None,
+            checkpoint_seconds=flags.checkpointSeconds,
+            identity=identity_of(part),
+            should_stop=should_stop,
+        )
+        result = fit(network, part.points, part.sdf, settings, hooks, resume=bool(flags.resume))
+    if result.resumed_at:
+        say(f"went on from the checkpoint at {result.resumed_at:,} samples")
+    if result.restarts:
+        say("the first attempt collapsed; this is the second, from the next seed")
+    say(f"fitted {network.parameter_count:,} parameters to {result.samples:,} samples, ended by {result.ended_by}")
+    return result
+
+
+def held_out_points(part: Part) -> "np.ndarray | None":
+    """Points of the surface for the held-out curve; a samples file has none."""
+    if part.mesh is None:
+        return None
+    from sampling import points_on_surface
+
+    return points_on_surface(part.mesh, HELD_OUT_POINTS, part.stream("held_out"))[0]
+
+
+def validation(part: Part, network: "NeuralSDF"):
+    """A function that scores the grid of --validationRes, or None where that is off or there is no mesh."""
+    resolution = part.flags.validationRes
+    if resolution == 0 or part.oracle is None:
+        return None
+    from metrics import grid_points
+
+    points = grid_points(resolution)
+    distances = part.oracle.signed_distance(points)
+    return lambda: float(abs(network.domain(points) - distances).mean())
+
+
+def identity_of(part: Part) -> dict:
+    """What, beside settings and shape, a checkpoint must agree in: the file's content and how it was sampled."""
+    import hashlib
+
+    flags = part.flags
+    names = ("num_points", "samplingMethod", "uniformRatio", "distanceEngine")
+    content = hashlib.sha256(part.source.read_bytes()).hexdigest()
+    return {"content": content} | {name: getattr(flags, name) for name in names}
+
+
+def reconstruct(part: Part, network: "NeuralSDF"):
+    """((vertices, faces) in the domain, or None where there is none; why not, or '')."""
+    flags = part.flags
+    if flags.reconstructionRes == 0:
+        return None, ""
+    from marching import NoSurfaceError, march
+
+    with progress_bar("march", 100, unit="%") as bar:
+        try:
+            marched = march(
+                network.domain,
+                flags.reconstructionRes,
+                max_memory=flags.maxMemory or None,
+                generator=part.stream("marching"),
+                progress=lambda done: show_share(bar, done),
+            )
+        except NoSurfaceError as error:
+            say(f"no reconstruction: {error}")
+            return None, str(error)
+    say(f"reconstruction: {len(marched.faces):,} triangles; {marched.stats.get('evaluated', 0):,} points evaluated")
+    return (marched.vertices, marched.faces), ""
+
+
+def write_reconstruction(part: Part, artifacts, reconstruction) -> None:
+    """Write the mesh in file units."""
+    from geometry import write_mesh
+
+    vertices, faces = reconstruction
+    write_mesh(artifacts.reconstruction, part.transform.to_file(vertices), faces)
+
+
+def evaluate(part: Part, network: "NeuralSDF", reconstruction) -> "np.ndarray | None":
+    """Fill the metrics from points that training never saw; returns the distance of each reconstructed vertex."""
+    from metrics import mesh_errors, point_errors, sample_errors
+
+    if part.mesh is None:
+        part.metrics = sample_errors(network.domain, *part.kept)
+        return None
+    weight = part.flags.importanceWeight
+    part.metrics = point_errors(network.domain, part.oracle, METRIC_POINTS, part.stream("metrics"), weight)
+    if reconstruction is None:
+        return None
+    part.metrics |= mesh_errors(*reconstruction, part.mesh, part.oracle, METRIC_POINTS, part.stream("mesh_metrics"))
+    return part.transform.length_to_file(part.oracle.distance(reconstruction[0]))
+
+
+def record_of(part: Part, network: "NeuralSDF", result, reconstruction, failure: str) -> dict:
+    """What NAME.json holds."""
+    return {
+        "input": str(part.source),
+        "flags": vars(part.flags),
+        "versions": versions(),
+        "diagnosis": part.mesh.diagnosis if part.mesh is not None else {},
+        "parameters": network.parameter_count,
+        "transform": {"center": part.transform.center, "scale": part.transform.scale},
+        "fit": {name: getattr(result, name) for name in ("ended_by", "seconds", "samples", "restarts", "resumed_at")},
+        "timings": part.timings,
+        "metrics": part.metrics,
+        "reconstruction": None
+        if reconstruction is None
+        else {"vertices": len(reconstruction[0]), "faces": len(reconstruction[1])},
+        "failure": failure,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the result depends on."""
+    from importlib.metadata import version
+
+    return {name: version(name) for name in ("torch", "numpy", "trimesh", "scikit-image", "scikit-learn")} | {
+        "python": sys.version.split()[0]
+    }
+
+
+def write_report(part: Part, artifacts, record: dict, result, reconstruction, distances) -> None:
+    """Write the page and the curves, and show the page where that was asked for."""
+    from report import curves_png, html_report
+
+    def in_file_units(vertices, faces):
+        return part.transform.to_file(vertices), faces
+
+    shown_input = None if part.mesh is None else in_file_units(part.mesh.vertices, part.mesh.faces)
+    shown = None if reconstruction is None else in_file_units(*reconstruction)
+    page = html_report(artifacts.name, record, result.history, shown_input, shown, distances)
+    artifacts.write_report(page, curves_png(artifacts.name, result.history, record))
+    if part.flags.showVis:
+        show(artifacts.page)
+
+
+def show(page: Path) -> None:
+    """Open a page in the browser, or say where it is when there is no display."""
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        say(f"no display here; the report is {page}")
+        return
+    import webbrowser
+
+    webbrowser.open(page.resolve().as_uri())
+
+
+def fit_one(job: dict) -> dict:
+    """One part, anywhere: job {input, name, flags (dict)} -> {name, input, status, reason, record}. Raises nothing expected.
+
+    status: done, refused (the input cannot be used) or failed (the fit, the reconstruction or the writing).
+    """
+    from artifacts import Artifacts
+    from geometry import MeshError
+
+    flags = SimpleNamespace(**job["flags"])
+    artifacts = Artifacts(Path(flags.outputDir), job["name"], flags.outputFormat)
+    result = {"name": job["name"], "input": job["input"], "status": "done", "reason": "", "record": None}
+    try:
+        record = fit_part(Path(job["input"]), artifacts, flags)
+        result |= {
+            "record": record,
+            "reason": record["failure"],
+            "status": "failed" if record["failure"] else "done",
+        }
+    except MeshError as error:
+        result |= {"status": "refused", "reason": str(error)}
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+        result |= {"status": "failed", "reason": one_line(error)}
+    return result
+
+
+def one_line(error: BaseException) -> str:
+    """An error as a line for a user."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]
+
+
+def find_inputs(source: Path) -> list[Path]:
+    """The input itself, or the meshes and samples of a folder in order of name. Raises ValueError where there are none."""
+    from geometry import MESH_SUFFIXES
+
+    if not source.is_dir():
+        return [source]
+    known = (*MESH_SUFFIXES, ".npz")
+    found = sorted(path for path in source.iterdir() if path.is_file() and path.suffix.lower() in known)
+    if not found:
+        raise ValueError(f"{source}: no mesh and no samples in this folder; known suffixes: {' '.join(known)}")
+    return found
+
+
+def names_of(inputs: list[Path], suffix: str) -> list[str]:
+    """A name for each input's files: the stem, with the file's suffix where two share a stem."""
+    stems = [path.stem for path in inputs]
+    return [
+        (path.stem if stems.count(path.stem) == 1 else f"{path.stem}_{path.suffix.lstrip('.').lower()}") + suffix
+        for path in inputs
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Fit what the command line asks for; returns the exit code."""
+    flags = parse_arguments(arguments)
+    from artifacts import prepare_folder
+
+    source, folder = Path(flags.input), Path(flags.outputDir)
+    try:
+        inputs = find_inputs(source)
+        prepare_folder(folder)
+    except (ValueError, OSError) as error:
+        return complain(one_line(error))
+    settings = {key: value for key, value in vars(flags).items() if key != "input"}
+    names = names_of(inputs, flags.suffix)
+    jobs = [{"input": str(path), "name": name, "flags": settings} for path, name in zip(inputs, names, strict=True)]
+    if source.is_dir():
+        return fit_folder(jobs, folder)
+    result = fit_one(jobs[0])
+    if result["status"] != "done":
+        return complain(result["reason"])
+    print_result(result["record"], folder / names[0])
+    return 0
+
+
+def fit_folder(jobs: list[dict], folder: Path) -> int:
+    """Fit one input after the other, going on past a bad one; returns the exit code."""
+    from artifacts import summary_row, write_summary
+
+    rows = []
+    for number, job in enumerate(jobs, 1):
+        say(f"[{number} of {len(jobs)}] {job['input']}")
+        result = fit_one(job)
+        rows.append(summary_row(job["name"], job["input"], result["record"], result["status"], result["reason"]))
+        write_summary(folder, rows)
+        if result["status"] != "done":
+            complain(result["reason"])
+    bad = [row for row in rows if row["status"] != "done"]
+    print(f"{len(rows) - len(bad)} of {len(rows)} done; {folder / 'summary.csv'}")
+    for row in bad:
+        print(f"{row['status']}: {row['reason']}")
+    return 1 if bad else 0
+
+
+def print_result(record: dict, stem: Path) -> None:
+    """The last lines that a user reads."""
+    metrics = record["metrics"]
+    names = (
+        "surface_error",
+        "surface_error_p99",
+        "importance_error",
+        "grid_error",
+        "iou",
+        "chamfer",
+        "hausdorff",
+    )
+    print("  ".join(f"{name} {metrics[name]:.3g}" for name in names if metrics.get(name) is not None))
+    print("  ".join(f"{name} {seconds:.1f} s" for name, seconds in record["timings"].items()))
+    print(f"report: {stem}.html")
+
+
+def progress_bar(title: str, total: int, unit: str = " points"):
+    """A bar on a terminal, nothing in a log file."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=title, unit=unit, unit_scale=unit != "%", disable=None, leave=False)
+
+
+def show_share(bar, done: float, loss: float | None = None) -> None:
+    """Move a bar of 100 to a share in [0, 1]."""
+    bar.update(round(100 * done) - bar.n)
+    if loss is not None:
+        bar.set_postfix_str(f"loss {loss:.3g}", refresh=False)
+
+
+def say(line: str) -> None:
+    """A line for the user, on standard error where the bars are."""
+    print(line, file=sys.stderr)
+
+
+def complain(line: str) -> int:
+    """A line that says what is wrong; returns exit code 1."""
+    print(f"trainer.py: {line}", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
