@@ -35,8 +35,10 @@ OUTSIDE = np.float32(1e30)
 SNAP = 5e-4
 # A block is skipped with this margin over the steepest fall that was measured at its size.
 MARGIN = 1.1
-# What a hit of the audit multiplies the measured falls with.
+# What a hit of the audit multiplies the measured falls with; and the share of the evaluated nodes that may have another
+# sign than assumed before that counts as a hit too (for fitted networks it is 1e-5).
 DISTRUST = 1.5
+DOUBT = 1e-3
 # Range of |values| that scikit-image sees, in units of the typical value times the cell. It only decides connections
 # in ambiguous cells and tells vertices from nodes: float32 has 4e-6 steps at the coordinates of one packed call, so the
 # smallest share of a cell, 1e-5, can be told from none. Positions come from the true values.
@@ -44,6 +46,8 @@ TOPOLOGY_RANGE = (1e-3, 1e2)
 # Bricks handled at a time (6 KiB of temporaries each), and bricks along the edge of one scikit-image call.
 HALF = BRICK // 2
 CHUNK = 2048
+# What a brick at the surface takes at the peak: 2.1 KiB of values, then its share of the mesh, twice while welding.
+BRICK_BYTES = 6144
 PACK = 4
 # A function that varies less than this over the domain, which is 2 wide, is no distance any more.
 COLLAPSED = 0.05
@@ -81,13 +85,13 @@ def march(
 ):
     """The closed mesh of {function = level} on a grid of resolution^3 nodes over [-1, 1]^3.
 
-    function: (N, 3) float32 points -> (N,) values, less than the level inside. Any scale; best where it is near to a
-    signed distance. refine: Newton steps that move each vertex onto the level, at most half a cell, along gradient
-    ((N, 3) float32 -> (N, 3)), or along central differences without one. max_memory: bytes that this process may
-    occupy in all, None for no bound: needed are what it occupies when called, what a call of the function takes,
-    and about 5 KiB for each brick of 8^3 cells near the surface; where that does not fit it raises before the work.
-    progress: None or a callable taking (nodes evaluated, nodes expected in all). generator: numpy Generator of the
-    samples and the audit (default: seed 0). dense: evaluate every node (`march_dense`).
+    function: (N, 3) float32 points -> (N,) values, less than the level inside. Of any scale; the nearer to a signed
+    distance, the fewer nodes are evaluated. refine: Newton steps that move each vertex onto the level, by at most half
+    a cell, along gradient ((N, 3) float32 -> (N, 3)), or along central differences where that is None. max_memory:
+    bytes that this process may occupy in all, None for no bound. Needed are what it occupies when called, what a call
+    of the function takes, 64 MiB, and BRICK_BYTES for each brick of 8^3 cells at the surface; where that is too much,
+    MemoryBoundError comes before the work. progress: None or a callable taking the estimated share done, 0 to 1.
+    generator: numpy Generator of the samples and the audit (default: seed 0). dense: evaluate every node.
 
     Space beyond the domain counts as outside, so a shape cut by the border is capped there (SNAP cells beyond it).
     stats: resolution, nodes, evaluated, skipped, audited, hits (audited nodes of the wrong sign), corrected (wrong
@@ -120,7 +124,7 @@ def march(
 
 
 def march_dense(function, resolution, level=0.0, **options):
-    """`march` with every node evaluated, slab by slab: the slow twin, and the fallback where nothing may be assumed."""
+    """`march` with every node evaluated, slab by slab: the slow twin, for where nothing may be assumed."""
     return march(function, resolution, level, dense=True, **options)
 
 
@@ -168,7 +172,7 @@ class Probe:
         self.progress, self.batch = progress, batch
         self.cell = 2.0 / (self.resolution - 1)
         self.axis = np.linspace(-1.0, 1.0, self.resolution).astype(np.float32)
-        self.evaluated, self.expected = 0, self.resolution**3
+        self.evaluated, self.expected, self.share = 0, self.resolution**3, 0.0
         self.lowest, self.highest = np.inf, -np.inf
 
     def at(self, nodes):
@@ -202,7 +206,8 @@ class Probe:
         self.lowest = min(self.lowest, float(values.min()))
         self.highest = max(self.highest, float(values.max()))
         if self.progress is not None:
-            self.progress(self.evaluated, max(self.expected, self.evaluated))
+            self.share = max(self.share, min(1.0, self.evaluated / self.expected))
+            self.progress(self.share)
 
     def position(self, nodes):
         """Node indices, fractions allowed -> float64 coordinates in the domain."""
@@ -444,9 +449,10 @@ class SparseField:
             self.store.spread_signs(np.arange(self.store.used))
             self._resolve()
             self._stored(self.store.contradicted(np.arange(self.store.used)))
-            self._follow(np.arange(self.store.used))
+            corrected = self._follow(np.arange(self.store.used))
             hits = self._audit()
-            opened = self._reopen(hits) if len(hits) else {}
+            doubtful = len(hits) or corrected > DOUBT * self.probe.evaluated
+            opened = self._reopen(hits) if doubtful else {}
         self.stats |= {"trust": self.trust, "falls": {size: float(fall) for size, fall in self.falls.items()}}
 
     def _descend(self, size, opened):
@@ -468,8 +474,6 @@ class SparseField:
         values = self._values(centers)
         if size not in self.falls:
             self.falls[size] = self._steepest_fall(size, origins, values, reach)
-        if size > BRICK:
-            self.coarse.append((centers, values))
         border = ((origins < 1) | (origins + size > self.probe.resolution)).any(axis=1)
         skipped = np.abs(values) > self.trust * self.falls[size] * reach
         skipped &= (values > 0) | ~border
@@ -491,6 +495,8 @@ class SparseField:
         unknown = ~np.isfinite(values)
         values[unknown] = self.probe.at(nodes[unknown])
         self.store.put(nodes[unknown], values[unknown])
+        if not self.store.used:
+            self.coarse.append((nodes[unknown], values[unknown]))
         return values
 
     def _steepest_fall(self, size, origins, values, reach):
@@ -505,19 +511,24 @@ class SparseField:
         count = min(len(near), max(512, min(4096, len(origins) // 8)))
         chosen = self.generator.choice(near, count, replace=False)
         corners = origins[chosen] + self.generator.integers(0, 2, (count, 3), dtype=np.int32) * size
-        corners = np.clip(corners, 1, self.probe.resolution)
-        falls = np.abs(values[chosen]) - np.sign(values[chosen]) * self._values(corners)
+        corners, each = np.unique(np.clip(corners, 1, self.probe.resolution), axis=0, return_inverse=True)
+        falls = np.abs(values[chosen]) - np.sign(values[chosen]) * self._values(corners)[each]
         return MARGIN * max(float((falls / np.maximum(reach[chosen], 1e-30)).max(initial=0.0)), 0.5 * guess)
 
     def _store_bricks(self, origins):
         bricks = origins // BRICK
-        bricks = bricks[self.store.slots[tuple(bricks.T)] < 0]
-        check_memory(self.max_memory, self.store.used + len(bricks), self.probe.resolution)
+        slots = self.store.slots[tuple(bricks.T)]
+        self.store.pairs[slots[slots >= 0]] = 0
+        bricks = bricks[slots < 0]
+        self._check_memory(len(bricks))
         self.store.allocate(bricks, 0)
         self.store.allocate(self.store.opposed(), 0)
         for nodes, values in self.coarse:
             self.store.put(nodes, values)
         self.coarse = []
+
+    def _check_memory(self, more):
+        check_memory(self.max_memory, self.store.used + more, self.store.used, self.probe.resolution)
 
     def _resolve(self):
         """Evaluates every node of the stored bricks of which nothing is known."""
@@ -527,13 +538,16 @@ class SparseField:
             self._values((self.store.coords[slots[unknown[:, 0]]] * BRICK + unknown[:, 1:]).astype(np.int32))
 
     def _follow(self, slots):
-        """Follows the surface: evaluates all nodes of crossed cells, goes on where a sign was not as assumed."""
+        """Follows the surface: evaluates all nodes of crossed cells, goes on where a sign was not as assumed, and
+        counts those signs."""
+        before = self.stats["corrected"]
         while len(slots):
             flipped = [self._complete(slots[start : start + CHUNK]) for start in range(0, len(slots), CHUNK)]
             flipped = np.concatenate(flipped)
             self.stats["corrected"] += len(flipped)
             bricks = np.maximum(flipped[:, None] - CORNERS, 0).reshape(-1, 3) // BRICK
             slots = self._stored(bricks)
+        return self.stats["corrected"] - before
 
     def _complete(self, slots):
         """Evaluates what the crossed cells of bricks lack; (n, 3) nodes whose sign was not as assumed."""
@@ -558,7 +572,7 @@ class SparseField:
         bricks = unique_rows(bricks, self.store.side)
         missing = bricks[self.store.slots[tuple(bricks.T)] < 0]
         if len(missing):
-            check_memory(self.max_memory, self.store.used + len(missing), self.probe.resolution)
+            self._check_memory(len(missing))
             self.store.allocate(missing, self.store.signs[tuple(missing.T)])
         return self.store.slots[tuple(bricks.T)]
 
@@ -636,16 +650,16 @@ def crossed(blocks):
     return some & ~every
 
 
-def check_memory(max_memory, bricks, resolution):
-    """MemoryBoundError where the bricks and the mesh in them cannot fit; each takes about 5 KiB at the peak."""
+def check_memory(max_memory, bricks, stored, resolution):
+    """MemoryBoundError where `bricks` bricks, of which `stored` are already, and the mesh in them cannot fit."""
     if max_memory is None:
         return
-    free = max_memory - resident_memory() - 64 * 2**20
-    if bricks * 5120 > free:
-        fitting = int(resolution * np.sqrt(max(free, 0) / (bricks * 5120)))
+    free = max(0, max_memory - resident_memory() - 64 * 2**20 + stored * 2048)
+    if bricks * BRICK_BYTES > free:
+        fitting = int(resolution * np.sqrt(free / (bricks * BRICK_BYTES)))
         raise MemoryBoundError(
-            f"the surface at resolution {resolution} needs {bricks * 5120 / 2**20:.0f} MiB and the memory bound leaves "
-            f"{max(free, 0) / 2**20:.0f}; raise the bound, or march at a resolution of at most {fitting}"
+            f"the surface at resolution {resolution} needs about {bricks * BRICK_BYTES / 2**20:.0f} MiB and the memory "
+            f"bound leaves {free / 2**20:.0f}; raise the bound, or march at a resolution of at most {fitting}"
         )
 
 
@@ -922,13 +936,8 @@ def progress_bar():
     """A tqdm bar as the progress callable of `march`."""
     from tqdm import tqdm
 
-    with tqdm(unit="node", unit_scale=True, desc="marching") as bar:
-
-        def progress(evaluated, expected):
-            bar.total = expected
-            bar.update(evaluated - bar.n)
-
-        yield progress
+    with tqdm(total=100, unit="%", desc="march") as bar:
+        yield lambda share: bar.update(round(100 * share) - bar.n)
 
 
 def describe(stats):

@@ -1,0 +1,189 @@
+"""How wrong a fitted function and a reconstruction are, on points that training never saw.
+
+Owns: the held-out errors of a function of the domain against the distance oracle of its mesh, and of a mesh against a
+mesh. Comes in: a callable taking (N, 3) float32 points of the domain and returning (N,) signed distances, the oracle
+(`distance.DistanceOracle`), a numpy Generator. Goes out: plain dictionaries of floats, lengths in domain units.
+`python metrics.py MODEL MESH` prints them for a fitted model.
+
+The errors surface_error, importance_error and grid_error are those of Davies, Nowrouzezahrai, Jacobson, On the
+Effectiveness of Weight-Encoded Neural Implicit 3D Shapes (2020).
+"""
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+
+
+def point_errors(domain_function, oracle, count, generator, importance_weight=60.0):
+    """Errors of a function against an oracle, each on `count` fresh points.
+
+    surface_error and surface_error_p99: mean and 99th percentile of |f| over points uniform by area on the surface;
+    importance_error: mean |f - d| over importance samples of that weight; grid_error: mean |f - d| uniformly over the
+    cube; iou: volume where both are inside over volume where one is, by points uniform in the mesh's bounding box
+    (1.0 where neither is inside anywhere); sign_error: share of the importance samples on the wrong side.
+    """
+    from sampling import importance_samples, points_on_surface
+
+    on_surface = np.abs(domain_function(points_on_surface(oracle.mesh, count, generator)[0]))
+    points, distances = importance_samples(oracle, count, generator, importance_weight=importance_weight)
+    values = domain_function(points)
+    cube = uniform_points(np.full(3, -1.0), np.full(3, 1.0), count, generator)
+    return {
+        "surface_error": float(on_surface.mean()),
+        "surface_error_p99": float(np.percentile(on_surface, 99)),
+        "importance_error": float(np.abs(values - distances).mean()),
+        "sign_error": float(((values < 0) != (distances < 0)).mean()),
+        "grid_error": validation_grid(domain_function, cube, oracle.signed_distance(cube)),
+        "iou": intersection_over_union(domain_function, oracle, count, generator),
+    }
+
+
+def sample_errors(domain_function, points, distances):
+    """Errors on labelled points alone, where there is no mesh: points (N, 3), distances (N,), kept from training.
+
+    importance_error: mean |f - d|; sign_error: share on the wrong side.
+    """
+    values = domain_function(points)
+    return {
+        "importance_error": float(np.abs(values - distances).mean()),
+        "sign_error": float(((values < 0) != (distances < 0)).mean()),
+    }
+
+
+def grid_points(resolution):
+    """The nodes of the grid of resolution^3 that spans the domain: (resolution^3, 3) float32."""
+    if resolution < 2:
+        raise ValueError(f"a grid needs at least 2 nodes along an edge, got {resolution}")
+    line = np.linspace(-1.0, 1.0, resolution, dtype=np.float32)
+    return np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+def validation_grid(domain_function, points, distances):
+    """Mean |f - d| over labelled points, such as those of `grid_points`: float, domain units."""
+    return float(np.abs(domain_function(points) - distances).mean())
+
+
+def uniform_points(low, high, count, generator):
+    """(count, 3) float32 points uniform in the box from low (3,) to high (3,)."""
+    return generator.uniform(low, high, (count, 3)).astype(np.float32)
+
+
+def intersection_over_union(domain_function, oracle, count, generator):
+    """Volume of the intersection over that of the union, by points uniform in the bounding box of the oracle's mesh."""
+    vertices = oracle.mesh.vertices
+    points = uniform_points(vertices.min(axis=0), vertices.max(axis=0), count, generator)
+    fitted, true = domain_function(points) < 0, oracle.inside(points)
+    union = (fitted | true).sum()
+    return float((fitted & true).sum() / union) if union else 1.0
+
+
+def mesh_errors(vertices, faces, mesh, oracle, count, generator):
+    """Errors of a reconstruction, vertices (V, 3) in the domain and faces (F, 3), against the input mesh.
+
+    `count` points uniform by area on each of the two meshes are projected on the other. chamfer: the mean of the two
+    mean distances; hausdorff: the largest of all distances (of the sample: a bound from below); normal_consistency: the
+    mean |cosine| between the normals of a point's triangle and of the triangle it is projected on. Domain units.
+    """
+    from distance import DistanceOracle
+
+    reconstruction = as_mesh(vertices, faces, mesh)
+    there, cosine_there = project(reconstruction, oracle, count, generator)
+    back, cosine_back = project(mesh, DistanceOracle(reconstruction, oracle.engine), count, generator)
+    return {
+        "chamfer": float((there.mean() + back.mean()) / 2),
+        "hausdorff": float(max(there.max(), back.max())),
+        "normal_consistency": float((cosine_there.mean() + cosine_back.mean()) / 2),
+    }
+
+
+def as_mesh(vertices, faces, mesh):
+    """A geometry.Mesh of a reconstruction, with the transform of the input mesh."""
+    vertices, faces = np.asarray(vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64)
+    if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
+        raise ValueError(f"expected vertices (V, 3) and faces (F, 3), got {vertices.shape} and {faces.shape}")
+    return dataclasses.replace(mesh, vertices=vertices, faces=faces, diagnosis={"closed": True})
+
+
+def project(mesh, oracle, count, generator):
+    """Points uniform on a mesh, projected on the mesh of an oracle: distances (count,), |cosines| of the normals."""
+    from sampling import points_on_surface
+
+    points, start = points_on_surface(mesh, count, generator)
+    _, end, distances = oracle.closest(points)
+    cosines = (face_normals(mesh, start) * face_normals(oracle.mesh, end)).sum(axis=1)
+    return distances.astype(np.float64), np.abs(cosines)
+
+
+def face_normals(mesh, index):
+    """(N,) face indices -> (N, 3) float64 unit normals; zero for a triangle without area."""
+    first, second, third = (mesh.vertices[mesh.faces[index, corner]] for corner in range(3))
+    normals = np.cross(second - first, third - first)
+    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0)
+
+
+# --- the command -------------------------------------------------------------------------------------------------
+
+
+def main(arguments=None):
+    """`python metrics.py MODEL MESH`: prints the errors of a fitted model against a mesh file."""
+    flags = command_line().parse_args(arguments)
+    try:
+        print_table(model_errors(flags))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"metrics.py: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def command_line():
+    """The flags of `python metrics.py`."""
+    parser = argparse.ArgumentParser(description="The errors of a fitted model against a mesh file, in domain units.")
+    parser.add_argument("model", metavar="MODEL", type=Path, help="a fitted model, .safetensors")
+    parser.add_argument("mesh", metavar="MESH", type=Path, help="the mesh it stands for")
+    parser.add_argument("--num_points", type=int, default=200_000, help="fresh points for each error")
+    parser.add_argument("--reconstructionRes", type=int, default=256, help="grid of the reconstruction; 0 is off")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the points")
+    return parser
+
+
+def model_errors(flags):
+    """All errors of flags.model against flags.mesh."""
+    from distance import DistanceOracle
+    from geometry import load_mesh
+    from marching import as_function, march
+    from network import NeuralSDF
+
+    model, mesh = NeuralSDF.load(flags.model), load_mesh(flags.mesh)
+    mesh = in_domain_of(model, mesh)
+    oracle, generator = DistanceOracle(mesh), np.random.default_rng(flags.seed)
+    function = as_function(model.distance)
+    errors = point_errors(function, oracle, flags.num_points, generator)
+    if flags.reconstructionRes:
+        result = march(function, flags.reconstructionRes, generator=generator)
+        errors |= mesh_errors(result.vertices, result.faces, mesh, oracle, flags.num_points, generator)
+    return errors
+
+
+def in_domain_of(model, mesh):
+    """The mesh in the domain of a model that may have been fitted to another file; ValueError where it sticks out."""
+    from geometry import Transform
+
+    transform = Transform(model.center, model.scale)
+    vertices = transform.to_domain(mesh.transform.to_file(mesh.vertices))
+    if np.abs(vertices).max() > 1.0:
+        raise ValueError(f"{mesh.path}: lies outside the model's domain, so it is not the mesh that was fitted")
+    return dataclasses.replace(mesh, vertices=vertices, transform=transform)
+
+
+def print_table(errors):
+    """One line an error."""
+    for name, value in errors.items():
+        print(f"{name:20} {value:.6g}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
