@@ -1222,9 +1222,9 @@ def _circumcenter(points):
 # the answer.
 THICKNESS_SAMPLES = 4000
 THICKNESS_PERCENTILE = 1.0
-# The wall across counts as the other side of a feature if the ray leaves it within 60 degrees of its normal:
-# not the far flank of a sharp edge.
-OPPOSITE_COSINE = 0.5
+# The wall across counts as the other side of a feature if the ray leaves it within 37 degrees of its normal: not the
+# other flank of an edge with a chamfer of 45 degrees.
+OPPOSITE_COSINE = 0.8
 # Share of rays that must find an opposite wall for the answer to mean something.
 LEAST_RAYS_ANSWERED = 0.05
 
