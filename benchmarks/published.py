@@ -1,0 +1,31 @@
+"""Reads the published weight-encoded networks (Keras HDF5: 8 ReLU layers of 32, tanh at the end) as torch modules.
+
+Comes in: an .h5 file of layers in order, each with a kernel (inputs, outputs) and a bias. Goes out: a module that takes
+(N, 3) float32 points of [-1, 1]^3 and gives (N, 1) values, negative inside. Davies, Nowrouzezahrai, Jacobson (2020).
+"""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+
+FOLDER = Path(__file__).parents[2] / "shared" / "data" / "published"
+
+
+def read_published(path):
+    """The network of one file, as torch.nn.Sequential."""
+    modules = []
+    with h5py.File(path) as file:
+        for name in file.attrs["layer_names"]:
+            name = name.decode() if isinstance(name, bytes) else name
+            kernel, bias = (np.asarray(file[f"{name}/{name}/{part}:0"]) for part in ("kernel", "bias"))
+            layer = torch.nn.Linear(*kernel.shape)
+            layer.load_state_dict({"weight": torch.from_numpy(kernel.T.copy()), "bias": torch.from_numpy(bias)})
+            modules += [layer, torch.nn.ReLU()]
+    return torch.nn.Sequential(*modules[:-1], torch.nn.Tanh())
+
+
+def published_networks(folder=FOLDER):
+    """{name: network} of all files of the folder; empty where there is none."""
+    return {path.stem: read_published(path) for path in sorted(Path(folder).glob("*.h5"))}
