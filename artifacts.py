@@ -137,7 +137,7 @@ def write_summary(folder: Path, rows: list[dict]) -> Path:
 
 
 def plain(value):
-    """`value` with numpy's numbers and arrays as Python's, paths as text, and null for what is not finite: JSON-able."""
+    """`value` with numpy's numbers and arrays as Python's, paths as text, null for what is not finite: JSON-able."""
     if isinstance(value, dict):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -51,9 +51,9 @@ class CheckpointError(ValueError):
 class FitSettings:
     """What the weights depend on, beside the samples and the network's shape.
 
-    epochs: passes over the samples. learning_rate: Adam's rate; SOAP takes 5 times it. importance_weight: decay of the
-    weighted loss with |d|, per domain unit. time_budget: seconds, 0 for none; it replaces `epochs`. target_error: domain
-    units, 0 for none.
+    epochs: passes over the samples. learning_rate: Adam's rate; SOAP takes 5 times it. importance_weight: decay of
+    the weighted loss with |d|, per domain unit. time_budget: seconds, 0 for none; it replaces `epochs`.
+    target_error: domain units, 0 for none.
     """
 
     epochs: int = 4
@@ -405,7 +405,7 @@ def loss_of(
     loss: str,
     limits: list[torch.Tensor],
 ) -> torch.Tensor:
-    """The loss of scaled values against scaled targets, both (B,): l1, l2, clamp (l1 of both clamped), weighted (l1)."""
+    """Loss of scaled values against scaled targets, both (B,): l1, l2, clamp (l1 of both clamped), weighted (l1)."""
     if loss == "clamp":
         values, targets = torch.clamp(values, *limits), torch.clamp(targets, *limits)
     errors = values - targets

@@ -28,7 +28,7 @@ FIRST_BIAS_SHARE = 0.5
 # SIREN's frequency (Sitzmann et al., 2020).
 SINE_FREQUENCY = 30.0
 FORMAT = "neural-sdf 1"
-# Points evaluated at once: the widest layer's activations then take 29 MB, near the caches and far from any memory limit.
+# Points evaluated at once: the widest layer's activations then take 29 MB, far from any memory limit.
 BATCH = 16384
 
 
@@ -234,7 +234,7 @@ class NeuralSDF(nn.Module):
 
     @classmethod
     def from_description(cls, description: dict, tensors: dict[str, torch.Tensor]) -> "NeuralSDF":
-        """The model that `description()` and `state_dict()` were taken from. Raises ValueError, KeyError, RuntimeError."""
+        """The model that `description()` and `state_dict()` came from. Raises ValueError, KeyError, RuntimeError."""
         if description.get("format") != FORMAT:
             raise ValueError(f"format {description.get('format')!r}, expected {FORMAT!r}")
         encoding = description["encoding"]

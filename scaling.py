@@ -165,7 +165,7 @@ def fit_scaler(name: str, sdf: np.ndarray) -> nn.Module:
 
 
 def make_scaler(name: str, state: dict[str, torch.Tensor]) -> nn.Module:
-    """A scaler from its name and saved buffers. Raises ValueError for an unknown name, KeyError for a missing buffer."""
+    """A scaler from its name and saved buffers. Raises ValueError for an unknown name, KeyError for a lost buffer."""
     if name == "none":
         return NoScaler()
     if name not in SCALER_CLASSES:

@@ -28,7 +28,7 @@ HELD_OUT_POINTS = 4096
 # Share of a samples file that is kept from training, to score the fit where there is no mesh; at most this many points.
 HELD_OUT_SHARE, HELD_OUT_SAMPLES = 0.05, 100_000
 # Fresh points of each of the final metrics.
-METRIC_POINTS = 200_000
+METRIC_POINTS = 100_000
 # Streams of random numbers, one a purpose, so that none changes when another draws more.
 STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics")
 
@@ -38,8 +38,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="trainer.py",
         description="Turn a triangle mesh into a small network whose zero level is that mesh.",
-        epilog="Inside is negative. Results are in the file's own units; errors are in units of the cube [-1, 1]^3, in which "
-        "the mesh's bounding sphere has radius 0.9.",
+        epilog="Inside is negative. Results are in the file's own units; errors are in units of the cube [-1, 1]^3, in "
+        "which the mesh's bounding sphere has radius 0.9.",
     )
     parser.add_argument(
         "input", help="a mesh (.stl .obj .ply .off .glb .gltf .3mf), samples (.npz), or a folder of either"
@@ -170,7 +170,7 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--uniformRatio",
         type=share,
-        help="share of importance samples drawn uniformly from the cube; 0 is off (default: sampling.py's)",
+        help="share of the points drawn uniformly from the cube, with Importance and Surface; 0 is off (default 0.05)",
     )
     group.add_argument(
         "--scaler",
@@ -300,11 +300,13 @@ def contradiction(flags: argparse.Namespace) -> str:
     if flags.damArch and flags.numLayers not in (None, 10):
         return f"--damArch 1 has 10 layers; --numLayers {flags.numLayers} contradicts it: give 10 or leave it out"
     if flags.activation == "sine" and flags.init not in (None, "siren"):
-        return f"--activation sine needs its own initialisation; --init {flags.init} contradicts it: give siren or leave it out"
+        return f"--activation sine needs its own initialisation, not --init {flags.init}: give siren or leave it out"
     if flags.init == "siren" and flags.activation != "sine":
         return f"--init siren is for --activation sine, not {flags.activation}"
     if flags.reconstructionRes == 1 or flags.validationRes == 1:
         return "a grid needs 2 points along an axis or more; 0 is off"
+    if flags.samplingMethod == "Uniform" and flags.uniformRatio is not None:
+        return "--samplingMethod Uniform draws every point uniformly; leave --uniformRatio out"
     if flags.hashBaseRes > flags.hashFinestRes:
         return f"--hashBaseRes {flags.hashBaseRes} is finer than --hashFinestRes {flags.hashFinestRes}"
     return ""
@@ -402,18 +404,17 @@ def label(part: Part) -> None:
     """Draw labelled points, unless they came with the file."""
     if part.points is not None:
         return
-    from sampling import DEFAULT_UNIFORM_RATIO, draw_samples
+    from sampling import draw_samples
 
-    flags = part.flags
-    ratio = DEFAULT_UNIFORM_RATIO if flags.uniformRatio is None else flags.uniformRatio
+    flags, method = part.flags, part.flags.samplingMethod
     with progress_bar("label", flags.num_points) as bar:
         part.points, part.sdf = draw_samples(
-            flags.samplingMethod,
+            method,
             part.oracle,
             flags.num_points,
             part.stream("samples"),
-            importance_weight=flags.importanceWeight,
-            uniform_ratio=ratio,
+            importance_weight=flags.importanceWeight if method == "Importance" else None,
+            uniform_ratio=flags.uniformRatio,
             progress=bar.update,
         )
 
@@ -619,7 +620,7 @@ def show(page: Path) -> None:
 
 
 def fit_one(job: dict) -> dict:
-    """One part, anywhere: job {input, name, flags (dict)} -> {name, input, status, reason, record}. Raises nothing expected.
+    """One part, anywhere: job {input, name, flags (dict)} -> {name, input, status, reason, record}.
 
     status: done, refused (the input cannot be used) or failed (the fit, the reconstruction or the writing).
     """
@@ -652,7 +653,7 @@ def one_line(error: BaseException) -> str:
 
 
 def find_inputs(source: Path) -> list[Path]:
-    """The input itself, or the meshes and samples of a folder in order of name. Raises ValueError where there are none."""
+    """The input itself, or the meshes and samples of a folder by name. Raises ValueError where there are none."""
     from geometry import MESH_SUFFIXES
 
     if not source.is_dir():
