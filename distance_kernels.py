@@ -538,10 +538,15 @@ def _strip_tangent(u, v, w, edge):
     turn = _turn(u, v, from_u, from_v, to_u, to_v)
     if from_v <= v < to_v:
         turn = abs(turn) if _is_left(u, v, from_u, from_v, to_u, to_v) else -abs(turn)
-    au, av, aw, bu, bv, bw = from_u - u, from_v - v, from_w - w, to_u - u, to_v - v, to_w - w
-    a = math.sqrt(au * au + av * av + aw * aw)
-    b = math.sqrt(bu * bu + bv * bv + bw * bw)
-    return -turn, a * b + au * bu + av * bv + aw * bw - aw * b - bw * a
+    au, av, bu, bv = from_u - u, from_v - v, to_u - u, to_v - v
+    return -turn, au * bu + av * bv + _less_height(au, av, from_w - w) * _less_height(bu, bv, to_w - w)
+
+
+@compiled
+def _less_height(u, v, w):
+    """The length of (u, v, w) less w, without the cancellation that would leave nothing of it under a boundary."""
+    length = math.sqrt(u * u + v * v + w * w)
+    return length - w if w <= 0 else (u * u + v * v) / (length + w)
 
 
 @compiled
