@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from geometry import MeshError, Transform, load_mesh
+from geometry import MeshError, Transform, diagnosis_lines, load_mesh
 
 METHODS = ("Importance", "Surface", "Uniform")
 DEFAULT_IMPORTANCE_WEIGHT = 60.0
@@ -73,7 +73,7 @@ def uniform_samples(oracle, count, generator, progress=None):
     """count labelled points uniform over the cube [-1, 1]^3; arguments and result as for draw_samples."""
     samples = _Samples(count, progress)
     _add_uniform(samples, count, oracle, generator)
-    return samples.points, samples.sdf
+    return samples.points[:count], samples.sdf[:count]
 
 
 def surface_samples(oracle, count, generator, uniform_ratio=DEFAULT_UNIFORM_RATIO, progress=None):
@@ -251,7 +251,7 @@ class Cells:
             first = last
 
     def _accepted(self, cell, generator):
-        """One proposal in each of the cells (P,) -> the cell (K,), point (K, 3) and |d| (K,) of those that are accepted.
+        """A proposal in each of the cells (P,) -> cell (K,), point (K, 3) and |d| (K,) of those that are accepted.
 
         A proposal is accepted with exp(-beta (|d| - nearest)), that is where |d| is under nearest plus an exponential
         variable of mean 1 / beta. Many can be refused from their distance to the centre alone.
@@ -386,10 +386,10 @@ def _label(flags, out):
 
     if not out.parent.is_dir():
         raise OSError(f"{out.parent}: no such folder for --out")
-    mesh = load_mesh(flags.mesh)
-    for change in mesh.diagnosis.get("changes", []):
-        print(f"{flags.mesh}: {change}", file=sys.stderr)
-    oracle = DistanceOracle(mesh, flags.engine)
+    mesh = load_mesh(flags.mesh, reconstruction_res=0)
+    for line in diagnosis_lines(mesh.diagnosis):
+        print(line)
+    oracle = DistanceOracle(mesh, flags.distanceEngine)
     generator = np.random.default_rng(flags.seed)
     with tqdm(total=flags.num_points, unit=" points", unit_scale=True, desc="label") as bar:
         points, sdf = draw_samples(
@@ -422,7 +422,12 @@ def _parser():
         help=f"share of points uniform over the cube, 0 is off ({DEFAULT_UNIFORM_RATIO:g})",
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers (%(default)s)")
-    parser.add_argument("--engine", default="auto", help="closest points: auto, open3d, libigl, numba (%(default)s)")
+    parser.add_argument(
+        "--distanceEngine",
+        choices=("auto", "open3d", "libigl", "numba"),
+        default="auto",
+        help="of the exact distances (auto: open3d if it can be imported)",
+    )
     return parser
 
 
