@@ -46,8 +46,10 @@ TOPOLOGY_RANGE = (1e-3, 1e2)
 # Bricks handled at a time (6 KiB of temporaries each), and bricks along the edge of one scikit-image call.
 HALF = BRICK // 2
 CHUNK = 2048
-# What a brick at the surface takes at the peak: 2.1 KiB of values, then its share of the mesh, twice while welding.
-BRICK_BYTES = 6144
+# Blocks that are judged at a time, about 200 bytes of temporaries each.
+PART = 2**18
+# What a brick at the surface takes at the peak: 2.1 KiB of values, then its share of the mesh while that is welded; measured 5.0 KiB.
+BRICK_BYTES = 5632
 PACK = 4
 # A function that varies less than this over the domain, which is 2 wide, is no distance any more.
 COLLAPSED = 0.05
@@ -110,9 +112,8 @@ def march(
     if dense:
         sweep_dense(probe, builder)
     else:
-        field = SparseField(probe, generator, slope, max_memory)
-        field.coarse.append((nodes, values))
-        stats |= sweep_sparse(builder, field)
+        # The field is given up before the vertices are welded, which is the other peak of memory.
+        stats |= sweep_sparse(builder, SparseField(probe, generator, (nodes, values), slope, max_memory))
     if probe.one_sided:
         raise NoSurfaceError(explain_no_surface(probe, generator))
     vertices, faces = builder.finish()
@@ -431,11 +432,11 @@ class NodeStore:
 class SparseField:
     """The part of the grid that the surface needs: finds it from coarse to fine, follows it, audits the rest."""
 
-    def __init__(self, probe, generator, slope, max_memory):
+    def __init__(self, probe, generator, known, slope, max_memory):
         self.probe, self.generator, self.slope, self.max_memory = probe, generator, slope, max_memory
         self.store = NodeStore(probe.resolution)
         self.falls, self.trust, self.skipped = {}, 1.0, []
-        self.coarse = []
+        self.coarse = [known]
         self.stats = {"audited": 0, "hits": 0, "corrected": 0}
 
     def find_surface(self):
@@ -459,16 +460,23 @@ class SparseField:
         """From blocks of `size` cells down to 2: skips what the surface cannot reach, halves what it can."""
         origins = np.empty((0, 3), dtype=np.int32)
         while size >= 2:
-            origins = np.concatenate([origins, opened.get(size, origins[:0])])
-            origins = self._skip(size, origins)
+            origins = (origins[:, None] + CORNERS * size).reshape(-1, 3)  # the eighths of what the last round kept
+            origins = origins[(origins <= self.probe.resolution).all(axis=1)]
+            origins = self._skip(size, np.concatenate([origins, opened.get(size, origins[:0])]))
             self.probe.expected = self.probe.evaluated + 2 * len(origins) * size**2
             if size == BRICK:
                 self._store_bricks(origins)
-            origins = (origins[:, None] + CORNERS * (size // 2)).reshape(-1, 3)
             size //= 2
-            origins = origins[(origins <= self.probe.resolution).all(axis=1)]
 
     def _skip(self, size, origins):
+        """Blocks (n, 3) -> those that may hold surface, part by part, in an order of chance: the first part, on which
+        the fall is measured, is a sample of all."""
+        if len(origins) > PART:
+            origins = self.generator.permutation(origins)
+        parts = [origins[start : start + PART] for start in range(0, len(origins), PART)]
+        return np.concatenate([origins[:0], *(self._skip_part(size, part) for part in parts)])
+
+    def _skip_part(self, size, origins):
         """Blocks (n, 3) -> those that may hold surface; the sign of the others is assumed in the store."""
         centers, reach = self._reach(size, origins)
         values = self._values(centers)
