@@ -26,9 +26,9 @@ SCHEDULES = ("linear", "cosine", "constant")
 CLAMP_DISTANCE = 0.1
 # Weight of a sample on the surface against one far away, of the weighted loss.
 SURFACE_WEIGHT = 4.0
-# The loop looks at its loss, its clock and its held-out error this often: 200 times a fit, or every 50 steps of a fit
+# The loop looks at its loss, its clock and its held-out error this often: 100 times a fit, or every 50 steps of a fit
 # whose number of steps is not known beforehand.
-CHECKS = 200
+CHECKS = 100
 CHECK_STEPS = 50
 # A fit has collapsed when its outputs vary less than this share of its targets.
 COLLAPSED_SPREAD = 1e-3

@@ -21,7 +21,7 @@ EPSILON = 1e-8
 # eigenvectors are followed every REFRESH steps, more often at the start when they still turn fast.
 STATISTICS_EVERY = 5
 STATISTICS_MEAN = 0.95
-REFRESH = 50
+REFRESH = 100
 EARLY_REFRESHES = (1, 5, 20)
 EVERY_GRADIENT_UNTIL = 40
 # Smaller matrices gain nothing from a basis of their own: the input layer, and the output.

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 MEMORY_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 # Points of the surface that the curve of the held-out error and --targetError look at; not the final metric's.
-HELD_OUT_POINTS = 4096
+HELD_OUT_POINTS = 1024
 # Share of a samples file that is kept from training, to score the fit where there is no mesh; at most this many points.
 HELD_OUT_SHARE, HELD_OUT_SAMPLES = 0.05, 100_000
 # Fresh points of each of the final metrics.
-METRIC_POINTS = 100_000
+METRIC_POINTS = 50_000
 # Streams of random numbers, one a purpose, so that none changes when another draws more.
 STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics")
 
