@@ -48,7 +48,7 @@ HALF = BRICK // 2
 CHUNK = 2048
 # Blocks that are judged at a time, about 200 bytes of temporaries each.
 PART = 2**18
-# What a brick at the surface takes at the peak: 2.1 KiB of values, then its share of the mesh while that is welded; measured 5.0 KiB.
+# What a brick at the surface takes at the peak, its share of the mesh included: measured 5.0 KiB.
 BRICK_BYTES = 5632
 PACK = 4
 # A function that varies less than this over the domain, which is 2 wide, is no distance any more.
