@@ -43,14 +43,15 @@ DOUBT = 1e-3
 # in ambiguous cells and tells vertices from nodes: float32 has 4e-6 steps at the coordinates of one packed call, so the
 # smallest share of a cell, 1e-5, can be told from none. Positions come from the true values.
 TOPOLOGY_RANGE = (1e-3, 1e2)
-# Bricks handled at a time (6 KiB of temporaries each), and bricks along the edge of one scikit-image call.
+# Edge of a brick in pairs of cells: the smallest blocks that are skipped, and the finest signs that are kept, are 2^3.
 HALF = BRICK // 2
+# Bricks along the edge of one scikit-image call, which fixes the steps of TOPOLOGY_RANGE.
+PACK = 4
+# Bricks handled at a time, 6 KiB of temporaries each; blocks judged at a time, 200 bytes each.
 CHUNK = 2048
-# Blocks that are judged at a time, about 200 bytes of temporaries each.
 PART = 2**18
 # What a brick at the surface takes at the peak, its share of the mesh included: measured 5.0 KiB.
 BRICK_BYTES = 5632
-PACK = 4
 # A function that varies less than this over the domain, which is 2 wide, is no distance any more.
 COLLAPSED = 0.05
 CORNERS = np.array(list(itertools.product((0, 1), repeat=3)), dtype=np.int32)
@@ -92,7 +93,7 @@ def march(
     a cell, along gradient ((N, 3) float32 -> (N, 3)), or along central differences where that is None. max_memory:
     bytes that this process may occupy in all, None for no bound. Needed are what it occupies when called, what a call
     of the function takes, 64 MiB, and BRICK_BYTES for each brick of 8^3 cells at the surface; where that is too much,
-    MemoryBoundError comes before the work. progress: None or a callable taking the estimated share done, 0 to 1.
+    MemoryBoundError comes before the work (a dense march, which stores no bricks, is not bound). progress: None or a callable taking the estimated share done, 0 to 1.
     generator: numpy Generator of the samples and the audit (default: seed 0). dense: evaluate every node.
 
     Space beyond the domain counts as outside, so a shape cut by the border is capped there (SNAP cells beyond it).
@@ -800,6 +801,7 @@ def newton_refine(vertices, function, gradient, level, steps, cell, batch=65536)
 
 
 def newton_part(start, function, gradient, level, steps, limit):
+    """Newton steps of points start (n, 3), none farther than limit from where it began."""
     points, values = start, function(start.astype(np.float32)).astype(np.float64) - level
     for _ in range(steps):
         slopes = gradient(points.astype(np.float32)).astype(np.float64)
@@ -887,6 +889,7 @@ def main(arguments=None):
 
 
 def command_line():
+    """The flags of `python marching.py`."""
     parser = argparse.ArgumentParser(description="The mesh of a fitted model, in the units of its input file.")
     parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors")
     parser.add_argument("--reconstructionRes", type=int, default=256, help="nodes along an edge of the grid")
@@ -916,6 +919,7 @@ def memory_size(text):
 
 
 def march_model(flags):
+    """Load, march, write, say what was done; 0. Raises ValueError or OSError with the line for the user."""
     from geometry import write_mesh
     from network import NeuralSDF
 
