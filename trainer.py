@@ -677,6 +677,9 @@ def names_of(inputs: list[Path], suffix: str) -> list[str]:
 def main(arguments: list[str] | None = None) -> int:
     """Fit what the command line asks for; returns the exit code."""
     flags = parse_arguments(arguments)
+    # Threads that wait give way to other programs; spinning, the default, costs up to 30 times on a busy machine. Only
+    # heeded when set before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from artifacts import prepare_folder
 
     source, folder = Path(flags.input), Path(flags.outputDir)
