@@ -292,7 +292,8 @@ def test_sign_on_real_files(name, generator):
 
 
 @pytest.mark.parametrize("name", OPEN)
-def test_winding_number_of_open_meshes_is_exact(name, generator):
+def test_winding_number_of_open_meshes_is_exact(name, generator, monkeypatch):
+    monkeypatch.setattr(distance, "EXACT_BOUNDARY", 10_000)
     mesh = OPEN[name](generator)
     points = generator.uniform(-1, 1, (400, 3))
     off = brute_distance(points, mesh) > 0.01
