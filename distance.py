@@ -332,11 +332,10 @@ class WindingNumber:
 def _ray_grid(triangles):
     """The axis of the rays, the records of the triangles and the columns of the grid, as winding_block takes them.
 
-    The rays go along the axis in which the mesh is thinnest, so that they meet the fewest triangles. The grid is
-    coarsened until its lists fit ENTRIES_PER_TRIANGLE, which bounds the memory.
+    The grid is coarsened until its lists fit ENTRIES_PER_TRIANGLE, which bounds the memory.
     """
     low, high = triangles.min(axis=(0, 1)), triangles.max(axis=(0, 1))
-    axis = int(np.argmin(high - low))
+    axis = _ray_axis(low, high)
     records = kernels.column_records(triangles, axis)
     records = records[np.argsort(-records[:, 9], kind="stable")]
     (low_u, low_v), (high_u, high_v) = low[[axis - 2, axis - 1]], high[[axis - 2, axis - 1]]
@@ -349,6 +348,11 @@ def _ray_grid(triangles):
         columns = (start, entries, low_u, low_v, scale_u, scale_v, resolution)
         resolution //= 2
     return axis, records, columns
+
+
+def _ray_axis(low, high):
+    """The axis along which a box is thinnest: its rays meet the fewest triangles."""
+    return int(np.argmin(high - low))
 
 
 def _boundary_edges(mesh, axis):
