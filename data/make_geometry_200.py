@@ -107,9 +107,7 @@ def tube_of_rings(rings):
 
 def as_manifold(vertices, faces):
     """A manifold3d body of vertices (V, 3) and faces (F, 3); ValueError where they don't close."""
-    solid = Manifold(
-        Mesh64(np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces, np.uint64))
-    )
+    solid = Manifold(Mesh64(np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces, np.uint64)))
     if solid.is_empty():
         raise ValueError(f"{len(faces)} triangles do not make a closed body: {solid.status()}")
     return solid
@@ -287,9 +285,7 @@ def bearing(rng):
         c = 0.12 * ball
         edge = wide / 2
         outline = [(low + c, -edge), (high - c, -edge), (high, c - edge), (high, edge - c)]
-        return (
-            turned([*outline, (high - c, edge), (low + c, edge), (low, edge - c), (low, c - edge)], 96) - race
-        )
+        return turned([*outline, (high - c, edge), (low + c, edge), (low, edge - c), (low, c - edge)], 96) - race
 
     rings = [ring(pitch - 1.9 * ball, pitch - 0.4 * ball), ring(pitch + 0.4 * ball, pitch + 1.8 * ball)]
     sphere = Manifold.sphere(ball, 28)
@@ -311,15 +307,11 @@ def bolted_joint(rng):
         cut(rounded_plate(0.94 * length, width, upper, 5).translate((0, 0, gap)), holes),
     ]
     top, washer = upper + 2 * gap, 0.4 * bolt
-    disc = cylinder(2.1 * bolt, top, top + washer, segments=40) - cylinder(
-        1.1 * bolt, top - 1, top + 9, segments=32
-    )
+    disc = cylinder(2.1 * bolt, top, top + washer, segments=40) - cylinder(1.1 * bolt, top - 1, top + 9, segments=32)
     seat = top + washer + gap
     head = Manifold.cylinder(1.3 * bolt, 1.85 * bolt, 1.85 * bolt, 6).translate((0, 0, seat))
     screw = union([head, cylinder(bolt, -lower - 3.2 * bolt, seat + 0.5, segments=32)])
-    nut = Manifold.cylinder(1.6 * bolt, 1.85 * bolt, 1.85 * bolt, 6).translate(
-        (0, 0, -lower - gap - 1.6 * bolt)
-    )
+    nut = Manifold.cylinder(1.6 * bolt, 1.85 * bolt, 1.85 * bolt, 6).translate((0, 0, -lower - gap - 1.6 * bolt))
     nut = nut - cylinder(1.05 * bolt, -lower - 9 * bolt, 0, segments=32)
     return plates + [solid.translate((x, y, 0)) for x, y in places for solid in (disc, screw, nut)]
 
@@ -620,9 +612,7 @@ def face_normals(corners):
 def binary_stl(vertices, faces):
     """Binary STL of vertices (V, 3) and faces (F, 3)."""
     corners = vertices[faces]
-    record = np.zeros(
-        len(faces), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")]
-    )
+    record = np.zeros(len(faces), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
     record["normal"], record["corners"] = face_normals(corners), corners
     return b"generated part, mm".ljust(80) + np.array(len(faces), dtype="<u4").tobytes() + record.tobytes()
 
@@ -660,14 +650,10 @@ def write_parts(folder, count):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description="Write a folder of mechanical parts as STL files in millimetres."
-    )
+    parser = argparse.ArgumentParser(description="Write a folder of mechanical parts as STL files in millimetres.")
     default = Path(__file__).resolve().parent / "geometry_200"
     parser.add_argument("--out", type=Path, default=default, help="folder to write to (default: %(default)s)")
-    parser.add_argument(
-        "--count", type=int, default=PART_COUNT, help="the first so many parts (default: %(default)s)"
-    )
+    parser.add_argument("--count", type=int, default=PART_COUNT, help="the first so many parts (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.count < 1:
         parser.error(f"--count must be at least 1, not {arguments.count}")

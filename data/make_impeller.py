@@ -38,9 +38,7 @@ BLADE_PHASE = 0.6
 HUB_THICKNESS = 3.0  # of a blade, at its foot
 TIP_THICKNESS = 2.0
 FILLET_RADIUS = 2.5
-FILLET_CONTACT_ANGLE = (
-    10.0  # between fillet and bell; at 0 the two faceted surfaces would graze and leave slivers
-)
+FILLET_CONTACT_ANGLE = 10.0  # between fillet and bell; at 0 the two faceted surfaces would graze and leave slivers
 LEADING_EDGE_RATIO = 1.8  # long over short half axis of its ellipse
 LEADING_EDGE_HUB, LEADING_EDGE_TIP = (
     0.22,
@@ -148,8 +146,7 @@ def layer_curve(m, height, share):
 def wrap_angle(m, curve, span_share):
     """Polar angle of the camber line in radians, 0 at the rim: d(angle) = dl / (r tan(blade angle))."""
     inlet, outlet = (
-        np.radians(hub + (tip - hub) * span_share)
-        for hub, tip in zip(BLADE_ANGLES_HUB, BLADE_ANGLES_TIP, strict=True)
+        np.radians(hub + (tip - hub) * span_share) for hub, tip in zip(BLADE_ANGLES_HUB, BLADE_ANGLES_TIP, strict=True)
     )
     blade_angle = inlet + (outlet - inlet) * np.clip(m, 0.0, 1.0)
     length = np.linalg.norm(np.diff(curve, axis=0), axis=1)
@@ -247,15 +244,9 @@ def stl_bytes(vertices, faces):
     edges = corners.astype(np.float64)
     normal = np.cross(edges[:, 1] - edges[:, 0], edges[:, 2] - edges[:, 0])
     normal /= np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(np.float64).tiny)
-    record = np.zeros(
-        len(faces), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")]
-    )
+    record = np.zeros(len(faces), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
     record["normal"], record["corners"] = normal, corners
-    return (
-        b"centrifugal impeller, mm".ljust(80)
-        + np.uint32(len(faces)).astype("<u4").tobytes()
-        + record.tobytes()
-    )
+    return b"centrifugal impeller, mm".ljust(80) + np.uint32(len(faces)).astype("<u4").tobytes() + record.tobytes()
 
 
 def write_whole(path, content):

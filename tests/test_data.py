@@ -26,9 +26,7 @@ NO_HEIGHT = 4e-3
 
 def solid_of(vertices, faces):
     """A manifold3d body; empty unless the mesh is closed and consistently oriented."""
-    return Manifold(
-        Mesh64(np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces, np.uint64))
-    )
+    return Manifold(Mesh64(np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces, np.uint64)))
 
 
 def merged(corners):
@@ -272,9 +270,7 @@ def has_cracks(vertices, faces, *clean):
 
 
 MEASURES = {
-    "duplicated_triangles": lambda v, f, *clean: (
-        duplicate_count(f) >= 4 and open_edge_count(distinct(f)) == 0
-    ),
+    "duplicated_triangles": lambda v, f, *clean: duplicate_count(f) >= 4 and open_edge_count(distinct(f)) == 0,
     "inside_out_body": lambda v, f, *clean: min(body.volume for body in bodies_of(v, f)) < 0,
     "open_hole": lambda v, f, *clean: open_edge_count(f) >= 3 and len(f) > 0.8 * len(clean[1]),
     "overlapping_bodies": has_another_body,
@@ -291,9 +287,7 @@ def test_text_files_hold_the_same_geometry():
     assert content.startswith(b"solid ")
     rows = [line.split()[1:] for line in content.decode().splitlines() if line.startswith("vertex")]
     _, vertices, faces = parts.generate_part(index)
-    assert np.array_equal(
-        np.array(rows, dtype=np.float32).reshape(-1, 3, 3), vertices[faces].astype(np.float32)
-    )
+    assert np.array_equal(np.array(rows, dtype=np.float32).reshape(-1, 3, 3), vertices[faces].astype(np.float32))
 
 
 # The problem part ---------------------------------------------------------------------------------
@@ -339,9 +333,7 @@ def test_problem_part_has_an_inside_out_body_that_is_no_void(problem_bodies):
     assert len(inverted) == 1
     for body in closed:
         if body is not inverted[0]:
-            cover = solid_of(body.vertices, body.faces) ^ solid_of(
-                inverted[0].vertices, inverted[0].faces[:, ::-1]
-            )
+            cover = solid_of(body.vertices, body.faces) ^ solid_of(inverted[0].vertices, inverted[0].faces[:, ::-1])
             assert cover.volume() < 0.1 * -inverted[0].volume
 
 
