@@ -189,10 +189,10 @@ def test_target_error_stops_on_held_out_points():
     surface = np.stack([ring * np.cos(angles[:, 1]), ring * np.sin(angles[:, 1]), 0.2 * np.sin(angles[:, 0])], 1)
     network = a_network(sdf)
     hooks = FitHooks(held_out=surface.astype(np.float32))
-    result = fit(network, points, sdf, FitSettings(epochs=50, batch_size=512, target_error=0.01), hooks)
+    result = fit(network, points, sdf, FitSettings(epochs=50, batch_size=512, target_error=0.005), hooks)
     assert result.ended_by == "targetError" and result.samples < 50 * 40_000
-    assert result.history["held_out"][-1] <= 0.01 < result.history["held_out"][0]
-    assert np.abs(network.domain(surface)).mean() <= 0.01
+    assert result.history["held_out"][-1] <= 0.005 < result.history["held_out"][0]
+    assert np.abs(network.domain(surface)).mean() <= 0.005
 
 
 def test_validation_runs_after_every_epoch():
