@@ -26,6 +26,8 @@ EARLY_REFRESHES = (1, 5, 20)
 EVERY_GRADIENT_UNTIL = 40
 # Smaller matrices gain nothing from a basis of their own: the input layer, and the output.
 SMALLEST_SIDE = 8
+# Larger ones, such as a hash grid's table, would need bases of gigabytes.
+LARGEST_SIDE = 2048
 
 
 class Adam:
@@ -129,7 +131,7 @@ class Soap:
 
 def is_preconditioned(parameter: torch.Tensor) -> bool:
     """Whether a parameter is a weight matrix of a hidden layer, which SOAP turns."""
-    return parameter.ndim == 2 and min(parameter.shape) >= SMALLEST_SIDE
+    return parameter.ndim == 2 and SMALLEST_SIDE <= min(parameter.shape) and max(parameter.shape) <= LARGEST_SIDE
 
 
 class RotatedMatrix:

@@ -295,6 +295,11 @@ def test_soap_keeps_orthonormal_bases_and_beats_adam_on_a_skewed_problem():
     assert errors["soap"] < 0.5 * errors["adam"]
 
 
+def test_soap_leaves_tables_and_small_matrices_to_adam():
+    parameters = [torch.zeros(100_000, 8), torch.zeros(333, 3), torch.zeros(333, 442), torch.zeros(442)]
+    assert len(make_optimizer("soap", parameters).matrices) == 1
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_step_and_an_evaluation_stay_on_the_meta_device(optimizer):
     network = NeuralSDF(WIDTHS, "relu", None, fit_scaler("QuantileTransformer", shapes.samples(shapes.box, 500)[1])).to(
