@@ -131,7 +131,7 @@ class Soap:
 
 def is_preconditioned(parameter: torch.Tensor) -> bool:
     """Whether a parameter is a weight matrix of a hidden layer, which SOAP turns."""
-    return parameter.ndim == 2 and SMALLEST_SIDE <= min(parameter.shape) and max(parameter.shape) <= LARGEST_SIDE
+    return parameter.ndim == 2 and min(parameter.shape) >= SMALLEST_SIDE and max(parameter.shape) <= LARGEST_SIDE
 
 
 class RotatedMatrix:
