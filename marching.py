@@ -7,7 +7,7 @@ Knows nothing of training. `python marching.py MODEL` marches a fitted model and
 
 How the sparse march goes. Cells of the grid are grouped in cubic blocks, halved from R/16 cells to 2. A block is
 skipped where the function at its centre is farther from the level than it can fall within the block; how far it can
-fall is measured on the function itself, block size by block size. What stays is stored in bricks of 8^3 nodes, and
+fall is measured on the function itself, by block size and region. What stays is stored in bricks of 8^3 nodes, and
 every node of them that no skipped block covers is evaluated. Then the surface is followed: all nodes of a cell that
 it crosses are evaluated, and a sign that differs from the assumed one opens the next cells, so the mesh is closed
 whatever was assumed, and a surface that was touched anywhere is found whole. Last, a random share of what was skipped
@@ -34,9 +34,12 @@ OUTSIDE = np.float32(1e30)
 # (at R = 1024 it is 1e-6, sixteen float32 steps at 0.9); half of the thousandth of a cell that meshes are compared to.
 SNAP = 5e-4
 # A block is skipped with this margin over the steepest fall that was measured at its size.
-MARGIN = 1.1
+MARGIN = 1.25
+# The fall is not taken for less than this share of what it was at larger blocks, whatever the sample says.
+LEAST_FALL = 0.5
+FLOOR = 99.9
 # What a hit of the audit multiplies the measured falls with; and the share of the evaluated nodes that may have another
-# sign than assumed before that counts as a hit too (for fitted networks it is 1e-5).
+# sign than assumed before that counts as a hit too (for fitted networks it is 1e-4).
 DISTRUST = 1.5
 DOUBT = 1e-3
 # Range of |values| that scikit-image sees, in units of the typical value times the cell. It only decides connections
@@ -99,7 +102,7 @@ def march(
 
     Space beyond the domain counts as outside, so a shape cut by the border is capped there (SNAP cells beyond it).
     stats: resolution, nodes, evaluated, skipped, audited, hits (audited nodes of the wrong sign), corrected (wrong
-    signs met while following the surface), trust, falls (steepest measured fall by block size), cells (crossed by the
+    signs met while following the surface), trust, falls (steepest measured, by block size), cells (crossed by the
     surface), seconds.
 
     Lewiner et al., Efficient implementation of marching cubes' cases with topological guarantees (2003), by
@@ -437,18 +440,20 @@ class SparseField:
     def __init__(self, probe, generator, known, slope, max_memory):
         self.probe, self.generator, self.slope, self.max_memory = probe, generator, slope, max_memory
         self.store = NodeStore(probe.resolution)
+        self.root = BRICK
+        while (probe.resolution + 1) / self.root > 16:
+            self.root *= 2
+        self.region = 2 * self.root
+        self.regions = -(-(probe.resolution + 2) // self.region)
         self.falls, self.trust, self.skipped = {}, 1.0, []
         self.coarse = [known]
         self.stats = {"audited": 0, "hits": 0, "corrected": 0}
 
     def find_surface(self):
         """The whole work: afterwards every crossed cell lies in stored bricks with all its nodes evaluated."""
-        root = BRICK
-        while (self.probe.resolution + 1) / root > 16:
-            root *= 2
-        opened = {root: grid_of_blocks(self.probe.resolution, root)}
+        opened = {self.root: grid_of_blocks(self.probe.resolution, self.root)}
         while opened:
-            self._descend(root, opened)
+            self._descend(self.root, opened)
             self.store.spread_signs(np.arange(self.store.used))
             self._resolve()
             self._stored(self.store.contradicted(np.arange(self.store.used)))
@@ -456,7 +461,7 @@ class SparseField:
             hits = self._audit()
             doubtful = len(hits) or corrected > DOUBT * self.probe.evaluated
             opened = self._reopen(hits) if doubtful else {}
-        self.stats |= {"trust": self.trust, "falls": {size: float(fall) for size, fall in self.falls.items()}}
+        self.stats |= {"trust": self.trust, "falls": {size: float(falls.max()) for size, falls in self.falls.items()}}
 
     def _descend(self, size, opened):
         """From blocks of `size` cells down to 2: skips what the surface cannot reach, halves what it can."""
@@ -483,9 +488,9 @@ class SparseField:
         centers, reach = self._reach(size, origins)
         values = self._values(centers)
         if size not in self.falls:
-            self.falls[size] = self._steepest_fall(size, origins, values, reach)
+            self.falls[size] = np.broadcast_to(self._steepest_falls(size, origins, values, reach), self.regions**3)
         border = ((origins < 1) | (origins + size > self.probe.resolution)).any(axis=1)
-        skipped = np.abs(values) > self.trust * self.falls[size] * reach
+        skipped = np.abs(values) > self.trust * self._fall(size, origins) * reach
         skipped &= (values > 0) | ~border
         self.store.skip(size, origins[skipped], np.where(values[skipped] > 0, 1, -1).astype(np.int8))
         self.skipped.append((size, origins[skipped].astype(np.int16), values[skipped], reach[skipped]))
@@ -509,21 +514,37 @@ class SparseField:
             self.coarse.append((nodes[unknown], values[unknown]))
         return values
 
-    def _steepest_fall(self, size, origins, values, reach):
-        """How far |f| falls from the centre of a block to its corners, per distance: the largest of a sample.
+    def _steepest_falls(self, size, origins, values, reach):
+        """By region, how far |f| falls from a block's centre to its corners, per distance: the largest of a sample.
 
         It is the Lipschitz constant that matters at this size: the mean slope over the block. The largest gradient is
         two to four times as large for fitted networks, at creases much smaller than the block, and would open as
-        many times more blocks. Sampled where it decides: in blocks whose value is near to what would be skipped.
+        many times more blocks. Sampled where it decides: in blocks whose value is near to what would be skipped. From
+        bricks up one sample serves all regions; below, a region's own counts, but no less than the hundredth of all.
         """
-        guess = next(reversed(self.falls.values()), self.slope)
+        guess = max((float(falls.max()) for falls in self.falls.values()), default=self.slope)
         near = np.flatnonzero(np.abs(values) < 3.0 * guess * reach)
-        count = min(len(near), max(512, min(4096, len(origins) // 8)))
+        count = min(len(near), max(512, len(origins) // 16))
         chosen = self.generator.choice(near, count, replace=False)
         corners = origins[chosen] + self.generator.integers(0, 2, (count, 3), dtype=np.int32) * size
         corners, each = np.unique(np.clip(corners, 1, self.probe.resolution), axis=0, return_inverse=True)
         falls = np.abs(values[chosen]) - np.sign(values[chosen]) * self._values(corners)[each]
-        return MARGIN * max(float((falls / np.maximum(reach[chosen], 1e-30)).max(initial=0.0)), 0.5 * guess)
+        falls = np.maximum(falls / np.maximum(reach[chosen], 1e-30), 0.0)
+        steepest = np.full(self.regions**3, falls.max(initial=LEAST_FALL * guess))
+        if size < BRICK and count:
+            region = self._region(origins[chosen])
+            steepest[region] = np.percentile(falls, FLOOR)
+            np.maximum.at(steepest, region, falls)
+        return MARGIN * steepest
+
+    def _region(self, origins):
+        """Index of the region of each block."""
+        first, second, third = (origins // self.region).astype(np.intp).T
+        return (first * self.regions + second) * self.regions + third
+
+    def _fall(self, size, origins):
+        """The steepest fall that holds for each block."""
+        return self.falls[size][self._region(origins)]
 
     def _store_bricks(self, origins):
         bricks = origins // BRICK
@@ -609,7 +630,7 @@ class SparseField:
         """Random corners of blocks that were skipped with less than half as much again as needed."""
         nodes = []
         for size, origins, values, reach in self.skipped:
-            narrow = np.flatnonzero(np.abs(values) < 1.5 * self.trust * self.falls[size] * reach)
+            narrow = np.flatnonzero(np.abs(values) < 1.5 * self.trust * self._fall(size, origins) * reach)
             share = min(len(narrow), count // len(self.skipped) + 1)
             chosen = origins[self.generator.choice(narrow, share, replace=False)].astype(np.int32)
             nodes.append(chosen + self.generator.integers(0, 2, chosen.shape, dtype=np.int32) * size)
@@ -628,7 +649,7 @@ class SparseField:
         self.store.pairs[slots] = 0
         opened, records, self.skipped = {}, self.skipped, []
         for size, origins, values, reach in records:
-            again = np.abs(values) <= self.trust * self.falls[size] * reach
+            again = np.abs(values) <= self.trust * self._fall(size, origins) * reach
             self.skipped.append((size, origins[~again], values[~again], reach[~again]))
             blocks = origins[again].astype(np.int32)
             if size < BRICK:

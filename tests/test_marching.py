@@ -248,7 +248,7 @@ def spike(points):
 
 def test_audit_finds_what_the_constant_denied(monkeypatch):
     # No block looks at its corners before it is skipped: only the audit is left to find the rod.
-    monkeypatch.setattr(marching.SparseField, "_steepest_fall", lambda *_: 1.1)
+    monkeypatch.setattr(marching.SparseField, "_steepest_falls", lambda *_: 1.1)
     results = [march(spike, 64, generator=np.random.default_rng(seed)) for seed in range(4)]
     audited = [result for result in results if result.stats["hits"]]
     assert audited
@@ -259,7 +259,7 @@ def test_audit_finds_what_the_constant_denied(monkeypatch):
 
 def test_lower_trust_opens_what_was_skipped(monkeypatch):
     # Small balls: with two thirds of the true slope some are skipped, with what distrust makes of it none is.
-    monkeypatch.setattr(marching.SparseField, "_steepest_fall", lambda *_: 0.67)
+    monkeypatch.setattr(marching.SparseField, "_steepest_falls", lambda *_: 0.67)
     balls = union(*(sphere(0.03, center) for center in np.random.default_rng(3).uniform(-0.9, 0.9, (200, 3))))
     dense = march_dense(balls, 64)
     result = march(balls, 64)
@@ -272,7 +272,7 @@ def test_lower_trust_opens_what_was_skipped(monkeypatch):
 def test_surface_is_followed_through_skipped_blocks(monkeypatch):
     # A torus of which one half is said to be far away: it is found from the other half, without an audit.
     monkeypatch.setattr(marching.SparseField, "_audit", lambda self: np.empty((0, 3), np.int32))
-    monkeypatch.setattr(marching.SparseField, "_steepest_fall", lambda *_: 1.1)
+    monkeypatch.setattr(marching.SparseField, "_steepest_falls", lambda *_: 1.1)
     shape = torus(0.6, 0.2)
     lying = lambda points: np.where(points[:, 0] > 0, 40.0, 1.0) * shape(points)  # noqa: E731
     result = march(lying, 64)
