@@ -33,11 +33,13 @@ OUTSIDE = np.float32(1e30)
 # No vertex lies nearer to a node than this share of a cell, so no triangle degenerates, in float32 file units either
 # (at R = 1024 it is 1e-6, sixteen float32 steps at 0.9); half of the thousandth of a cell that meshes are compared to.
 SNAP = 5e-4
-# A block is skipped with this margin over the steepest fall that was measured at its size.
+# A block is skipped with this margin over the steepest fall that was measured at its size and in its region. Of 850
+# marches of small networks, thin walls among them, none missed a node with 1.25, three of 250 a crumb with 1.15.
 MARGIN = 1.25
-# The fall is not taken for less than this share of what it was at larger blocks, whatever the sample says.
+# The fall of a region is not taken for less than this percentile of all, for it may be sampled a few times only; and none
+# for less than this share of what it was at larger blocks.
+LEAST_PERCENTILE = 99.9
 LEAST_FALL = 0.5
-FLOOR = 99.9
 # What a hit of the audit multiplies the measured falls with; and the share of the evaluated nodes that may have another
 # sign than assumed before that counts as a hit too (for fitted networks it is 1e-4).
 DISTRUST = 1.5
@@ -520,7 +522,7 @@ class SparseField:
         It is the Lipschitz constant that matters at this size: the mean slope over the block. The largest gradient is
         two to four times as large for fitted networks, at creases much smaller than the block, and would open as
         many times more blocks. Sampled where it decides: in blocks whose value is near to what would be skipped. From
-        bricks up one sample serves all regions; below, a region's own counts, but no less than the hundredth of all.
+        bricks up one sample serves all regions; below, a region's own counts.
         """
         guess = max((float(falls.max()) for falls in self.falls.values()), default=self.slope)
         near = np.flatnonzero(np.abs(values) < 3.0 * guess * reach)
@@ -533,7 +535,7 @@ class SparseField:
         steepest = np.full(self.regions**3, falls.max(initial=LEAST_FALL * guess))
         if size < BRICK and count:
             region = self._region(origins[chosen])
-            steepest[region] = np.percentile(falls, FLOOR)
+            steepest[region] = np.percentile(falls, LEAST_PERCENTILE)
             np.maximum.at(steepest, region, falls)
         return MARGIN * steepest
 
