@@ -36,8 +36,8 @@ SNAP = 5e-4
 # A block is skipped with this margin over the steepest fall that was measured at its size and in its region. Of 850
 # marches of small networks, thin walls among them, none missed a node with 1.25, three of 250 a crumb with 1.15.
 MARGIN = 1.25
-# The fall of a region is not taken for less than this percentile of all, for it may be sampled a few times only; and none
-# for less than this share of what it was at larger blocks.
+# The fall of a region is not taken for less than this percentile of all, as it may be sampled a few times only; and
+# none for less than this share of what it was at larger blocks.
 LEAST_PERCENTILE = 99.9
 LEAST_FALL = 0.5
 # What a hit of the audit multiplies the measured falls with; and the share of the evaluated nodes that may have another
