@@ -495,7 +495,7 @@ def test_threads_follow_the_environment(monkeypatch, asked, threads):
 def assert_campaign(mesh, generator, count):
     """Signs at count points within 0.01 of the surface and count points over the cube.
 
-    Against libigl's exact winding number (Jacobson et al. 2013) in float64, and 500 of them against summed solid angles.
+    Against libigl's exact winding number (Jacobson et al. 2013) in float64; 500 of them against summed solid angles.
     """
     import igl
 
