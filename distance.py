@@ -6,10 +6,10 @@ in domain units, negative inside.
 
 Distance and sign are apart: the sign is that of the winding number, the distance is never multiplied by it.
 
-- Distance: Open3D's ray-casting scene (Embree, float32) for the triangles that float32 can be trusted with, and a
-  float64 search of our own for needles and slivers, where Open3D is wrong by up to a thousandth of the domain on
-  ordinary CAD parts. Where Open3D cannot be imported, libigl in its place. `engine="numba"` is the float64 search for
-  all triangles, alone.
+- Distance: a float64 search of our own over a tree of boxes, exact for needles and slivers too. It was faster than
+  Open3D and libigl on each of thirty meshes (docs/log.md). Both can be had by name: `engine="open3d"` asks Open3D's
+  ray-casting scene (Embree, float32) about the triangles that float32 can be trusted with, `engine="libigl"` its tree;
+  the slivers stay with our own search, since Open3D is wrong by up to a thousandth of the domain on ordinary CAD parts.
 - Winding number: signed crossings of a ray along an axis, decided edge by edge so that a closed mesh has no cracks,
   which is the exact integer winding number. For an open mesh the boundary is continued downwards without end by strips
   that close it; their share is a sum over the boundary edges (the idea of "one-shot" winding numbers, Martens and
@@ -23,7 +23,6 @@ Importing this module imports Numba (half a second); the first use on a machine 
 import functools
 import os
 import re
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -57,10 +56,9 @@ ENGINES = ("auto", "open3d", "libigl", "numba")
 class DistanceOracle:
     """Distance, closest point, winding number and sign for points around a mesh.
 
-    mesh: geometry.Mesh. engine: what finds the closest points, one of ENGINES; "auto" takes open3d, or libigl with a
-    line on stderr that says why. `engine` is the one in use. Points are (N, 3) float32 or float64 in the domain.
-    Raises ValueError for an unknown engine or malformed points, and ImportError where an engine that was asked for by
-    name cannot be had.
+    mesh: geometry.Mesh. engine: what finds the closest points, one of ENGINES; "auto" is the fastest, numba. `engine`
+    is the one in use. Points are (N, 3) float32 or float64 in the domain. Raises ValueError for an unknown engine or
+    malformed points, and ImportError where open3d was asked for and cannot be had.
     """
 
     def __init__(self, mesh, engine="auto"):
@@ -122,21 +120,10 @@ def choose_engine(engine):
     """The engine that a name of ENGINES stands for here. Raises ValueError and ImportError as DistanceOracle does."""
     if engine not in ENGINES:
         raise ValueError(f"unknown distance engine {engine!r}; choose one of {', '.join(ENGINES)}")
-    if engine in ("libigl", "numba"):
-        return engine
-    trouble = _open3d_trouble()
-    if not trouble:
-        return "open3d"
-    if engine == "open3d":
-        raise ImportError(f"open3d cannot be used: {trouble}")
-    _announce(f"distance: open3d cannot be used: {trouble}; libigl computes the same distances, more slowly")
-    return "libigl"
-
-
-@functools.cache
-def _announce(line):
-    """Say a line once in a process."""
-    print(line, file=sys.stderr, flush=True)
+    trouble = engine == "open3d" and _open3d_trouble()
+    if trouble:
+        raise ImportError(f"open3d cannot be used: {trouble}; the default engine does without")
+    return "numba" if engine == "auto" else engine
 
 
 @functools.cache

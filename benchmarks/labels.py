@@ -2,15 +2,18 @@
 
 The original: 10 N uniform points, all labelled by libigl's signed distance with the fast winding number, N of them
 drawn with replacement; measured on a share of N and scaled. Bare Open3D: one call of compute_closest_points for exactly
-the points that our sampler asked about, once in the sampler's order, once shuffled. Other meshes and counts:
-`make bench-labels ARGS="MESH --num_points N"`.
+the points that our sampler asked about, once in the sampler's order, once shuffled; left out, with a line, where Open3D
+cannot be imported. Memory: the peaks of two processes that label N and a fifth of N, as the operating system counts.
+Other meshes and counts: `make bench-labels ARGS="MESH --num_points N"`; a torus of T triangles: `--triangles T`.
 """
 
 import argparse
 import os
 import platform
 import resource
+import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -20,10 +23,11 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from distance import DistanceOracle, thread_count
-from geometry import load_mesh
+from geometry import load_mesh, write_mesh
 from sampling import DEFAULT_IMPORTANCE_WEIGHT, importance_samples
 
 DEFAULT_MESH = Path(__file__).resolve().parents[2] / "shared/data/parts/featuretype.STL"
+MIB = 2**20
 
 
 class Recording:
@@ -43,38 +47,32 @@ class Recording:
 
 def main():
     flags = command_line().parse_args()
-    if not flags.mesh.exists():
-        print(f"{flags.mesh}: no such file; name another mesh")
-        return 1
-    print(machine())
-    mesh, count = load_mesh(flags.mesh, 0), flags.num_points
-    oracle = DistanceOracle(mesh, flags.distanceEngine)
-    oracle.signed_distance(np.zeros((1, 3)))  # builds the trees; the first use on a machine compiles the kernels
-    print(f"{flags.mesh.name}: {len(mesh.faces):,} triangles; {count:,} importance labels by {oracle.engine}")
-    memory = peak_memory()
-    seconds, points = timed(lambda: labels(oracle, count)[0])
-    print(f"ours: {seconds:.2f} s, peak memory up by {(peak_memory() - memory) / count:.0f} bytes a label")
-    print(f"duplicates: {count_duplicates(points):,}")
-    asked = report_acceptance(oracle, count)
-    bare = {name: bare_open3d(mesh, points) for name, points in asked.items()}
-    seconds = min(seconds, timed(lambda: labels(oracle, count))[0])
-    for name, bare_seconds in bare.items():
-        print(
-            f"bare Open3D, the same points {name}: {bare_seconds:.2f} s; ours takes {seconds / bare_seconds:.2f} of it"
-        )
-    original, duplicates = the_original(mesh, max(1, int(count * flags.share)))
-    original /= flags.share
-    print(f"the original: {original:.1f} s (scaled from {flags.share:g}), {duplicates:.1%} duplicates")
-    print(f"ours is {original / seconds:.1f} times faster than the original")
+    with tempfile.TemporaryDirectory() as folder:
+        if flags.triangles:
+            flags.mesh = Path(folder) / "torus.stl"
+            write_mesh(flags.mesh, *torus(flags.triangles))
+        if not flags.mesh.exists():
+            print(f"{flags.mesh}: no such file; name another mesh")
+            return 1
+        if flags.peaks:
+            print(*peaks(flags))
+            return 0
+        print(machine())
+        report_memory(flags)
+        report_times(flags)
     return 0
 
 
 def command_line():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mesh", nargs="?", type=Path, default=DEFAULT_MESH, help="mesh file (featuretype.STL)")
+    parser.add_argument("--triangles", type=int, default=0, help="of a torus in the file's place; 0 is off")
     parser.add_argument("--num_points", type=int, default=5_000_000, help="labels (%(default)s)")
-    parser.add_argument("--share", type=float, default=0.1, help="of the original way that is measured (%(default)s)")
+    parser.add_argument(
+        "--share", type=float, default=0.1, help="of the original way that is measured; 0 is off (%(default)s)"
+    )
     parser.add_argument("--distanceEngine", default="auto", help="auto, open3d, libigl or numba (%(default)s)")
+    parser.add_argument("--peaks", action="store_true", help="only print three peaks of memory, in bytes")
     return parser
 
 
@@ -83,15 +81,80 @@ def machine():
     return f"{processor}, {os.cpu_count()} cores, {thread_count()} threads, {platform.platform()}"
 
 
+def torus(triangles):
+    """About so many triangles of a torus: vertices (V, 3), faces (F, 3)."""
+    side = int(np.sqrt(triangles / 2))
+    u, v = np.meshgrid(np.arange(side), np.arange(side), indexing="ij")
+    ring, angle = 0.55 + 0.2 * np.cos(2 * np.pi * v / side), 2 * np.pi * u / side
+    vertices = np.stack([ring * np.cos(angle), ring * np.sin(angle), 0.2 * np.sin(2 * np.pi * v / side)], axis=-1)
+    a, b, c, d = (((u + i) % side) * side + (v + j) % side for i, j in ((0, 0), (1, 0), (1, 1), (0, 1)))
+    faces = np.concatenate([np.stack(face, axis=-1).reshape(-1, 3) for face in ((a, b, c), (a, c, d))])
+    return vertices.reshape(-1, 3), faces
+
+
 def timed(work):
     start = time.perf_counter()
     result = work()
     return time.perf_counter() - start, result
 
 
+# ------------------------------------------------------------------------------------------------------------- memory
+
+
 def peak_memory():
     """Bytes, as the operating system counted them so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def peaks(flags):
+    """Peak memory of this process in bytes: with the mesh loaded, with its trees built, with its labels drawn."""
+    mesh = load_mesh(flags.mesh, 0)
+    loaded, oracle = peak_memory(), ready_oracle(mesh, flags.distanceEngine)
+    built, kept = peak_memory(), labels(oracle, flags.num_points)
+    return loaded, built, peak_memory(), len(kept[1])
+
+
+def report_memory(flags):
+    """Bytes a label and a constant, from two processes."""
+    few, many = flags.num_points // 5, flags.num_points
+    (loaded, built, less, _), (*_, more, _) = (peaks_of_process(flags, count) for count in (few, many))
+    slope = (more - less) / (many - few)
+    print(f"memory: loaded {loaded / MIB:.0f} MiB, with trees {built / MIB:.0f} MiB, with labels {more / MIB:.0f} MiB")
+    print(f"labels: {slope:.0f} bytes each and a constant of {(less - built - slope * few) / MIB:.0f} MiB")
+
+
+def peaks_of_process(flags, count):
+    """What `peaks` says in a process of its own."""
+    command = [sys.executable, __file__, flags.mesh, "--num_points", str(count), "--peaks"]
+    command += ["--distanceEngine", flags.distanceEngine]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [int(number) for number in said.split()]
+
+
+# -------------------------------------------------------------------------------------------------------------- times
+
+
+def report_times(flags):
+    """Load, label twice, and label in the other ways."""
+    count = flags.num_points
+    loading, mesh = timed(lambda: load_mesh(flags.mesh, 0))
+    building, oracle = timed(lambda: ready_oracle(mesh, flags.distanceEngine))
+    print(f"{flags.mesh.name}: {len(mesh.faces):,} triangles, loaded in {loading:.2f} s, trees in {building:.2f} s")
+    seconds, points = timed(lambda: labels(oracle, count)[0])
+    print(f"duplicates: {count_duplicates(points):,} among {count:,} importance labels by {oracle.engine}")
+    asked = report_acceptance(oracle, count)
+    seconds = min(seconds, timed(lambda: labels(oracle, count))[0])
+    print(f"ours: {seconds:.2f} s")
+    report_open3d(mesh, asked, seconds)
+    if flags.share:
+        report_original(mesh, count, flags.share, seconds)
+
+
+def ready_oracle(mesh, engine):
+    """An oracle with its trees built; the first use on a machine compiles the kernels."""
+    oracle = DistanceOracle(mesh, engine)
+    oracle.signed_distance(np.zeros((1, 3)))
+    return oracle
 
 
 def labels(oracle, count):
@@ -105,40 +168,47 @@ def count_duplicates(points):
 
 
 def report_acceptance(oracle, count):
-    """Draw the labels again and print what was asked; the asked points in two orders."""
+    """Draw the labels again and print what was asked; the asked points."""
     recording = Recording(oracle)
     labels(recording, count)
     asked = np.concatenate(recording.asked)
     print(f"acceptance: {count / len(asked):.1%} of {len(asked):,} distances, the octree's own among them")
     print(f"signs asked: {recording.signs / count:.2f} a label")
-    return {"in our order": asked, "shuffled": np.random.default_rng(1).permutation(asked)}
+    return asked
 
 
-def bare_open3d(mesh, points):
-    """Seconds of Open3D's own closest points, the better of two runs."""
-    import open3d
-
+def report_open3d(mesh, asked, seconds):
+    """The ratio to Open3D's own closest points for the asked ones, in two orders; the better of two runs each."""
+    try:
+        import open3d
+    except (ImportError, OSError) as error:
+        print(f"bare Open3D: not measured, {error}")
+        return
     scene = open3d.t.geometry.RaycastingScene()
     scene.add_triangles(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
-    scene.compute_closest_points(points[:1000])
-    return min(timed(lambda: scene.compute_closest_points(points))[0] for _ in range(2))
+    scene.compute_closest_points(asked[:1000])
+    for order in ("in our order", "shuffled"):
+        points = asked if order == "in our order" else np.random.default_rng(1).permutation(asked)
+        bare = min(timed(lambda points=points: scene.compute_closest_points(points))[0] for _ in range(2))
+        print(f"bare Open3D, the same points {order}: {bare:.2f} s; ours takes {seconds / bare:.2f} of it")
 
 
-def the_original(mesh, count):
-    """Seconds for count labels in the original way, and the share of them that are duplicates."""
+def report_original(mesh, count, share, seconds):
+    """The ratio to the original way, measured on a share of the labels."""
     import igl
 
     def draw():
-        points = generator.uniform(-1, 1, (10 * count, 3))
+        points = generator.uniform(-1, 1, (10 * few, 3))
         kind = igl.SIGNED_DISTANCE_TYPE_FAST_WINDING_NUMBER
         distance = igl.signed_distance(points, mesh.vertices, mesh.faces, sign_type=kind)[0]
         weight = np.exp(-DEFAULT_IMPORTANCE_WEIGHT * np.abs(distance))
-        chosen = generator.choice(len(points), count, p=weight / weight.sum())
+        chosen = generator.choice(len(points), few, p=weight / weight.sum())
         return points[chosen], distance[chosen]
 
-    generator = np.random.default_rng(0)
-    seconds, (points, _) = timed(draw)
-    return seconds, count_duplicates(points) / count
+    generator, few = np.random.default_rng(0), max(1, int(count * share))
+    original, (points, _) = timed(draw)
+    print(f"the original: {original / share:.1f} s (scaled from {share:g}), {count_duplicates(points) / few:.1%} twice")
+    print(f"ours is {original / share / seconds:.1f} times faster than the original")
 
 
 if __name__ == "__main__":
