@@ -212,8 +212,9 @@ def add_fit_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--loss",
         default="l1",
-        choices=("l1", "l2", "clamp", "weighted"),
-        help="clamp: l1 within 0.1 of the surface; weighted: l1, 4 times heavier on the surface (default l1)",
+        choices=("l1", "l2", "clamp", "weighted", "relative"),
+        help="clamp: l1 within 0.1 of the surface; weighted: l1, 4 times heavier on the surface; relative: l1 times "
+        "0.05 / (0.05 + |d|) (default l1)",
     )
     group.add_argument(
         "--timeBudget",
