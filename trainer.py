@@ -453,12 +453,11 @@ def choose_device(gpu: int | None) -> str:
     return f"cuda:{gpu or 0}"
 
 
-def fit_network(part: Part, network: "NeuralSDF", artifacts, should_stop):
-    """Train the network in place; returns fitting's result."""
-    from fitting import FitHooks, FitSettings, fit
+def settings_of(flags):
+    """The flags' `fitting.FitSettings`."""
+    from fitting import FitSettings
 
-    flags = part.flags
-    settings = FitSettings(
+    return FitSettings(
         epochs=flags.epochs,
         batch_size=flags.batchSize,
         learning_rate=flags.learningRate,
@@ -471,6 +470,13 @@ def fit_network(part: Part, network: "NeuralSDF", artifacts, should_stop):
         target_error=flags.targetError,
         seed=flags.seed,
     )
+
+
+def fit_network(part: Part, network: "NeuralSDF", artifacts, should_stop):
+    """Train the network in place; returns fitting's result."""
+    from fitting import FitHooks, fit
+
+    flags = part.flags
     with progress_bar("fit", 100, unit="%") as bar:
         hooks = FitHooks(
             held_out=held_out_points(part),
@@ -481,7 +487,7 @@ def fit_network(part: Part, network: "NeuralSDF", artifacts, should_stop):
             identity=identity_of(part),
             should_stop=should_stop,
         )
-        result = fit(network, part.points, part.sdf, settings, hooks, resume=bool(flags.resume))
+        result = fit(network, part.points, part.sdf, settings_of(flags), hooks, resume=bool(flags.resume))
     if result.resumed_at:
         say(f"went on from the checkpoint at {result.resumed_at:,} samples")
     if result.restarts:
