@@ -1,19 +1,19 @@
 """Sparse against dense marching, side by side in one run: same mesh, evaluations, time, memory.
 
-`make bench-march ARGS="a.safetensors b.safetensors"` takes fitted models; the published networks of
-../shared/data/published come along where they are. Without a model, networks are fitted here to analytic shapes first
-(DAM widths and 8 x 32, a few minutes). For each network: the meshes at --same compared, the times at --timed, where the
-dense one is measured on a tenth of its planes and scaled, and for DAM models the memory and time of the command at
---large, as the operating system counts them.
+`make bench-march` fits the networks of FLEET to real meshes first, where they are not in --folder yet (a few minutes
+on two cores, the meshes of ../shared/data where that folder is), and takes the published networks of
+../shared/data/published along. `ARGS="NAME ..."` takes some of FLEET, or fitted models by their path. For each
+network: the meshes at --same compared node by node, their bodies counted against those of the exact distance on the
+same grid; the times at --timed, where the dense one is measured on a tenth of its planes and scaled; and for DAM
+models the memory and time of the command at --large, as the operating system counts them. 0 for a list is off.
 """
 
 import argparse
+import json
 import os
 import platform
-import resource
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -28,30 +28,61 @@ from published import published_networks
 import marching
 from network import DAM_WIDTHS, NeuralSDF
 
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+# Small budgets: a network that is not fitted to the end is the harder case for a bound on how fast it falls.
+DAM = "--damArch 1 --scaler StandardScaler --epochs 1 --num_points"
+UNIFORM = "--numLayers 8 --layerWidth 32 --epochs 2 --batchSize 2048 --num_points"
+HASH = "--encoding hashgrid --numLayers 1 --layerWidth 64 --optimizer adam --learningRate 0.01 --epochs 2"
+HASH += " --batchSize 4096 --num_points"
+FLEET = {
+    "dam-impeller": (ROOT / "data/impeller/impeller.stl", f"{DAM} 300000"),
+    "dam-tray": (DATA / "parts/1002_tray_bottom.STL", f"{DAM} 300000"),
+    "dam-counter": (DATA / "parts/counter.unitsmm.STL", f"{DAM} 300000"),
+    "dam-cycloidal": (DATA / "wild/cycloidal.ply", f"{DAM} 200000"),
+    "dam-fandisk": (DATA / "organic/fandisk.obj", f"{DAM} 400000"),
+    "dam-featuretype": (DATA / "parts/featuretype.STL", f"{DAM} 1500000"),
+    "relu-ADIS": (DATA / "parts/ADIS16480.STL", f"{UNIFORM} 400000 --scaler StandardScaler"),
+    "relu-box": (DATA / "wild/box.STL", f"{UNIFORM} 400000 --scaler QuantileTransformer"),
+    "elu-rocker": (DATA / "organic/rocker-arm.obj", f"{UNIFORM} 400000 --activation elu --scaler PowerTransformer"),
+    "sine-angle": (DATA / "parts/angle_block.STL", f"{UNIFORM} 200000 --activation sine --learningRate 0.0001"),
+    "sine-multibody": (DATA / "wild/multibody.stl", f"{UNIFORM} 50000 --activation sine --scaler StandardScaler"),
+    "leaky-homer": (DATA / "organic/homer.obj", f"{UNIFORM} 400000 --activation leakyrelu"),
+    "hash-impeller": (ROOT / "data/impeller/impeller.stl", f"{HASH} 1000000"),
+    "hash-tray": (DATA / "parts/1002_tray_bottom.STL", f"{HASH} 500000"),
+    "hash-pocket": (DATA / "parts/octagonal_pocket.stl", f"{HASH} 1000000 --scaler StandardScaler"),
+    "hash-multibody": (DATA / "wild/multibody.stl", f"{HASH} 100000"),
+    "hash-nefertiti": (DATA / "organic/nefertiti.obj", f"{HASH} 500000 --scaler QuantileTransformer"),
+    "hash-cheburashka": (DATA / "organic/cheburashka.obj", f"{HASH} 500000 --hashFinestRes 512"),
+    "hash-cycloidal": (DATA / "wild/cycloidal.ply", f"{HASH} 500000 --scaler PowerTransformer"),
+    "hash-busted": (DATA / "wild/busted.STL", f"{HASH} 50000"),
+}
+
 
 def main():
     flags = command_line().parse_args()
     print(machine())
-    with tempfile.TemporaryDirectory() as folder:
-        paths = flags.models or fit_analytic(Path(folder), flags.steps)
-        models = {path.stem: NeuralSDF.load(path) for path in paths}
-        functions = {name: marching.as_function(model.distance) for name, model in models.items()}
-        functions |= {name: marching.as_function(network) for name, network in published_networks().items()}
-        failures = [name for name, function in functions.items() if not bench(name, function, flags)]
-        for path in paths:
-            if flags.large and models[path.stem].widths == DAM_WIDTHS:
-                bench_command(path, flags.large, Path(folder))
-    print(f"{len(functions) - len(failures)} of {len(functions)} networks: same mesh, watertight, positive volume")
+    models = {path.stem: (path, NeuralSDF.load(path)) for path in find_models(flags)}
+    functions = {name: marching.as_function(model.distance) for name, (_, model) in models.items()}
+    published = {} if flags.models else published_networks()
+    functions |= {name: marching.as_function(network) for name, network in published.items()}
+    failures = [name for name, function in functions.items() if not bench(name, function, flags, models)]
+    for path, model in models.values():
+        if flags.large and model.widths == DAM_WIDTHS:
+            bench_command(path, flags.large, flags.folder)
+            bench_command(path, flags.large, flags.folder, "--maxMemory", "1G")
+    if any(flags.same):
+        print(f"{len(functions) - len(failures)} of {len(functions)} networks: same mesh, watertight, positive volume")
     return 1 if failures else 0
 
 
 def command_line():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*", type=Path, help="fitted models, .safetensors")
-    parser.add_argument("--same", type=int, nargs="*", default=[128, 256], help="grids whose meshes are compared")
-    parser.add_argument("--timed", type=int, nargs="*", default=[512], help="grids that are timed")
-    parser.add_argument("--large", type=int, default=1024, help="grid of the command with --maxMemory 1G; 0 is off")
-    parser.add_argument("--steps", type=int, default=1500, help="steps of the fits where no model is given")
+    parser.add_argument("models", nargs="*", help=f"fitted models (.safetensors), or of: {' '.join(FLEET)}")
+    parser.add_argument("--folder", type=Path, default=ROOT / "results/bench-march", help="where the fits are kept")
+    parser.add_argument("--same", type=int, nargs="+", default=[128, 256], help="grids whose meshes are compared")
+    parser.add_argument("--timed", type=int, nargs="+", default=[256, 512], help="grids that are timed")
+    parser.add_argument("--large", type=int, default=1024, help="grid of the command, alone and with --maxMemory 1G")
     return parser
 
 
@@ -60,16 +91,16 @@ def machine():
     return f"{processor}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads, {platform.platform()}"
 
 
-def bench(name, function, flags):
+def bench(name, function, flags, models):
     """One network: prints a line a grid; whether all meshes were the same, watertight and of positive volume."""
     good = True
-    for resolution in flags.same:
+    for resolution in filter(None, flags.same):
         sparse, dense = marching.march(function, resolution), marching.march_dense(function, resolution)
         verdict = compare(sparse, dense)
         good &= verdict == "same mesh"
-        ratio = dense.stats["seconds"] / sparse.stats["seconds"]
-        print(f"{line(name, sparse)}  dense {dense.stats['seconds']:.1f} s, {ratio:.1f} times; {verdict}", flush=True)
-    for resolution in flags.timed:
+        print(f"{line(name, sparse)}; {verdict}", flush=True)
+        print(f"{'':30} bodies: {bodies(sparse)}{exact_bodies(name, resolution, flags.folder)}", flush=True)
+    for resolution in filter(None, flags.timed):
         sparse, seconds = marching.march(function, resolution), dense_seconds(function, resolution)
         ratio = seconds / sparse.stats["seconds"]
         print(f"{line(name, sparse)}  dense {seconds:.0f} s (a tenth, scaled), {ratio:.1f} times", flush=True)
@@ -79,9 +110,9 @@ def bench(name, function, flags):
 def line(name, result):
     stats, closed = result.stats, "closed" if is_watertight(result.faces) else "OPEN"
     return (
-        f"{name:24} {stats['resolution']:4}  {len(result.faces):8} faces in {components(result)} {closed} pieces, "
-        f"volume {volume(result):.4f}  evaluated {stats['evaluated']:8} (1/{stats['nodes'] / stats['evaluated']:.1f}), "
-        f"audited {stats['audited']}, hits {stats['hits']}, {stats['seconds']:.2f} s"
+        f"{name:30} {stats['resolution']:4}  {len(result.faces):8} faces, {closed}, volume {volumes(result).sum():.4f}"
+        f"  evaluated {stats['evaluated']:8} (1/{stats['nodes'] / stats['evaluated']:.1f}), corrected "
+        f"{stats['corrected']}, audited {stats['audited']}, hits {stats['hits']}, {stats['seconds']:.2f} s"
     )
 
 
@@ -103,7 +134,7 @@ def compare(sparse, dense):
     apart = np.abs(sparse.vertices[order] - dense.vertices[other]).max() * (sparse.stats["resolution"] - 1) / 2
     if apart > 1e-3:
         return f"vertices {apart:.1g} cells apart"
-    if not is_watertight(sparse.faces) or volume(sparse) <= 0:
+    if not is_watertight(sparse.faces) or volumes(sparse).sum() <= 0:
         return "not a closed mesh of positive volume"
     return "same mesh"
 
@@ -117,89 +148,88 @@ def is_watertight(faces):
     return bool((np.diff(keys) > 0).all() and np.array_equal(keys, opposite))
 
 
-def volume(result):
-    first, second, third = (result.vertices[result.faces[:, corner]] for corner in range(3))
-    return float(np.einsum("ij,ij->", first, np.cross(second, third)) / 6)
-
-
-def components(result):
+def volumes(result):
+    """The signed volume of each connected surface, largest first; that of a void is negative."""
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    first, second = result.faces[:, [0, 1]].T
-    third = result.faces[:, 2]
+    first, second, third = result.faces.T
     pairs = np.concatenate([first, second]), np.concatenate([second, third])
     count = len(result.vertices)
-    return connected_components(coo_array((np.ones(len(pairs[0]), bool), pairs), shape=(count, count)))[0]
+    label = connected_components(coo_array((np.ones(len(pairs[0]), bool), pairs), shape=(count, count)))[1]
+    one, two, three = (result.vertices[corner] for corner in (first, second, third))
+    return np.sort(np.bincount(label[first], np.einsum("ij,ij->i", one, np.cross(two, three)) / 6))[::-1]
 
 
-def bench_command(path, resolution, folder):
-    """The command itself at a large grid, bound to 1 GiB: seconds and the peak that the operating system saw."""
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "marching.py", str(path.resolve()), "--output", str(folder / "large.stl")]
-    command += ["--reconstructionRes", str(resolution), "--maxMemory", "1G"]
+def bodies(result):
+    """Bodies and voids of a mesh, with those under a thousandth of its volume counted apart."""
+    volume = volumes(result)
+    small = np.abs(volume) < 1e-3 * volume.sum()
+    solids, crumbs = ((volume > 0) & ~small).sum(), ((volume > 0) & small).sum()
+    voids, bubbles = ((volume < 0) & ~small).sum(), ((volume < 0) & small).sum()
+    return f"{solids} and {crumbs} crumbs, {voids} voids and {bubbles} bubbles"
+
+
+def exact_bodies(name, resolution, folder):
+    """What the input has, where it is one of FLEET: its bodies as read, and those of its exact distance on the grid."""
+    from distance import DistanceOracle
+    from geometry import load_mesh
+
+    mesh = next((mesh for key, (mesh, _) in FLEET.items() if name == f"{mesh.stem}-{key}"), None)
+    if mesh is None:
+        return ""
+    kept = folder / f"{mesh.stem}-{resolution}.txt"
+    if not kept.exists():
+        mesh = load_mesh(mesh)
+        exact = marching.march(DistanceOracle(mesh).signed_distance, resolution)
+        kept.write_text(f"; exact distance: {bodies(exact)}; input: {mesh.diagnosis['bodies']}")
+    return kept.read_text()
+
+
+def bench_command(path, resolution, folder, *extra):
+    """The command itself at a large grid: its seconds and the peak of its memory, by the operating system."""
+    command = [sys.executable, "marching.py", str(path.resolve()), "--output", str((folder / "large.stl").resolve())]
+    command += ["--reconstructionRes", str(resolution), *extra]
     started = time.perf_counter()
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    seconds = time.perf_counter() - started
-    # The peak of the children so far: the largest of these runs, as nothing else is started here.
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
-    said = (done.stdout or done.stderr).strip().splitlines()[-1]
-    print(f"{path.stem:24} {resolution:4}  command with --maxMemory 1G: {seconds:.1f} s, peak {peak:.2f} GiB; {said}")
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    said = process.stdout.read().strip().splitlines()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    seconds, peak = time.perf_counter() - started, usage.ru_maxrss / 2**20
+    print(f"{path.stem:30} {resolution:4}  marching.py {' '.join(extra)}: {seconds:.1f} s, peak {peak:.2f} GiB")
+    print("\n".join(f"{'':37}{text}" for text in said[-2:]), flush=True)
 
 
-# --- networks to march where none is given -----------------------------------------------------------------------
+# --- the networks that are marched where none is given -----------------------------------------------------------
 
 
-def box_and_torus(points):
-    beyond = (points - torch.tensor([-0.2, 0.0, 0.0])).abs() - torch.tensor([0.45, 0.35, 0.25])
-    box = beyond.clamp(min=0).norm(dim=1) + beyond.max(dim=1).values.clamp(max=0)
-    ring = torch.stack([(points[:, :2] - torch.tensor([0.3, 0.1])).norm(dim=1) - 0.45, points[:, 2]], dim=1)
-    return torch.minimum(box, ring.norm(dim=1) - 0.12)
+def find_models(flags):
+    """The paths of the models named, or of all of FLEET; those of FLEET that are not in the folder are fitted."""
+    flags.folder.mkdir(parents=True, exist_ok=True)
+    paths = [Path(name) if name.endswith(".safetensors") else of_fleet(name, flags.folder) for name in flags.models]
+    return [path for path in paths or [of_fleet(name, flags.folder) for name in FLEET] if path]
 
 
-def hollow_box(points):
-    beyond = [points.abs() - torch.tensor([0.6, 0.5, 0.4]), points.abs() - torch.tensor([0.57, 0.47, 0.37])]
-    outer, inner = (part.clamp(min=0).norm(dim=1) + part.max(dim=1).values.clamp(max=0) for part in beyond)
-    return torch.maximum(outer, -inner)
+def of_fleet(name, folder):
+    """The model of that name, fitted where it is not in the folder yet; None where its mesh is not there."""
+    mesh, flags = FLEET[name]
+    if not mesh.exists():
+        print(f"{name}: skipped, {mesh} is not there")
+        return None
+    path = folder / f"{mesh.stem}-{name}.safetensors"
+    if not path.exists():
+        fit(name, mesh, flags, folder)
+    return path
 
 
-def two_balls(points):
-    offset = torch.tensor([0.45, 0.0, 0.0])
-    return torch.minimum((points - offset).norm(dim=1) - 0.35, (points + offset).norm(dim=1) - 0.4)
-
-
-def fit_analytic(folder, steps):
-    """Fits networks to analytic shapes and saves them: their paths."""
-    jobs = {"dam_box_and_torus": (DAM_WIDTHS, box_and_torus)}
-    jobs |= {f"8x32_{shape.__name__}": ((32,) * 8, shape) for shape in (box_and_torus, hollow_box, two_balls)}
-    paths = []
-    for name, (widths, distance) in jobs.items():
-        started = time.perf_counter()
-        model, loss = fit(widths, distance, steps)
-        paths.append(folder / f"{name}.safetensors")
-        model.save(paths[-1])
-        print(f"{name}: {steps} steps in {time.perf_counter() - started:.0f} s, last loss {loss:.5f}", flush=True)
-    return paths
-
-
-def fit(widths, distance, steps, batch=4096, rate=1e-3):
-    """A NeuralSDF fitted to an analytic distance near its surface, Adam with a falling rate, and its last loss."""
-    generator = torch.Generator().manual_seed(0)
-    model = NeuralSDF(widths=widths)
-    model.initialise("he_uniform", generator)
-    points = torch.rand(1_000_000, 3, generator=generator) * 2 - 1
-    near = torch.rand(len(points), generator=generator) < torch.exp(-20 * distance(points).abs()) + 0.05
-    points = points[near]
-    targets = distance(points)
-    optimizer = torch.optim.Adam(model.parameters(), lr=rate)
-    for step in range(steps):
-        optimizer.param_groups[0]["lr"] = rate * (0.501 + 0.499 * np.cos(np.pi * step / steps))
-        chosen = torch.randint(len(points), (batch,), generator=generator)
-        loss = (model.distance(points[chosen]) - targets[chosen]).abs().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return model, loss.item()
+def fit(name, mesh, flags, folder):
+    """Fits one network of FLEET by the trainer, which leaves it in the folder, and says how well."""
+    command = [sys.executable, "trainer.py", str(mesh.resolve()), "--outputDir", str(folder.resolve())]
+    command += [f"--suffix=-{name}", "--reconstructionRes", "0", "--showVis", "0", *flags.split()]
+    subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    record = json.loads((folder / f"{mesh.stem}-{name}.json").read_text())
+    seconds, error, iou = record["timings"]["fit"], record["metrics"]["surface_error"], record["metrics"]["iou"]
+    print(f"{name}: {flags}: fitted in {seconds:.0f} s, surface error {error:.5f}, IoU {iou:.3f}", flush=True)
 
 
 if __name__ == "__main__":
