@@ -19,13 +19,17 @@ import torch
 from network import NeuralSDF
 from optimizer import make_optimizer
 
-LOSSES = ("l1", "l2", "clamp", "weighted")
+LOSSES = ("l1", "l2", "clamp", "weighted", "relative")
 SCHEDULES = ("linear", "cosine", "constant")
 
 # DeepSDF's clamping distance (Park et al., 2019), domain units.
 CLAMP_DISTANCE = 0.1
 # Weight of a sample on the surface against one far away, of the weighted loss.
 SURFACE_WEIGHT = 4.0
+# Distance at which a sample weighs half as much as on the surface, of the relative loss, domain units.
+RELATIVE_DISTANCE = 0.05
+# Steps over which the rate of a fit with an encoding rises from 0: without them some fits collapsed (docs/log.md).
+WARM_UP_STEPS = 30
 # The loop looks at its loss, its clock and its held-out error this often: 100 times a fit, or every 50 steps of a fit
 # whose number of steps is not known beforehand.
 CHECKS = 100
@@ -51,9 +55,9 @@ class CheckpointError(ValueError):
 class FitSettings:
     """What the weights depend on, beside the samples and the network's shape.
 
-    epochs: passes over the samples. learning_rate: Adam's rate; SOAP takes 5 times it. importance_weight: decay of
-    the weighted loss with |d|, per domain unit. time_budget: seconds, 0 for none; it replaces `epochs`.
-    target_error: domain units, 0 for none.
+    epochs: passes over the samples. learning_rate: Adam's rate; SOAP takes 5 times it; a network with an encoding
+    reaches it after WARM_UP_STEPS. importance_weight: decay of the weighted loss with |d|, per domain unit.
+    time_budget: seconds, 0 for none; it replaces `epochs`. target_error: domain units, 0 for none.
     """
 
     epochs: int = 4
@@ -168,17 +172,19 @@ class FitRun:
         self.seed = settings.seed + restarts
         network.initialise(settings.init, torch.Generator().manual_seed(self.seed))
         device = next(network.parameters()).device
-        self.points = torch.as_tensor(points, dtype=torch.float32, device=device)
         distances = torch.as_tensor(sdf, dtype=torch.float32, device=device)
+        points = torch.as_tensor(points, dtype=torch.float32, device=device)
         with torch.no_grad():
-            self.targets = network.scaler(distances)
-            self.weights = sample_weights(distances, settings)
+            weights = sample_weights(distances, settings)
+            columns = [points, network.scaler(distances)[:, None], *([] if weights is None else [weights[:, None]])]
             self.limits = [network.scaler(distances.new_tensor(sign * CLAMP_DISTANCE)) for sign in (-1, 1)]
+        # x, y, z, target and perhaps weight side by side: a batch then reads one place in memory for each sample.
+        self.samples = torch.cat(columns, dim=1)
         self.held_out = (
             None if hooks.held_out is None else torch.as_tensor(hooks.held_out, dtype=torch.float32, device=device)
         )
         self.parameters = list(network.parameters())
-        self.optimizer = make_optimizer(settings.optimizer, self.parameters)
+        self.optimizer = make_optimizer(settings.optimizer, self.parameters, network.encoding is not None)
         self.peak_rate = settings.learning_rate * self.optimizer.rate
         if network.activation == "sine":
             self.peak_rate *= SINE_RATE
@@ -209,11 +215,16 @@ class FitRun:
             return self.steps / self.total_steps
         return min(1.0, self.seconds / self.settings.time_budget)
 
+    @property
+    def warm_up(self) -> float:
+        """Factor in (0, 1] of the learning rate in the first steps of a fit with an encoding."""
+        return 1.0 if self.network.encoding is None else min(1.0, (self.steps + 1) / WARM_UP_STEPS)
+
     def to_the_end(self) -> None:
         """Take all steps. Raises CollapseError, Interrupted."""
         every = CHECK_STEPS if self.total_steps is None else max(1, self.total_steps // CHECKS)
         while (share := self.share_done) < 1:
-            rate = self.peak_rate * rate_factor(self.settings.schedule, share)
+            rate = self.peak_rate * rate_factor(self.settings.schedule, share) * self.warm_up
             self.step(rate)
             if self.steps % self.steps_an_epoch == 0 and self.hooks.validate is not None:
                 self.result.history["validation"].append(self.hooks.validate())
@@ -239,13 +250,10 @@ class FitRun:
         epoch, index = divmod(self.steps, self.steps_an_epoch)
         if self.order is None or index == 0:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            self.order = torch.randperm(len(self.points), generator=generator).to(self.points.device)
+            self.order = torch.randperm(len(self.samples), generator=generator).to(self.samples.device)
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        return (
-            self.points[chosen],
-            self.targets[chosen],
-            None if self.weights is None else self.weights[chosen],
-        )
+        samples = self.samples.index_select(0, chosen)
+        return samples[:, :3], samples[:, 3], samples[:, 4] if samples.shape[1] == 5 else None
 
     def check(self, rate: float) -> bool:
         """Keep the curves, look for NaN, write a checkpoint when it is time; True when the target error is reached."""
@@ -288,7 +296,7 @@ class FitRun:
     def raise_if_collapsed(self) -> None:
         """Raise CollapseError if the network is constant, not a number, or without the targets' sign change."""
         with torch.no_grad():
-            points, targets = self.points[:COLLAPSE_POINTS], self.targets[:COLLAPSE_POINTS]
+            points, targets = self.samples[:COLLAPSE_POINTS, :3], self.samples[:COLLAPSE_POINTS, 3]
             values = self.network.domain(points)
             distances = self.network.scaler.inverse(targets)
             spread, expected = float(values.std()), float(distances.std())
@@ -306,7 +314,7 @@ class FitRun:
         description = {
             key: value for key, value in self.network.description().items() if key not in ("center", "scale")
         }
-        return asdict(self.settings) | description | {"samples": len(self.points)} | self.hooks.identity
+        return asdict(self.settings) | description | {"samples": len(self.samples)} | self.hooks.identity
 
     def save(self, path: Path) -> None:
         """Write the whole state to `path` (safetensors), under another name first. Raises OSError."""
@@ -391,10 +399,13 @@ def rate_factor(schedule: str, share: float) -> float:
 
 
 def sample_weights(distances: torch.Tensor, settings: FitSettings) -> torch.Tensor | None:
-    """Weights (N,) of mean 1 that fall with |d| for the weighted loss; None for the others."""
-    if settings.loss != "weighted":
+    """Weights (N,) of mean 1 that fall with |d| for the weighted and the relative loss; None for the others."""
+    if settings.loss == "weighted":
+        weights = 1 + (SURFACE_WEIGHT - 1) * torch.exp(-settings.importance_weight * distances.abs())
+    elif settings.loss == "relative":
+        weights = RELATIVE_DISTANCE / (RELATIVE_DISTANCE + distances.abs())
+    else:
         return None
-    weights = 1 + (SURFACE_WEIGHT - 1) * torch.exp(-settings.importance_weight * distances.abs())
     return weights / weights.mean()
 
 
@@ -405,7 +416,7 @@ def loss_of(
     loss: str,
     limits: list[torch.Tensor],
 ) -> torch.Tensor:
-    """Loss of scaled values against scaled targets, both (B,): l1, l2, clamp (l1 of both clamped), weighted (l1)."""
+    """Loss of scaled values against scaled targets, both (B,): l2, clamp (l1 of both clamped), or l1, weighted (B,)."""
     if loss == "clamp":
         values, targets = torch.clamp(values, *limits), torch.clamp(targets, *limits)
     errors = values - targets

@@ -40,14 +40,14 @@ def surface_error(function, surface):
 
 
 def original(points, sdf, surface, epochs):
-    """(samples, seconds, errors) of the original recipe, scored SCORES times."""
+    """(samples, seconds, errors) of the original recipe, scored SCORES times; epochs may be a fraction."""
     torch.manual_seed(0)
     layers = make_layers(DAM_WIDTHS, "relu")
     for layer in layers:
         if isinstance(layer, torch.nn.Linear):
             torch.nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
     optimizer = torch.optim.Adam(layers.parameters(), lr=RATE, fused=True)
-    steps, curve, seconds = epochs * (len(points) // BATCH), [], 0.0
+    steps, curve, seconds = int(epochs * (len(points) // BATCH)), [], 0.0
     every, start = max(1, steps // SCORES), time.perf_counter()
     for step in range(steps):
         index = step % (len(points) // BATCH)

@@ -5,23 +5,29 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import fitting
+from encoding import HashGrid
 from fitting import (
+    WARM_UP_STEPS,
     CheckpointError,
     CollapseError,
     FitHooks,
+    FitRun,
     FitSettings,
     Interrupted,
     first_difference,
     fit,
     loss_of,
     rate_factor,
+    sample_weights,
 )
+from marching import march
 from network import ACTIVATIONS, NeuralSDF
 from optimizer import OPTIMIZERS, Adam, make_optimizer
 from scaling import SCALERS, fit_scaler
@@ -86,6 +92,77 @@ def test_same_seed_same_weights_and_another_seed_others():
         weights.append(weights_of(network))
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+# The recipe of presets/instant.sh, smaller.
+INSTANT = FitSettings(
+    epochs=2, batch_size=1024, learning_rate=0.01, optimizer="adam", schedule="cosine", loss="relative"
+)
+
+
+def a_hash_grid(widths=(64,)):
+    return NeuralSDF(widths, "relu", HashGrid(4, 4, 8, 64, 12))
+
+
+@pytest.mark.parametrize("optimizer, rate, widths", [("adam", 0.01, (64,)), ("soap", 0.002, (64, 48, 32, 16))])
+def test_a_hash_grid_converges_before_any_network_and_keeps_the_far_field(optimizer, rate, widths):
+    points, sdf = shapes.samples(shapes.torus, 100_000)
+    network = a_hash_grid(widths)
+    fit(network, points, sdf, replace(INSTANT, epochs=4, optimizer=optimizer, learning_rate=rate))
+    fresh, distances = shapes.samples(shapes.torus, 20_000, seed=9)
+    # The loss is lighter far away, where a twentieth of the samples lies: that is looked at on its own.
+    near = np.abs(distances) < 0.05
+    errors = np.abs(network.domain(fresh) - distances)
+    assert errors[near].mean() < 0.001
+    cube = np.random.default_rng(3).uniform(-1, 1, (20_000, 3)).astype(np.float32)
+    values, distances = network.domain(cube), shapes.torus(cube)
+    assert np.abs(values - distances).mean() < 0.02
+    clear = np.abs(distances) > 0.02
+    assert (np.sign(values) == np.sign(distances))[clear].all()
+
+
+def test_a_hash_grid_gives_the_same_weights_twice_interrupted_or_not(tmp_path):
+    points, sdf = shapes.samples(shapes.box, 20_000)
+    whole, again, other = a_hash_grid(), a_hash_grid(), a_hash_grid()
+    fit(whole, points, sdf, INSTANT)
+    checkpoint = tmp_path / "a.checkpoint"
+    with pytest.raises(Interrupted):
+        fit(again, points, sdf, INSTANT, FitHooks(checkpoint=checkpoint, should_stop=interrupted_after(20)))
+    result = fit(again, points, sdf, INSTANT, FitHooks(checkpoint=checkpoint), resume=True)
+    assert 0 < result.resumed_at < result.samples
+    assert torch.equal(weights_of(again), weights_of(whole))
+    fit(other, points, sdf, replace(INSTANT, seed=1))
+    assert not torch.equal(weights_of(other), weights_of(whole))
+
+
+def test_a_hash_grid_is_saved_loaded_and_marched_like_any_other(tmp_path):
+    points, sdf = shapes.samples(shapes.sphere, 60_000)
+    network = NeuralSDF((64,), "relu", HashGrid(4, 4, 8, 64, 12), center=(10.0, 20.0, 30.0), scale=0.01)
+    fit(network, points, sdf, INSTANT)
+    network.save(tmp_path / "a.safetensors")
+    loaded = NeuralSDF.load(tmp_path / "a.safetensors")
+    asked = np.array([[10.0, 20.0, 30.0], [10.0, 20.0, 90.0], [75.0, 20.0, 30.0]])
+    np.testing.assert_array_equal(loaded(asked), network(asked))
+    np.testing.assert_allclose(loaded(asked)[1:], [0, 5], atol=0.5)
+    outward = np.random.default_rng(1).normal(size=(2000, 3))
+    outward /= np.linalg.norm(outward, axis=1, keepdims=True)
+    normals = loaded.gradient(60 * outward + network.center)
+    assert ((normals * outward).sum(axis=1) / np.linalg.norm(normals, axis=1)).mean() > 0.98
+    marched = march(loaded.domain, 64)
+    radii = np.linalg.norm(marched.vertices, axis=1)
+    # One piece: no surface strays to where there were few samples.
+    assert radii.min() > 0.59 and radii.max() < 0.61
+
+
+def test_the_rate_of_a_hash_grid_rises_and_others_start_at_once():
+    points, sdf = shapes.samples(shapes.box, 2_000)
+    run = FitRun(a_hash_grid(), points, sdf, INSTANT, FitHooks(), 0)
+    rises = []
+    for run.steps in range(2 * WARM_UP_STEPS):
+        rises.append(run.warm_up)
+    assert rises[0] == pytest.approx(1 / WARM_UP_STEPS) and rises[WARM_UP_STEPS - 1 :] == [1.0] * (WARM_UP_STEPS + 1)
+    assert (np.diff(rises[:WARM_UP_STEPS]) > 0).all()
+    assert FitRun(a_network(sdf), points, sdf, INSTANT, FitHooks(), 0).warm_up == 1.0
 
 
 def interrupted_after(checks):
@@ -258,6 +335,16 @@ def test_schedules_and_losses():
     assert float(loss_of(values, targets, None, "l2", limits)) == pytest.approx(0.05)
     assert float(loss_of(values, targets, None, "clamp", limits)) == pytest.approx(0.1)
     assert float(loss_of(values, targets, torch.tensor([2.0, 0.0]), "weighted", limits)) == pytest.approx(0.1)
+
+
+def test_weights_of_samples_fall_with_the_distance_from_either_side():
+    distances = torch.tensor([0.0, 0.05, -0.05, 0.95])
+    weights = sample_weights(distances, FitSettings(loss="relative"))
+    assert torch.allclose(weights / weights[0], torch.tensor([1.0, 0.5, 0.5, 0.05]))
+    assert float(weights.mean()) == pytest.approx(1)
+    weights = sample_weights(distances, FitSettings(loss="weighted", importance_weight=10.0))
+    assert torch.allclose(weights / weights[0], (1 + 3 * torch.exp(-10 * distances.abs())) / 4)
+    assert sample_weights(distances, FitSettings()) is None
 
 
 def test_adam_is_torchs_adam():
