@@ -162,9 +162,11 @@ def curves_png(name, history, record):
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
-    figure = Figure(figsize=(9, 5), dpi=110, layout="constrained")
+    figure = Figure(figsize=(9, 5), dpi=110)
     FigureCanvasAgg(figure)
     errors, rate = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    # Fixed margins, with room for a caption of two lines and ticks such as 2 x 10^-4: a layout engine draws twice.
+    figure.subplots_adjust(left=0.1, right=0.98, bottom=0.1, top=0.9, hspace=0.12)
     for key, label in CURVES:
         _draw_curve(errors, _curve(history, key), COLOURS[key], label, "o" if key == "validation" else None)
     _draw_curve(rate, _curve(history, "learning_rate"), COLOURS["learning_rate"], None, None)
