@@ -1,17 +1,26 @@
-"""The hash grid: compiled kernels against plain torch operations, and both against a loop written from the paper."""
+"""The hash grid: compiled kernels against plain torch operations, and both against a loop written from the paper.
+
+At the end the preset that is built on it, as a person runs it.
+"""
 
 import itertools
+import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import trainer
 from encoding import PRIMES, CompiledInterpolation, HashGrid, interpolate
+from network import NeuralSDF
 
 # Float32 sums of some tens of terms in another order: a few units in the last place, relative to the largest value.
 SAME = 1e-6
@@ -346,3 +355,31 @@ def test_points_of_other_shapes_are_refused(shape):
 def test_the_compiler_is_not_loaded_before_it_is_needed():
     program = "import sys, encoding; encoding.HashGrid(); assert 'numba' not in sys.modules, 'numba was loaded'"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+PRESET = Path(__file__).resolve().parent.parent / "presets/instant.sh"
+
+
+def test_the_instant_preset_and_the_same_job_once_more_give_the_same_weights_of_a_good_fit(tmp_path):
+    part = trimesh.util.concatenate(
+        [trimesh.creation.box((20, 16, 12)), trimesh.creation.icosphere(3, 5.0).apply_translation((0, 0, 20))]
+    )
+    mesh, few = tmp_path / "part.stl", ["--num_points", "300000", "--batchSize", "1024", "--reconstructionRes", "64"]
+    part.export(mesh)
+    command = [PRESET, mesh, "--outputDir", tmp_path, *few, "--showVis", "0", "--gpu", "-1", "--suffix", "_once"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run([str(word) for word in command], check=True, capture_output=True, env=environment)
+    record = json.loads((tmp_path / "part_once.json").read_text())
+    assert record["flags"]["encoding"] == "hashgrid" and record["parameters"] == 643_161
+    metrics = record["metrics"]
+    assert metrics["surface_error"] < 0.002 and metrics["grid_error"] < 0.02 and metrics["iou"] > 0.98
+    job = {"input": str(mesh), "name": "part_again", "flags": record["flags"]}
+    assert trainer.fit_one(job)["status"] == "done"
+    once, again = (tmp_path / f"part_{run}.safetensors" for run in ("once", "again"))
+    assert once.read_bytes() == again.read_bytes()
+    sdf = NeuralSDF.load(once)
+    assert np.abs(sdf(part.sample(1000, seed=0))).mean() * sdf.scale < 0.002
+    # The two bodies, and nothing that strays where there are few samples.
+    made = trimesh.load(tmp_path / "part_once.stl")
+    assert made.is_watertight and made.body_count == 2
+    assert made.volume == pytest.approx(part.volume, rel=0.02)
