@@ -1,20 +1,31 @@
 """The one writer and reader of an output folder.
 
-In: what a fit made. Out: NAME.safetensors, NAME.stl (or another format), NAME.json, NAME.html, NAME.png, for a folder
-summary.csv, and while a fit runs NAME.checkpoint. Every file is written whole under another name in the same folder and
-then renamed, so that a file that is there is whole.
+In: what a fit made. Out: NAME.safetensors, NAME.stl (or another format), NAME.html, NAME.png and last of them
+NAME.json, for a folder thumbnails/NAME.png, summary.csv and index.html, and while a fit runs NAME.checkpoint and
+.NAME.lock. Every file is written whole under another name in the same folder and then renamed, so that a file that is
+there is whole; NAME.json names the others and their sizes, so that a part is complete when it is there and they are as
+it says.
 """
 
+import contextlib
 import csv
-import io
+import errno
+import fcntl
+import hashlib
 import json
 import math
 import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from network import NeuralSDF
+if TYPE_CHECKING:  # torch takes seconds to import, which a part that is done already need not pay
+    from network import NeuralSDF
 
 OUTPUT_FORMATS = ("stl", "ply", "obj", "glb", "3mf", "off")
 SUMMARY_COLUMNS = (
@@ -33,10 +44,35 @@ SUMMARY_COLUMNS = (
     "normal_consistency",
     "seconds",
 )
+# Flags that change how a fit runs and where its files are, not what comes out.
+NEUTRAL_FLAGS = {
+    "outputDir",
+    "maxMemory",
+    "showVis",
+    "resume",
+    "overwrite",
+    "checkpointSeconds",
+    "gpu",
+    "workers",
+    "partTimeout",
+    "workerMemory",
+    "ray",
+    "rayTransfer",
+}
+# Seconds between the signs of life of a lock, and after which one of another machine counts as dead.
+HEARTBEAT_SECONDS, DEAD_SECONDS = 20.0, 180.0
+# Seconds in which processes that take a lock without flock see each other's names in it.
+SETTLING_SECONDS = 0.5
+# Seconds that a run waits for another one to have written summary.csv, which takes it milliseconds.
+SUMMARY_PATIENCE = 10.0
 
 
 class OutputError(OSError):
     """An output folder or file that cannot be written; the message is one line for the user."""
+
+
+class BusyError(RuntimeError):
+    """Another process holds the lock; the message says which."""
 
 
 class Artifacts:
@@ -66,31 +102,191 @@ class Artifacts:
         return self._path("png")
 
     @property
+    def thumbnail(self) -> Path:
+        return self.folder / "thumbnails" / f"{self.name}.png"
+
+    @property
     def checkpoint(self) -> Path:
         return self._path("checkpoint")
 
     def _path(self, suffix: str) -> Path:
         return self.folder / f"{self.name}.{suffix}"
 
-    def write_model(self, network: NeuralSDF) -> None:
-        """Write NAME.safetensors. Raises OSError."""
+    def lock(self) -> "Lock":
+        """The right to write this part's files, for a `with`; BusyError where another process has it."""
+        return Lock(self.folder / f".{self.name}.lock")
+
+    def write_model(self, network: "NeuralSDF") -> None:
+        """Write NAME.safetensors, once the files of an earlier fit are gone. Raises OSError."""
+        self.discard()
         network.save(self.model)
 
-    def write_record(self, record: dict) -> None:
-        """Write NAME.json; numbers that are not finite become null. Raises OSError."""
-        write_bytes(self.record, (json.dumps(plain(record), indent=1) + "\n").encode())
+    def discard(self) -> None:
+        """Remove the files of an earlier fit, the record first. Raises OSError."""
+        for path in (self.record, *self._others()):
+            path.unlink(missing_ok=True)
 
     def write_report(self, page: str, curves: bytes) -> None:
         """Write NAME.html and NAME.png. Raises OSError."""
         write_bytes(self.page, page.encode())
         write_bytes(self.curves, curves)
 
+    def write_thumbnail(self, picture: bytes) -> None:
+        """Write thumbnails/NAME.png. Raises OSError."""
+        self.thumbnail.parent.mkdir(exist_ok=True)
+        write_bytes(self.thumbnail, picture)
+
+    def write_record(self, record: dict) -> None:
+        """Write NAME.json, the last of the files, with the sizes of the others as `files`; numbers that are not finite
+        become null. Raises OSError."""
+        record = record | {"files": self.sizes()}
+        write_bytes(self.record, (json.dumps(plain(record), indent=1) + "\n").encode())
+
+    def _others(self) -> tuple[Path, ...]:
+        return self.model, self.reconstruction, self.page, self.curves, self.thumbnail
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of the files beside the record, by their path in the folder."""
+        return {str(path.relative_to(self.folder)): path.stat().st_size for path in self._others() if path.is_file()}
+
     def read_record(self) -> dict | None:
         """What NAME.json holds, or None where there is none that is whole."""
         try:
-            return json.loads(self.record.read_bytes())
+            record = json.loads(self.record.read_bytes())
         except (OSError, ValueError):
             return None
+        return record if isinstance(record, dict) else None
+
+    def finished(self, flags: dict, source: Path | None = None) -> dict | None:
+        """The record of a fit with these flags, of the content of `source` where that is given, whose files are all
+        there as it left them; or None. Raises OSError for a source that cannot be read."""
+        record = self.read_record()
+        if record is None or decisive(record.get("flags", {})) != decisive(plain(flags)):
+            return None
+        if "files" not in record or self.sizes() != record["files"]:
+            return None
+        return record if source is None or content_of(source) == record.get("content") else None
+
+
+def decisive(flags: dict) -> dict:
+    """The flags that change what comes out."""
+    return {name: value for name, value in flags.items() if name not in NEUTRAL_FLAGS}
+
+
+def content_of(source: Path) -> str:
+    """SHA-256 of a file, as hexadecimal digits. Raises OSError."""
+    with open(source, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class Lock:
+    """A lock file that a `with` holds: BusyError at its head where another process has it, after `patience` seconds.
+
+    The lock is flock's, which ends with the process however it ends. Where the file system keeps that to one machine,
+    or has none, the file's owner and its sign of life serve: one of another machine that is older than DEAD_SECONDS
+    is dead. The clocks of the machines must agree to a minute.
+    """
+
+    def __init__(self, path: Path, patience: float = 0.0):
+        self.path, self.patience, self.descriptor = path, patience, -1
+
+    def __enter__(self) -> "Lock":
+        deadline = time.monotonic() + self.patience
+        while not self._try():
+            if time.monotonic() >= deadline:
+                raise BusyError(f"{self.path}: held by {self.owner() or 'another process'}")
+            time.sleep(0.02)
+        hold(self.path)
+        return self
+
+    def __exit__(self, *_) -> None:
+        HELD.discard(self.path)
+        try:
+            self.path.unlink(missing_ok=True)
+        finally:
+            os.close(self.descriptor)
+
+    def _try(self) -> bool:
+        """Whether the lock is this process's now."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        flocked = try_flock(descriptor)
+        mine = f"{this_machine()} {os.getpid()}\n".encode()
+        if flocked is not False and same_file(descriptor, self.path) and not self._lives(descriptor, flocked is None):
+            with contextlib.suppress(OSError):  # a full disk: flock holds without an owner's name
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, mine, 0)
+            if flocked is None:  # who wrote last has it
+                time.sleep(SETTLING_SECONDS)
+            if flocked or os.pread(descriptor, 500, 0) == mine:
+                self.descriptor = descriptor
+                return True
+        os.close(descriptor)
+        return False
+
+    def _lives(self, descriptor: int, no_flock: bool) -> bool:
+        """Whether an owner that flock cannot tell of shows a sign of life."""
+        machine, _, process = os.pread(descriptor, 500, 0).decode(errors="replace").strip().rpartition(" ")
+        if not machine or time.time() - os.fstat(descriptor).st_mtime > DEAD_SECONDS:
+            return False
+        if machine != this_machine():
+            return True
+        return no_flock and process.isdigit() and Path(f"/proc/{process}").exists()
+
+    def owner(self) -> str:
+        """Machine and number of the process that has the lock, as far as the file says, or ''."""
+        try:
+            return "process {2} on {0}".format(*self.path.read_text().strip().rpartition(" "))
+        except (OSError, ValueError):
+            return ""
+
+
+HELD: set[Path] = set()
+
+
+def hold(path: Path) -> None:
+    """Show signs of life of a lock file until it leaves HELD."""
+    if not any(thread.name == "heartbeat" for thread in threading.enumerate()):
+        threading.Thread(target=beat, name="heartbeat", daemon=True).start()
+    HELD.add(path)
+
+
+def beat() -> None:
+    """Touch the lock files that are held, for ever."""
+    while True:
+        time.sleep(HEARTBEAT_SECONDS)
+        for path in list(HELD):
+            with contextlib.suppress(OSError):
+                os.utime(path)
+
+
+def this_machine() -> str:
+    """A name that no other machine, and no other start of this one, has."""
+    try:
+        start = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    except OSError:
+        start = ""
+    return f"{socket.gethostname()} {start}".strip().replace("\n", "")
+
+
+def try_flock(descriptor: int) -> bool | None:
+    """Whether flock gave an exclusive lock; None where the file system has no flock. Raises OSError."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    except OSError as error:
+        if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
+            return False
+        if error.errno in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+            return None
+        raise
+
+
+def same_file(descriptor: int, path: Path) -> bool:
+    """Whether an open file is still the one of that name: who had the lock before may have removed it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False
 
 
 def prepare_folder(folder: Path) -> None:
@@ -125,15 +321,134 @@ def summary_row(name: str, source: str, record: dict | None, status: str, reason
     return row
 
 
-def write_summary(folder: Path, rows: list[dict]) -> Path:
-    """Write summary.csv, a line a part in the order given; returns its path. Raises OSError."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, SUMMARY_COLUMNS)
-    writer.writeheader()
-    writer.writerows(rows)
-    path = folder / "summary.csv"
-    write_bytes(path, text.getvalue().encode())
-    return path
+class Running:
+    """That a run is over a folder, for a `with`; `alone`: no other was when it began."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / ".running.lock"
+
+    def __enter__(self) -> "Running":
+        while True:
+            self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+            self.alone = try_flock(self.descriptor) is not False
+            with contextlib.suppress(OSError):  # no flock there: each run takes itself for the only one
+                fcntl.flock(self.descriptor, fcntl.LOCK_SH)
+            if same_file(self.descriptor, self.path):
+                return self
+            os.close(self.descriptor)
+
+    def __exit__(self, *_) -> None:
+        with contextlib.suppress(OSError):  # a folder that cannot be written any more keeps an empty file
+            if try_flock(self.descriptor):
+                self.path.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
+
+class Summary:
+    """summary.csv of a folder: a line a part, whole at every moment, written by one run or by several at once.
+
+    Lines are kept until `flush` writes them, so that a run of 10,000 parts does not write the file 10,000 times; what a
+    killed run had not written comes again with the next run, from the parts' records.
+    """
+
+    def __init__(self, folder: Path):
+        self.path, self.pending = folder / "summary.csv", {}
+
+    def start(self) -> None:
+        """Begin with no lines. Raises OSError."""
+        with self._locked():
+            self._write([])
+
+    def add(self, row: dict) -> None:
+        """Take a line in; one of the same name is replaced."""
+        self.pending[text(row["name"])] = [text(row[column]) for column in SUMMARY_COLUMNS]
+
+    def flush(self) -> None:
+        """Write the lines that came since. Raises OSError, BusyError."""
+        if self.pending:
+            with self._locked():
+                self._write(row for row in self._read() if row[0] not in self.pending)
+
+    def finish(self, names: list[str], known: Callable[[str], dict | None]) -> None:
+        """Write the lines in the order of `names`, those of other names left out; known(name): the line of a part that
+        an earlier run did and this one has not come to, or None. Raises OSError, BusyError."""
+        with self._locked():
+            lines = {row[0]: row for row in self.rows()}
+            self.pending = {}
+            for name in names:
+                if text(name) not in lines and (row := known(name)) is not None:
+                    self.add(row)
+            lines |= self.pending
+            self.pending = {}
+            self._write(lines[text(name)] for name in names if text(name) in lines)
+
+    def rows(self) -> Iterator[list[str]]:
+        """The lines, each a list of texts as SUMMARY_COLUMNS has them, those not written yet among them."""
+        yield from (row for row in self._read() if row[0] not in self.pending)
+        yield from self.pending.values()
+
+    def _locked(self) -> Lock:
+        return Lock(self.path.with_name(".summary.lock"), SUMMARY_PATIENCE)
+
+    def _read(self) -> Iterator[list[str]]:
+        try:
+            file = open(self.path, newline="", encoding="utf-8")  # noqa: SIM115
+        except FileNotFoundError:
+            return
+        with file:
+            rows = csv.reader(file)
+            next(rows, None)
+            yield from (row for row in rows if len(row) == len(SUMMARY_COLUMNS))
+
+    def _write(self, before) -> None:
+        """Write these lines and the pending ones, under another name first."""
+        part = self.path.with_name(f".{self.path.name}.{os.getpid()}.part")
+        try:
+            with open(part, "w", newline="", encoding="utf-8") as file:
+                writer = csv.writer(file)
+                writer.writerow(SUMMARY_COLUMNS)
+                writer.writerows(before)
+                writer.writerows(self.pending.values())
+            os.replace(part, self.path)
+        finally:
+            part.unlink(missing_ok=True)
+        self.pending = {}
+
+
+def text(value) -> str:
+    """As a cell of summary.csv: what is no UTF-8 in a file's name is spelled out."""
+    return "" if value is None else str(value).encode("utf-8", "backslashreplace").decode()
+
+
+def write_gallery(folder: Path, rows: Iterator[list[str]]) -> Path:
+    """Write index.html of a folder from the lines of its summary; returns its path. Raises OSError."""
+    from report import gallery_html
+
+    page = folder / "index.html"
+    shown = [gallery_row(folder, dict(zip(SUMMARY_COLUMNS, row, strict=True))) for row in rows]
+    write_bytes(page, gallery_html(shown, f"{folder.resolve().name}: fitted parts").encode())
+    return page
+
+
+def gallery_row(folder: Path, row: dict[str, str]) -> dict:
+    """What the gallery shows of a line of the summary."""
+    files = Artifacts(folder, row["name"])
+    shown = {name: row[name] for name in ("name", "status", "reason")}
+    for name in ("surface_error", "iou", "chamfer", "seconds"):
+        shown[name] = float(row[name]) if row[name] else None
+    for name, path in (("report", files.page), ("thumbnail", files.thumbnail)):
+        shown[name] = str(path.relative_to(folder)) if path.is_file() else None
+    return shown
+
+
+def remove_leavings(folder: Path) -> None:
+    """Remove the unfinished files that killed processes left, where nobody holds the part's lock. Raises OSError."""
+    for directory in (folder, folder / "thumbnails"):
+        found = sorted(directory.glob(".*.part")) if directory.is_dir() else []
+        for path in found:
+            name = path.name[1:].rsplit(".", 3)[0]  # .NAME.suffix.process.part
+            with contextlib.suppress(BusyError), Lock(folder / f".{name}.lock"):
+                path.unlink(missing_ok=True)
 
 
 def plain(value):

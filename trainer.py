@@ -2,14 +2,16 @@
 
     python trainer.py INPUT [flags]
 
-The way of one part is `fit_part`: load, label, fit, reconstruct, evaluate, write. A folder goes through the same.
-Exit code 0: all done; 1: an input was refused or a fit failed; 2: the flags are wrong.
+The way of one part is `fit_part`: load, label, fit, reconstruct, evaluate, write. A folder goes through the same, in
+worker processes or on a cluster (`fit_folder`). Exit code 0: all done; 1: an input was refused or a fit failed; 2: the
+flags are wrong; 130, 143: stopped by Ctrl-C, SIGTERM.
 """
 
 import argparse
 import os
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 # Only what --help needs is imported here; the stages import their modules when they run.
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import numpy as np
 
     from network import NeuralSDF
@@ -31,6 +35,10 @@ HELD_OUT_SHARE, HELD_OUT_SAMPLES = 0.05, 100_000
 METRIC_POINTS = 50_000
 # Streams of random numbers, one a purpose, so that none changes when another draws more.
 STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics")
+# Names that a folder's own files have.
+RESERVED_NAMES = {"index", "summary", "running"}
+# What a worker process occupies at most: as measured with Open3D and torch on the CPU (docs/scale.md).
+WORKER_BYTES, BYTES_A_POINT = 2**30, 100
 
 
 def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -46,6 +54,7 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     for add in (add_output_flags, add_network_flags, add_sampling_flags, add_fit_flags, add_machine_flags):
         add(parser)
+    add_fleet_flags(parser)
     flags = parser.parse_args(arguments)
     if problem := contradiction(flags):
         parser.error(problem)
@@ -250,6 +259,48 @@ def add_machine_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--gpu", type=int, help="number of the GPU; -1 is the CPU (default: GPU 0 if there is one)")
 
 
+def add_fleet_flags(parser: argparse.ArgumentParser) -> None:
+    """How a folder is gone through."""
+    group = parser.add_argument_group("folders")
+    group.add_argument(
+        "--overwrite",
+        type=int,
+        choices=(0, 1),
+        default=0,
+        help="1 fits again what is done with these flags and this content; 0 skips it (default 0)",
+    )
+    group.add_argument(
+        "--workers",
+        type=natural,
+        help="worker processes; 0 is this one, where a crash ends the run (default: one a GPU, else one a processor, "
+        "as many as memory holds)",
+    )
+    group.add_argument(
+        "--partTimeout",
+        type=not_negative,
+        default=0.0,
+        help="seconds after which a part counts as hung and is ended; 0 is off (default 0)",
+    )
+    group.add_argument(
+        "--workerMemory",
+        type=memory,
+        default=0,
+        metavar="BYTES",
+        help="that a worker may occupy, such as 2G, before its part is ended; 0 is off (default 0)",
+    )
+    group.add_argument(
+        "--ray", default="", metavar="ADDRESS", help="fit on the Ray cluster there; local starts one (default: none)"
+    )
+    group.add_argument(
+        "--rayTransfer",
+        "--ray-transfer",
+        dest="rayTransfer",
+        default="paths",
+        choices=("paths", "bytes"),
+        help="paths of a folder that the cluster shares, or the files themselves (default paths)",
+    )
+
+
 def natural(text: str) -> int:
     """An integer of 0 or more, for argparse."""
     value = int(text)
@@ -308,6 +359,10 @@ def contradiction(flags: argparse.Namespace) -> str:
         return "a grid needs 2 points along an axis or more; 0 is off"
     if flags.samplingMethod == "Uniform" and flags.uniformRatio is not None:
         return "--samplingMethod Uniform draws every point uniformly; leave --uniformRatio out"
+    if flags.workers == 0 and (flags.partTimeout or flags.workerMemory) and not flags.ray:
+        return "--partTimeout and --workerMemory need worker processes; --workers 0 has none"
+    if flags.rayTransfer != "paths" and not flags.ray:
+        return "--rayTransfer is for --ray"
     if flags.hashBaseRes > flags.hashFinestRes:
         return f"--hashBaseRes {flags.hashBaseRes} is finer than --hashFinestRes {flags.hashFinestRes}"
     return ""
@@ -319,6 +374,10 @@ class Part:
 
     source: Path
     flags: SimpleNamespace
+    should_stop: "Callable[[], bool] | None" = None
+    in_folder: bool = False
+    input: str = ""  # what the user calls the source, where that is a copy
+    content: str = ""  # SHA-256 of the file
     mesh: Any = None  # geometry.Mesh, or None for a samples file
     oracle: Any = None  # distance.DistanceOracle, or None
     transform: Any = None  # geometry.Transform
@@ -344,20 +403,23 @@ class Part:
             self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - start
 
 
-def fit_part(source: Path, artifacts, flags: SimpleNamespace, should_stop=None) -> dict:
+def fit_part(part: Part, artifacts) -> dict:
     """All stages of one input; writes its files and returns its record, with `failure` where it has no surface.
 
-    Raises one-line ValueError, OSError or RuntimeError for an input that cannot be used or a fit that failed.
+    Raises one-line ValueError, OSError or RuntimeError for an input that cannot be used or a fit that failed, and
+    fitting.Interrupted where it was asked to stop.
     """
+    from artifacts import content_of
+
     start = time.perf_counter()
-    part = Part(source, flags)
     with part.timed("load"):
         load(part)
+    part.content = content_of(part.source)
     with part.timed("label"):
         label(part)
     with part.timed("fit"):
         network = make_network(part)
-        result = fit_network(part, network, artifacts, should_stop)
+        result = fit_network(part, network, artifacts, part.should_stop)
         artifacts.write_model(network)
     with part.timed("reconstruct"):
         reconstruction, failure = reconstruct(part, network)
@@ -367,8 +429,8 @@ def fit_part(source: Path, artifacts, flags: SimpleNamespace, should_stop=None) 
         distances = evaluate(part, network, reconstruction)
     part.timings["total"] = time.perf_counter() - start
     record = record_of(part, network, result, reconstruction, failure)
-    artifacts.write_record(record)
     write_report(part, artifacts, record, result, reconstruction, distances)
+    artifacts.write_record(record)
     artifacts.checkpoint.unlink(missing_ok=True)
     return record
 
@@ -416,8 +478,17 @@ def label(part: Part) -> None:
             part.stream("samples"),
             importance_weight=flags.importanceWeight if method == "Importance" else None,
             uniform_ratio=flags.uniformRatio,
-            progress=bar.update,
+            progress=lambda count: advance(part, bar, count),
         )
+
+
+def advance(part: Part, bar, count: int) -> None:
+    """Move a bar on. Raises Interrupted where the part was asked to stop."""
+    from fitting import Interrupted
+
+    bar.update(count)
+    if part.should_stop is not None and part.should_stop():
+        raise Interrupted("stopped on request")
 
 
 def make_network(part: Part) -> "NeuralSDF":
@@ -576,7 +647,8 @@ def evaluate(part: Part, network: "NeuralSDF", reconstruction) -> "np.ndarray | 
 def record_of(part: Part, network: "NeuralSDF", result, reconstruction, failure: str) -> dict:
     """What NAME.json holds."""
     return {
-        "input": str(part.source),
+        "input": part.input or str(part.source),
+        "content": part.content,
         "flags": vars(part.flags),
         "versions": versions(),
         "diagnosis": part.mesh.diagnosis if part.mesh is not None else {},
@@ -602,8 +674,8 @@ def versions() -> dict[str, str]:
 
 
 def write_report(part: Part, artifacts, record: dict, result, reconstruction, distances) -> None:
-    """Write the page and the curves, and show the page where that was asked for."""
-    from report import curves_png, html_report
+    """Write the page and the curves, for a folder the thumbnail; show a single part's page where that is asked for."""
+    from report import curves_png, html_report, thumbnail_png
 
     def in_file_units(vertices, faces):
         return part.transform.to_file(vertices), faces
@@ -612,7 +684,9 @@ def write_report(part: Part, artifacts, record: dict, result, reconstruction, di
     shown = None if reconstruction is None else in_file_units(*reconstruction)
     page = html_report(artifacts.name, record, result.history, shown_input, shown, distances)
     artifacts.write_report(page, curves_png(artifacts.name, result.history, record))
-    if part.flags.showVis:
+    if part.in_folder and (pictured := shown or shown_input) is not None:
+        artifacts.write_thumbnail(thumbnail_png(*pictured))
+    if part.flags.showVis and not part.in_folder:
         show(artifacts.page)
 
 
@@ -626,29 +700,105 @@ def show(page: Path) -> None:
     webbrowser.open(page.resolve().as_uri())
 
 
-def fit_one(job: dict) -> dict:
-    """One part, anywhere: job {input, name, flags (dict)} -> {name, input, status, reason, record}.
+def fit_one(job: dict, should_stop: "Callable[[], bool] | None" = None) -> dict:
+    """One part, anywhere: job {input, name, flags (dict)} -> {name, input, status, reason, record}, all JSON-able.
 
-    status: done, refused (the input cannot be used) or failed (the fit, the reconstruction or the writing).
+    status: done, refused (the input cannot be used), failed (the fit, the reconstruction or the writing), stopped
+    (should_stop said so; a checkpoint holds the fit) or busy (another process has this part). What is done with these
+    flags and this content is not done again: `skipped` is then true. `again`: smaller chunks could help.
+    Further keys of a job: folder (bool), it is one of many; attempt, from the second on in smaller chunks; source and
+    outputDir, where the input is read and the files are written instead.
     """
-    from artifacts import Artifacts
-    from geometry import MeshError
+    from artifacts import Artifacts, BusyError
 
     flags = SimpleNamespace(**job["flags"])
-    artifacts = Artifacts(Path(flags.outputDir), job["name"], flags.outputFormat)
+    source = Path(job.get("source", job["input"]))
+    artifacts = Artifacts(Path(job.get("outputDir", flags.outputDir)), job["name"], flags.outputFormat)
     result = {"name": job["name"], "input": job["input"], "status": "done", "reason": "", "record": None}
     try:
-        record = fit_part(Path(job["input"]), artifacts, flags)
-        result |= {
-            "record": record,
-            "reason": record["failure"],
-            "status": "failed" if record["failure"] else "done",
-        }
+        check_not_overwritten(source, artifacts)
+        with artifacts.lock():
+            record = None if flags.overwrite else artifacts.finished(job["flags"], source)
+            if record is not None:
+                artifacts.checkpoint.unlink(missing_ok=True)
+                return result | ended(record) | {"skipped": True}
+            return result | fit_locked(job, source, artifacts, should_stop)
+    except BusyError as error:
+        return result | {"status": "busy", "reason": str(error)}
+    except (OSError, ValueError) as error:
+        return result | {"status": "failed", "reason": one_line(error)}
+
+
+def check_not_overwritten(source: Path, artifacts) -> None:
+    """Raise ValueError where a result would be written over its own input."""
+    if any(path.exists() and path.samefile(source) for path in (artifacts.reconstruction, artifacts.model)):
+        raise ValueError(f"{source}: the result would be written over it; give --suffix or another --outputDir")
+
+
+def ended(record: dict) -> dict:
+    """Status, reason and record of a part that left a record."""
+    status = "failed" if record["failure"] else "done"
+    return {"record": record, "reason": record["failure"], "status": status}
+
+
+def fit_locked(job: dict, source: Path, artifacts, should_stop) -> dict:
+    """Fit a part whose lock is held; returns status, reason, record, and `again` where smaller chunks could help."""
+    from artifacts import plain
+    from fitting import Interrupted
+    from geometry import MeshError
+
+    try:
+        with chunks(small=job.get("attempt", 1) > 1):
+            return ended(plain(fit_or_go_on(job, source, artifacts, should_stop)))
+    except Interrupted as error:
+        return {"status": "stopped", "reason": str(error)}
     except MeshError as error:
-        result |= {"status": "refused", "reason": str(error)}
+        return {"status": "refused", "reason": str(error)}
     except (ValueError, OSError, RuntimeError, MemoryError) as error:
-        result |= {"status": "failed", "reason": one_line(error)}
-    return result
+        return {"status": "failed", "reason": one_line(error), "again": lacks_memory(error)}
+
+
+def fit_or_go_on(job: dict, source: Path, artifacts, should_stop) -> dict:
+    """Fit a part, in a folder from its checkpoint where there is one; one of another fit is told and removed."""
+    from fitting import CheckpointError
+
+    in_folder = job.get("folder", False)
+    flags = SimpleNamespace(**job["flags"])
+    if in_folder and flags.overwrite and job.get("attempt", 1) == 1:
+        artifacts.checkpoint.unlink(missing_ok=True)
+    flags.resume = int(flags.resume or (in_folder and artifacts.checkpoint.is_file()))
+    given = source, flags, should_stop, in_folder, job["input"]
+    try:
+        return fit_part(Part(*given), artifacts)
+    except CheckpointError as error:
+        if not in_folder:
+            raise
+        say(f"begun anew: {error}")
+        artifacts.checkpoint.unlink(missing_ok=True)
+    return fit_part(Part(*given), artifacts)
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an exception says that memory, the machine's or the GPU's, ran out."""
+    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
+
+
+@contextmanager
+def chunks(small: bool):
+    """Distances and networks evaluated in small chunks, where asked for: slower, less memory, the same results."""
+    import distance
+    import network
+
+    names = ((distance, "CHUNK"), (network, "BATCH"), (network, "GPU_BATCH"))
+    before = [getattr(module, name) for module, name in names]
+    if small:
+        for (module, name), size in zip(names, before, strict=True):
+            setattr(module, name, max(1024, size // 16))
+    try:
+        yield
+    finally:
+        for (module, name), size in zip(names, before, strict=True):
+            setattr(module, name, size)
 
 
 def one_line(error: BaseException) -> str:
@@ -666,19 +816,33 @@ def find_inputs(source: Path) -> list[Path]:
     if not source.is_dir():
         return [source]
     known = (*MESH_SUFFIXES, ".npz")
-    found = sorted(path for path in source.iterdir() if path.is_file() and path.suffix.lower() in known)
+    with os.scandir(source) as entries:
+        names = sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".") and os.path.splitext(entry.name)[1].lower() in known and entry.is_file()
+        )
+    found = [source / name for name in names]
     if not found:
         raise ValueError(f"{source}: no mesh and no samples in this folder; known suffixes: {' '.join(known)}")
     return found
 
 
 def names_of(inputs: list[Path], suffix: str) -> list[str]:
-    """A name for each input's files: the stem, with the file's suffix where two share a stem."""
-    stems = [path.stem for path in inputs]
-    return [
-        (path.stem if stems.count(path.stem) == 1 else f"{path.stem}_{path.suffix.lstrip('.').lower()}") + suffix
-        for path in inputs
-    ]
+    """A name for each input's files: the stem, with the file's suffix where two share a stem, and all different.
+
+    A folder's own files (index.html, summary.csv) and file systems without capital letters are thought of.
+    """
+    shared = Counter(path.stem.casefold() for path in inputs)
+    shared.update(RESERVED_NAMES if len(inputs) > 1 else ())
+    names, taken = [], set()
+    for path in inputs:
+        name = path.stem if shared[path.stem.casefold()] == 1 else f"{path.stem}_{path.suffix.lstrip('.').lower()}"
+        while name.casefold() in taken:
+            name += "_"
+        taken.add(name.casefold())
+        names.append(name + suffix)
+    return names
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -692,38 +856,269 @@ def main(arguments: list[str] | None = None) -> int:
     source, folder = Path(flags.input), Path(flags.outputDir)
     try:
         inputs = find_inputs(source)
+        check_folder_flags(source, folder, flags)
         prepare_folder(folder)
     except (ValueError, OSError) as error:
         return complain(one_line(error))
     settings = {key: value for key, value in vars(flags).items() if key != "input"}
     names = names_of(inputs, flags.suffix)
-    jobs = [{"input": str(path), "name": name, "flags": settings} for path, name in zip(inputs, names, strict=True)]
     if source.is_dir():
-        return fit_folder(jobs, folder)
-    result = fit_one(jobs[0])
+        jobs = (
+            {"input": str(path), "name": name, "flags": settings, "folder": True}
+            for path, name in zip(inputs, names, strict=True)
+        )
+        return fit_folder(jobs, names, flags)
+    return fit_single({"input": str(source), "name": names[0], "flags": settings}, folder)
+
+
+def check_folder_flags(source: Path, folder: Path, flags: argparse.Namespace) -> None:
+    """Raise ValueError for flags of a folder with a file, and for results among the inputs."""
+    if source.is_dir():
+        if folder.exists() and folder.samefile(source):
+            raise ValueError(f"{folder}: the results would be inputs of the next run; choose another --outputDir")
+        return
+    given = {"--workers": flags.workers, "--ray": flags.ray, "--partTimeout": flags.partTimeout}
+    given["--workerMemory"] = flags.workerMemory
+    if wrong := [name for name, value in given.items() if value]:
+        raise ValueError(f"{wrong[0]} is for a folder; {source} is fitted in this process alone: leave it out")
+
+
+def fit_single(job: dict, folder: Path) -> int:
+    """Fit one input in this process; returns the exit code."""
+    from fleet import Stop
+
+    with Stop("stopping at the next check of the fit; once more stops at once") as stop:
+        result = fit_one(job, stop)
+    if result["status"] == "stopped":
+        kept = (folder / f"{job['name']}.checkpoint").is_file()
+        say("stopped" + kept * "; the same command with --resume 1 goes on from the checkpoint")
+        return stop.exit_code
     if result["status"] != "done":
         return complain(result["reason"])
-    print_result(result["record"], folder / names[0])
+    if result.get("skipped"):
+        say("done before, with these flags and this content; --overwrite 1 fits it again")
+    print_result(result["record"], folder / job["name"])
     return 0
 
 
-def fit_folder(jobs: list[dict], folder: Path) -> int:
-    """Fit one input after the other, going on past a bad one; returns the exit code."""
-    from artifacts import summary_row, write_summary
+def fit_folder(jobs: "Iterator[dict]", names: list[str], flags: argparse.Namespace, worker="trainer:fit_one") -> int:
+    """Fit many inputs; returns the exit code. jobs, names: of each input, in order; worker: module:function."""
+    from artifacts import Running, remove_leavings
+    from fleet import FleetError, Stop, run
 
-    rows = []
-    for number, job in enumerate(jobs, 1):
-        say(f"[{number} of {len(jobs)}] {job['input']}")
-        result = fit_one(job)
-        rows.append(summary_row(job["name"], job["input"], result["record"], result["status"], result["reason"]))
-        write_summary(folder, rows)
-        if result["status"] != "done":
-            complain(result["reason"])
-    bad = [row for row in rows if row["status"] != "done"]
-    print(f"{len(rows) - len(bad)} of {len(rows)} done; {folder / 'summary.csv'}")
-    for row in bad:
-        print(f"{row['status']}: {row['reason']}")
-    return 1 if bad else 0
+    folder = Path(flags.outputDir)
+    stop = Stop("stopping in order: checkpoints are written; once more stops at once")
+    with Running(folder) as running:
+        remove_leavings(folder)
+        book = FolderBook(folder, names, vars(flags), fresh=running.alone)
+        try:
+            place = place_to_run(flags, worker, len(names), stop)
+            stop.at_once = place.kill
+            with stop:
+                run(jobs, place, book.take, book.progress.show, stop)
+                book.close(stopped=stop())
+        except FleetError as error:
+            return complain(one_line(error))
+        place.close()
+    if flags.showVis:
+        show(folder / "index.html")
+    return stop.exit_code if stop() else book.exit_code
+
+
+def place_to_run(flags: argparse.Namespace, worker: str, parts: int, stop):
+    """Where the parts of a folder are fitted. Raises fleet.FleetError."""
+    import fleet
+
+    if flags.ray:
+        sender = Sender() if flags.rayTransfer == "bytes" else SharedFolder()
+        worker = sender.worker or worker
+        return fleet.Ray(
+            flags.ray, worker, flags.workers, flags.gpu != -1, flags.partTimeout, flags.workerMemory, sender
+        )
+    if flags.workers == 0:
+        return fleet.Here(worker, stop)
+    gpus = fleet.usable_gpus() if flags.gpu is None else []
+    count = flags.workers or fleet.default_workers(parts, memory_of(flags), gpus)
+    return fleet.Processes(worker, min(count, parts), gpus, flags.partTimeout, flags.workerMemory)
+
+
+def memory_of(flags: argparse.Namespace) -> int:
+    """Bytes that a worker occupies at most, roughly, as measured (docs/scale.md)."""
+    return WORKER_BYTES + BYTES_A_POINT * flags.num_points
+
+
+class FolderBook:
+    """What is kept of a folder run: counts, summary.csv and index.html; a part's record goes as soon as it is noted."""
+
+    def __init__(self, folder: Path, names: list[str], flags: dict, fresh: bool):
+        from artifacts import Summary
+        from fleet import Progress, Seldom
+
+        self.folder, self.names, self.flags = folder, names, flags
+        self.summary, self.progress = Summary(folder), Progress(len(names))
+        self.lines, self.pages = Seldom(0.02, 1.0), Seldom(0.01, 60.0)
+        self.complained = ""
+        if fresh:
+            self.summary.start()
+
+    def take(self, job: dict, result: dict) -> None:
+        """Note a part that has ended."""
+        from artifacts import summary_row
+
+        status, reason, record = result["status"], result["reason"], result.get("record")
+        self.progress.count(status, result.get("skipped", False) and status == "done")
+        self.summary.add(summary_row(job["name"], job["input"], record, status, reason))
+        if status != "done":
+            self.progress.say(f"trainer.py: {reason}")
+        self.write(self.lines, self.summary.flush)
+        self.write(self.pages, self.write_gallery)
+
+    def write(self, seldom, action) -> None:
+        """Do what writes a file if it is due; where it cannot, say so once and go on: the next time may do."""
+        from artifacts import BusyError
+
+        if not seldom.due():
+            return
+        try:
+            with seldom:
+                action()
+        except (OSError, BusyError) as error:
+            line = f"trainer.py: not written: {one_line(error)}"
+            if line != self.complained:
+                self.progress.say(line)
+            self.complained = line
+
+    def write_gallery(self) -> None:
+        from artifacts import write_gallery
+
+        write_gallery(self.folder, self.summary.rows())
+
+    def close(self, stopped: bool) -> None:
+        """Write everything and tell how it went."""
+        from fleet import Seldom
+
+        self.progress.show(0, 0, force=True)
+        self.progress.close()
+        self.write(Seldom(1.0, 0.0), lambda: self.summary.finish(self.names, self.row_on_disk))
+        self.write(Seldom(1.0, 0.0), self.write_gallery)
+        counts = self.progress.counts
+        done = counts["done"] + counts["skipped"]
+        before = f" ({counts['skipped']} of them before)" if counts["skipped"] else ""
+        print(f"{done} of {len(self.names)} done{before}; {self.folder / 'summary.csv'}, {self.folder / 'index.html'}")
+        if stopped:
+            print("stopped; the same command goes on from here" + " without --overwrite 1" * self.flags["overwrite"])
+        for _, _, status, reason, *_ in self.summary.rows():
+            if status != "done":
+                print(f"{status}: {reason}")
+
+    def row_on_disk(self, name: str) -> dict | None:
+        """The line of a part that an earlier run did with these flags, from its record, or None."""
+        from artifacts import Artifacts, summary_row
+
+        record = Artifacts(self.folder, name, self.flags["outputFormat"]).finished(self.flags)
+        if record is None:
+            return None
+        return summary_row(name, record["input"], record, "failed" if record["failure"] else "done", record["failure"])
+
+    @property
+    def exit_code(self) -> int:
+        return 1 if self.progress.counts["refused"] + self.progress.counts["failed"] or self.progress.left else 0
+
+
+class SharedFolder:
+    """How a job reaches a cluster that shares the folders: by absolute paths."""
+
+    worker = None
+
+    def send(self, job: dict) -> dict:
+        return job | {"source": os.path.abspath(job["input"]), "outputDir": os.path.abspath(job["flags"]["outputDir"])}
+
+    def receive(self, job: dict, result: dict) -> dict:
+        return result
+
+
+class Sender:
+    """How a job reaches a cluster that shares no folder: its files travel with it, its lock is held here."""
+
+    worker = "trainer:fit_sent"
+
+    def __init__(self):
+        self.locks = {}
+
+    def send(self, job: dict) -> dict:
+        """The job with its files; or its result where there is nothing to send."""
+        from artifacts import BusyError
+
+        artifacts, source = artifacts_of(job), Path(job["input"])
+        result = {"name": job["name"], "input": job["input"], "status": "failed", "reason": "", "record": None}
+        lock = artifacts.lock()
+        try:
+            lock.__enter__()
+        except BusyError as error:
+            return result | {"status": "busy", "reason": str(error)}
+        except OSError as error:
+            return result | {"reason": one_line(error)}
+        self.locks[job["name"]] = lock
+        try:
+            overwrite = job["flags"]["overwrite"]
+            record = None if overwrite else artifacts.finished(job["flags"], source)
+            if record is not None:
+                return self.release(job, result | ended(record) | {"skipped": True})
+            checkpoint = artifacts.checkpoint
+            kept = checkpoint.read_bytes() if checkpoint.is_file() and not overwrite else None
+            return job | {"content": source.read_bytes(), "checkpoint": kept}
+        except OSError as error:
+            return self.release(job, result | {"reason": one_line(error)})
+
+    def receive(self, job: dict, result: dict) -> dict:
+        """Write the files that came back, the record last; returns the result without them."""
+        from artifacts import write_bytes
+
+        files, artifacts = result.pop("files", {}), artifacts_of(job)
+        complete = artifacts.record.name in files
+        try:
+            if complete:
+                artifacts.discard()
+            for name in sorted(files, key=lambda name: name == artifacts.record.name):
+                (artifacts.folder / name).parent.mkdir(exist_ok=True)
+                write_bytes(artifacts.folder / name, files[name])
+            if complete:
+                artifacts.checkpoint.unlink(missing_ok=True)
+        except OSError as error:
+            result |= {"status": "failed", "reason": one_line(error), "again": False}
+        return self.release(job, result)
+
+    def release(self, job: dict, result: dict) -> dict:
+        """Give the lock back and the result on."""
+        self.locks.pop(job["name"]).__exit__()
+        return result
+
+
+def artifacts_of(job: dict):
+    """The files of a job on this machine."""
+    from artifacts import Artifacts
+
+    return Artifacts(Path(job["flags"]["outputDir"]), job["name"], job["flags"]["outputFormat"])
+
+
+def fit_sent(job: dict, should_stop=None) -> dict:
+    """fit_one of a job that a Sender made, in a folder of its own; the result has the files that it left as `files`
+    (path in the output folder: bytes)."""
+    import tempfile
+
+    content, checkpoint = job["content"], job["checkpoint"]
+    job = {key: value for key, value in job.items() if key not in ("content", "checkpoint")}
+    with tempfile.TemporaryDirectory() as place:
+        source, out = Path(place) / "in" / Path(job["input"]).name, Path(place) / "out"
+        source.parent.mkdir()
+        out.mkdir()
+        source.write_bytes(content)
+        if checkpoint is not None:
+            (out / f"{job['name']}.checkpoint").write_bytes(checkpoint)
+        result = fit_one(job | {"source": str(source), "outputDir": str(out)}, should_stop)
+        result["reason"] = result["reason"].replace(str(source), job["input"])
+        left = (path for path in sorted(out.rglob("*")) if path.is_file() and not path.name.startswith("."))
+        return result | {"files": {str(path.relative_to(out)): path.read_bytes() for path in left}}
 
 
 def print_result(record: dict, stem: Path) -> None:

@@ -1,0 +1,174 @@
+"""Worker functions that stand in for a fit in the tests of fleets: each does what its part's name says."""
+
+import ctypes
+import functools
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import artifacts
+import trainer
+
+
+def act(job, should_stop):
+    """Do what the first word of the name says, leave a line in `log` (a path in the job) and succeed where one can."""
+    word = job["name"].split("_")[0]
+    if "log" in job:
+        with open(job["log"], "a") as log:
+            log.write(f"{job['name']} {job.get('attempt', 1)} {os.getpid()}\n")
+    result = {"name": job["name"], "status": "done", "reason": "", "pid": os.getpid()}
+    return result | (ACTIONS[word](job, should_stop) or {})
+
+
+def segfault(job, should_stop):
+    ctypes.string_at(0)
+
+
+def killed_once(job, should_stop):
+    if job.get("attempt", 1) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def hang(job, should_stop):
+    time.sleep(3600)
+
+
+def greedy(job, should_stop):
+    """Needs much memory, less in smaller chunks."""
+    hoard = bytearray(2**28 if job.get("attempt", 1) == 1 else 2**20)
+    hoard[::4096] = b"1" * len(hoard[::4096])
+    time.sleep(1.0)
+
+
+def gluttonous(job, should_stop):
+    """Needs much memory, however small the chunks."""
+    hoard = bytearray(2**28)
+    hoard[::4096] = b"1" * len(hoard[::4096])
+    time.sleep(5.0)
+
+
+def raises(job, should_stop):
+    return {}["no such key"]
+
+
+def exhausted(job, should_stop):
+    if job.get("attempt", 1) == 1:
+        raise MemoryError
+
+
+def refused(job, should_stop):
+    return {"status": "refused", "reason": f"{job['input']}: not a mesh"}
+
+
+def waits(job, should_stop):
+    """Until it is told to stop."""
+    Path(job["input"]).touch()
+    while not should_stop():
+        time.sleep(0.01)
+    return {"status": "stopped"}
+
+
+def told(job, should_stop):
+    """Told by somebody else to stop, at the first attempt."""
+    if job.get("attempt", 1) == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.05)
+    return {"status": "stopped"} if should_stop() else {}
+
+
+def busy(job, should_stop):
+    """With another run until the file of its input is there."""
+    return {} if Path(job["input"]).exists() else {"status": "busy", "reason": "held"}
+
+
+def shows(job, should_stop):
+    """What a worker finds itself with."""
+    names = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
+    found = {name: os.environ.get(name) for name in names} | {"processors": sorted(os.sched_getaffinity(0))}
+    time.sleep(0.3)
+    return {"found": found}
+
+
+ACTIONS = {
+    "good": lambda job, should_stop: None,
+    "slow": lambda job, should_stop: time.sleep(0.3),
+    "segfault": segfault,
+    "oom": killed_once,
+    "hang": hang,
+    "greedy": greedy,
+    "gluttonous": gluttonous,
+    "raises": raises,
+    "exhausted": exhausted,
+    "refused": refused,
+    "waits": waits,
+    "told": told,
+    "busy": busy,
+    "shows": shows,
+}
+
+
+def light_fit(job, source, files, should_stop):
+    """What trainer.fit_locked does, in the same order and with the same writer, without a network: 60 ms."""
+    content = source.read_bytes()
+    if content == b"bad":
+        return {"status": "refused", "reason": f"{job['input']}: not a mesh"}
+    for _ in range(5):
+        time.sleep(0.01)
+        if should_stop is not None and should_stop():
+            artifacts.write_bytes(files.checkpoint, content)
+            return {"status": "stopped", "reason": ""}
+    try:
+        files.discard()
+        for path in (files.model, files.reconstruction, files.page, files.curves):
+            artifacts.write_bytes(path, content * 10_000)
+            time.sleep(0.002)
+        files.write_thumbnail(content)
+        number = float(int.from_bytes(content[:4].ljust(4), "little"))
+        record = {"input": job["input"], "content": artifacts.content_of(source), "flags": job["flags"], "failure": ""}
+        record |= {"metrics": {"surface_error": number}, "fit": {"ended_by": "epochs"}, "timings": {"total": 0.06}}
+        files.write_record(record)
+        files.checkpoint.unlink(missing_ok=True)
+    except OSError as error:
+        return {"status": "failed", "reason": trainer.one_line(error), "again": False}
+    return trainer.ended(record)
+
+
+def light(job, should_stop):
+    """The trainer's own function with a light fit, but for the names of which ACTIONS knows something worse."""
+    if job["name"].split("_")[0] in ACTIONS:
+        return act(job, should_stop)
+    trainer.fit_locked = light_fit
+    return noted(job, trainer.fit_one(job, should_stop))
+
+
+def light_sent(job, should_stop):
+    """The same for a job whose files came with it."""
+    trainer.fit_locked = light_fit
+    return noted(job, trainer.fit_sent(job, should_stop))
+
+
+def real(job, should_stop):
+    """The trainer's own function."""
+    return noted(job, trainer.fit_one(job, should_stop))
+
+
+def noted(job, result):
+    """A line in the log for a part that was fitted to its end, not found done."""
+    if result["status"] == "done" and not result.get("skipped") and "FLEET_LOG" in os.environ:
+        with open(os.environ["FLEET_LOG"], "a") as log:
+            log.write(f"{job['name']} {os.getpid()}\n")
+    return result
+
+
+def main(worker, *arguments):
+    """The trainer's command line with one of these functions for its own."""
+    trainer.fit_folder = functools.partial(trainer.fit_folder, worker=f"tests.fleet_stubs:{worker}")
+    if worker == "light":
+        trainer.Sender.worker = "tests.fleet_stubs:light_sent"
+    return trainer.main(list(arguments))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,504 @@
+"""Many parts: every place to run them, workers that die, runs that are killed, folders that cannot be written."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+import artifacts
+import fleet
+import trainer
+
+ROOT = Path(__file__).resolve().parent.parent
+STUB = "tests.fleet_stubs:act"
+# Seconds after which a test that waits has failed; nothing takes so long that does not hang.
+PATIENCE = 120.0
+
+
+def jobs_of(names, **more):
+    return [{"name": name, "input": f"/parts/{name}.stl", **more} for name in names]
+
+
+def run_stubs(names, place, should_stop=lambda: False, tick=lambda *_: None, **more):
+    """Results by name, each part's once."""
+    results = {}
+
+    def finished(job, result):
+        assert job["name"] not in results
+        results[job["name"]] = result
+
+    try:
+        fleet.run(jobs_of(names, **more), place, finished, tick, should_stop)
+    finally:
+        place.kill()
+    return results
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+# ---------------------------------------------------------------------------------------------- places to run
+
+
+@pytest.mark.parametrize("place", ["here", "processes"])
+def test_every_place_gives_the_same_results(place):
+    place = fleet.Here(STUB) if place == "here" else fleet.Processes(STUB, 2)
+    results = run_stubs(["good_1", "refused_2", "raises_3", "exhausted_4", "good_5"], place)
+    statuses = {name: result["status"] for name, result in results.items()}
+    assert statuses == {
+        "good_1": "done",
+        "refused_2": "refused",
+        "raises_3": "failed",
+        "exhausted_4": "done",
+        "good_5": "done",
+    }
+    assert results["raises_3"]["reason"].startswith("/parts/raises_3.stl: KeyError: 'no such key' (fleet_stubs.py:")
+
+
+def test_workers_are_kept_for_many_parts_and_all_have_work(tmp_path):
+    names = [f"slow_{k}" for k in range(6)]
+    results = run_stubs(names, fleet.Processes(STUB, 2))
+    by_process = Counter(result["pid"] for result in results.values())
+    assert sorted(by_process.values()) == [3, 3] and os.getpid() not in by_process
+
+
+def test_processors_threads_and_gpus_are_dealt_out(monkeypatch):
+    monkeypatch.setattr(fleet, "usable_processors", lambda: [0, 1, 2, 3, 4])
+    settings = [fleet.worker_settings(k, 2, ["GPU-a", "GPU-b"]) for k in range(2)]
+    assert [cores for _, cores in settings] == [[0, 2, 4], [1, 3]]
+    for (environment, cores), gpu in zip(settings, ["GPU-a", "GPU-b"], strict=True):
+        assert environment["CUDA_VISIBLE_DEVICES"] == gpu
+        assert {environment[name] for name in fleet.THREAD_VARIABLES} == {str(len(cores))}
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-x")
+    assert fleet.usable_gpus() == ["3", "GPU-x"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert fleet.usable_gpus() == []
+
+
+def test_a_worker_has_what_was_dealt_to_it():
+    processors = fleet.usable_processors()
+    results = run_stubs(["shows_1", "shows_2"], fleet.Processes(STUB, 2, gpus=["7", "8"]))
+    found = [result["found"] for result in results.values()]
+    assert {one["CUDA_VISIBLE_DEVICES"] for one in found} == {"7", "8"}
+    assert {one["OMP_NUM_THREADS"] for one in found} == {one["NUMBA_NUM_THREADS"] for one in found}
+    assert sorted({core for one in found for core in one["processors"]}) == processors
+
+
+def test_default_number_of_workers_is_bounded_by_parts_and_memory(monkeypatch):
+    monkeypatch.setattr(fleet, "usable_processors", lambda: list(range(16)))
+    monkeypatch.setattr(fleet, "usable_memory", lambda: 10 * 2**30)
+    assert fleet.default_workers(200, 2**29, []) == 16
+    assert fleet.default_workers(3, 2**29, []) == 3
+    assert fleet.default_workers(200, 2 * 2**30, []) == 5
+    assert fleet.default_workers(200, 40 * 2**30, []) == 1
+    assert fleet.default_workers(200, 2**30, ["0", "1"]) == 2
+
+
+# ---------------------------------------------------------------------------------------------- bad parts
+
+
+def test_a_worker_that_dies_costs_its_part_alone(tmp_path):
+    log = tmp_path / "log"
+    names = ["good_1", "segfault_2", "good_3", "oom_4", "good_5", "told_6", "good_7"]
+    results = run_stubs(names, fleet.Processes(STUB, 2), log=str(log))
+    statuses = {name: result["status"] for name, result in results.items()}
+    assert statuses == dict.fromkeys(names, "done") | {"segfault_2": "failed"}
+    assert "SIGSEGV" in results["segfault_2"]["reason"] and "Segmentation fault" in results["segfault_2"]["reason"]
+    assert results["segfault_2"]["reason"].startswith("/parts/segfault_2.stl: ")
+    attempts = Counter(line.split()[0] for line in log.read_text().splitlines())
+    assert attempts == dict.fromkeys(names, 1) | {"segfault_2": 2, "oom_4": 2, "told_6": 2}
+
+
+def test_a_part_that_hangs_is_ended_and_not_tried_again(tmp_path):
+    log = tmp_path / "log"
+    results = run_stubs(["hang_1", "good_2", "good_3"], fleet.Processes(STUB, 2, part_timeout=0.5), log=str(log))
+    assert {name: result["status"] for name, result in results.items()} == {
+        "hang_1": "failed",
+        "good_2": "done",
+        "good_3": "done",
+    }
+    assert "--partTimeout" in results["hang_1"]["reason"] and log.read_text().count("hang_1") == 1
+
+
+def test_a_part_that_needs_more_memory_than_a_worker_has_is_tried_in_smaller_chunks(tmp_path):
+    log = tmp_path / "log"
+    place = fleet.Processes(STUB, 2, memory=2**27)
+    results = run_stubs(["greedy_1", "gluttonous_2", "good_3"], place, log=str(log))
+    assert results["greedy_1"]["status"] == results["good_3"]["status"] == "done"
+    assert results["gluttonous_2"]["status"] == "failed"
+    assert "128 MiB of --workerMemory (tried twice" in results["gluttonous_2"]["reason"]
+    assert Counter(line.split()[0] for line in log.read_text().splitlines())["gluttonous_2"] == 2
+
+
+def test_a_worker_that_cannot_start_ends_the_run_with_a_line():
+    with pytest.raises(fleet.FleetError, match=r"cannot start: .*no_such_module"):
+        run_stubs(["good_1"], fleet.Processes("no_such_module:act", 1))
+
+
+def test_a_part_of_another_run_is_asked_about_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(fleet, "BUSY_SECONDS", 0.05)
+    results, released = {}, tmp_path / "released"
+    jobs = [{"name": name, "input": str(released)} for name in ("busy_1", "good_2")]
+
+    def tick(running, waiting):
+        if waiting and "good_2" in results:
+            released.touch()
+
+    place = fleet.Processes(STUB, 1)
+    fleet.run(jobs, place, lambda job, result: results.update({job["name"]: result["status"]}), tick)
+    place.close()
+    assert list(results) == ["good_2", "busy_1"] and results["busy_1"] == "done"
+
+
+# ---------------------------------------------------------------------------------------------- stopping
+
+
+def test_a_stop_is_passed_on_and_nothing_new_is_begun(tmp_path):
+    marks = [tmp_path / name for name in "abc"]
+    jobs = [{"name": "waits", "input": str(mark)} for mark in marks]
+    place, results = fleet.Processes(STUB, 2), []
+    fleet.run(
+        jobs, place, lambda *pair: results.append(pair), should_stop=lambda: marks[0].exists() and marks[1].exists()
+    )
+    place.close()
+    assert results == [] and not marks[2].exists() and place.running == 0
+
+
+def test_workers_end_when_their_driver_is_killed(tmp_path):
+    mark = tmp_path / "mark"
+    program = (
+        f"import fleet; fleet.run([{{'name': 'waits', 'input': {str(mark)!r}}}], fleet.Processes({STUB!r}, 1), print, "
+        f"lambda *_: open({str(tmp_path / 'pids')!r}, 'a').close())"
+    )
+    driver = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    wait_for(mark.exists, "the worker")
+    workers = children_of(driver.pid)
+    driver.kill()
+    driver.wait()
+    assert workers
+    wait_for(lambda: not any(is_alive(pid) for pid in workers), "the end of the workers")
+
+
+def children_of(pid):
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[1]) == pid:
+            found.append(int(path.parent.name))
+    return found
+
+
+def is_alive(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+# ---------------------------------------------------------------------------------------------- folders, light fits
+
+
+def a_folder(path, count=6, bad=()):
+    """A folder of files that light fits take, `count` of them, those of the numbers in `bad` refused."""
+    path.mkdir()
+    for k in range(count):
+        (path / f"part_{k:02d}.stl").write_bytes(b"bad" if k in bad else f"{k:04d}".encode())
+    return path
+
+
+def command(worker, source, out, *flags):
+    return [sys.executable, "-m", "tests.fleet_stubs", worker, str(source), "--outputDir", str(out), *map(str, flags)]
+
+
+def start(worker, source, out, *flags, log=None):
+    """A driver in a process of its own."""
+    environment = os.environ | ({"FLEET_LOG": str(log)} if log else {})
+    pipe = subprocess.PIPE
+    words = command(worker, source, out, *flags)
+    return subprocess.Popen(words, cwd=ROOT, env=environment, stdout=pipe, stderr=pipe, text=True)
+
+
+def finish(process):
+    """(exit code, standard output, standard error) of a driver."""
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert "Traceback" not in err, err
+    return process.returncode, out, err
+
+
+def summary(out):
+    with open(out / "summary.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def check_folder(source, out, log=None, refused=()):
+    """Every part of `source` is there once and whole, nothing else is, the summary says so, nothing was done twice."""
+    names = sorted(path.stem for path in source.iterdir())
+    good = [name for name in names if name not in refused]
+    suffixes = ("safetensors", "stl", "html", "png", "json")
+    expected = {f"{name}.{suffix}" for name in good for suffix in suffixes} | {"summary.csv", "index.html"}
+    expected |= {f"thumbnails/{name}.png" for name in good}
+    assert {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()} == expected
+    rows = summary(out)
+    assert [row["name"] for row in rows] == names
+    page = (out / "index.html").read_text()
+    for row in rows:
+        assert (row["status"] == "refused") == (row["name"] in refused) == bool(row["reason"])
+        if row["name"] in refused:
+            continue
+        record = json.loads((out / f"{row['name']}.json").read_text())
+        assert row["status"] == "done" and float(row["surface_error"]) == record["metrics"]["surface_error"]
+        assert row["input"] == record["input"] == str(source / f"{row['name']}.stl")
+        assert record["files"] == {name: (out / name).stat().st_size for name in record["files"]}
+        assert len(record["files"]) == 5 and f'href="{row["name"]}.html"' in page
+    if log is not None:
+        fits = Counter(line.split()[0] for line in log.read_text().splitlines())
+        assert set(fits) <= set(good) and all(count == 1 for count in fits.values()), fits
+
+
+def test_a_folder_is_done_once_and_bad_parts_are_named_last(tmp_path):
+    source, out, log = a_folder(tmp_path / "parts", bad=[2]), tmp_path / "out", tmp_path / "log"
+    (source / "._part_00.stl").write_bytes(b"bad")
+    code, printed, err = finish(start("light", source, out, "--workers", 2, log=log))
+    (source / "._part_00.stl").unlink()
+    assert code == 1 and printed.splitlines()[-1] == f"refused: {source / 'part_02.stl'}: not a mesh"
+    assert "5 of 6 done; " in printed and "0 left" in err.splitlines()[-1]
+    check_folder(source, out, log, refused=["part_02"])
+    before = {path: path.stat().st_mtime_ns for path in out.glob("part*")}
+    (source / "part_02.stl").write_bytes(b"good")
+    code, printed, _ = finish(start("light", source, out, "--workers", 1, "--partTimeout", 50, log=log))
+    assert code == 0 and "6 of 6 done (5 of them before)" in printed
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in out.glob("part*")}.items()
+    check_folder(source, out, log)
+
+
+@pytest.fixture
+def here(capsys, monkeypatch):
+    """The trainer's command line in this process with a light fit: (exit code, output, errors) and names fitted."""
+    from tests import fleet_stubs
+
+    fitted = []
+
+    def fit(job, source, files, should_stop):
+        fitted.append(job["name"])
+        return fleet_stubs.light_fit(job, source, files, should_stop)
+
+    def run(source, out, *flags):
+        fitted.clear()
+        words = [str(word) for word in (source, "--outputDir", out, *flags)]
+        code = trainer.main(words if Path(source).is_file() else [*words, "--workers", "0"])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err, list(fitted)
+
+    monkeypatch.setattr(trainer, "fit_locked", fit)
+    monkeypatch.setattr(trainer, "print_result", lambda *_: None)
+    return run
+
+
+def test_done_means_the_same_flags_the_same_content_and_all_files(tmp_path, here):
+    source, out = a_folder(tmp_path / "parts", 3), tmp_path / "out"
+    assert here(source, out)[3] == ["part_00", "part_01", "part_02"]
+    assert here(source, out, "--checkpointSeconds", 7, "--maxMemory", "1G", "--showVis", 1)[3] == []
+    (source / "part_01.stl").write_bytes(b"other")
+    assert here(source, out)[3] == ["part_01"]
+    (out / "part_02.html").unlink()
+    assert here(source, out)[3] == ["part_02"]
+    (out / "part_00.safetensors").write_bytes(b"cut short")
+    assert here(source, out)[3] == ["part_00"]
+    (out / "part_00.json").write_text('{"flags": ')
+    assert here(source, out)[3] == ["part_00"]
+    assert here(source, out, "--epochs", 9)[3] == ["part_00", "part_01", "part_02"]
+    assert here(source, out, "--epochs", 9, "--overwrite", 1)[3] == ["part_00", "part_01", "part_02"]
+    code, printed, _, fitted = here(source, out, "--epochs", 9)
+    assert (code, fitted) == (0, []) and "3 of 3 done (3 of them before)" in printed
+    check_folder(source, out)
+
+
+def test_a_single_file_is_done_once_too(tmp_path, here):
+    source, out = a_folder(tmp_path / "parts", 1) / "part_00.stl", tmp_path / "out"
+    assert here(source, out)[3] == ["part_00"]
+    code, _, err, fitted = here(source, out)
+    assert (code, fitted) == (0, []) and "--overwrite 1" in err
+    assert here(source, out, "--overwrite", 1)[3] == ["part_00"]
+
+
+def test_an_unfinished_fit_leaves_the_earlier_result_whole_or_not_done(tmp_path, here, monkeypatch):
+    source, out = a_folder(tmp_path / "parts", 1), tmp_path / "out"
+    here(source, out)
+    with monkeypatch.context() as patch:
+
+        def fails(*_):
+            raise OSError(28, "No space left on device", "somewhere")
+
+        patch.setattr(artifacts, "write_bytes", fails)
+        code, printed, _, fitted = here(source, out, "--epochs", 9)
+        assert (code, fitted) == (1, ["part_00"]) and "No space left" in printed
+    assert not (out / "part_00.json").exists()
+    assert here(source, out)[3] == ["part_00"]  # its other files were another fit's
+
+
+def test_leavings_of_killed_processes_are_removed_unless_their_part_is_held(tmp_path):
+    for name in (".a.json.123.part", ".b.c.stl.123.part", ".held.json.123.part", ".summary.csv.1.part", "own.part"):
+        (tmp_path / name).write_bytes(b"half")
+    with artifacts.Artifacts(tmp_path, "held").lock():
+        artifacts.remove_leavings(tmp_path)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".held.json.123.part", ".held.lock", "own.part"]
+    artifacts.remove_leavings(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["own.part"]
+
+
+def test_names_are_different_and_not_those_of_the_folders_own_files():
+    paths = [Path(name) for name in ("a.obj", "a.stl", "A.STL", "a_stl.ply", "b.stl", "index.stl", "summary.obj")]
+    names = trainer.names_of(paths, "_x")
+    assert names[0] == "a_obj_x" and names[4] == "b_x"
+    assert names[5:] == ["index_stl_x", "summary_obj_x"]
+    assert len({name.casefold() for name in names}) == len(names)
+    assert trainer.names_of([Path("index.stl")], "") == ["index"]
+
+
+def test_inputs_are_never_written_over(tmp_path, here):
+    source = a_folder(tmp_path / "parts", 2)
+    code, _, err, fitted = here(source / "part_00.stl", source)
+    assert (code, fitted) == (1, []) and "written over" in err
+    code, _, err, fitted = here(source, source)
+    assert (code, fitted) == (1, []) and "choose another --outputDir" in err
+    assert sorted(path.name for path in source.iterdir()) == ["part_00.stl", "part_01.stl"]
+
+
+@pytest.mark.parametrize(
+    "flags", [["--workers", 2], ["--ray", "local"], ["--partTimeout", 5], ["--workerMemory", "1G"]]
+)
+def test_flags_of_a_folder_with_a_file_get_one_line(tmp_path, here, flags):
+    code, _, err, fitted = here(a_folder(tmp_path / "parts", 1) / "part_00.stl", tmp_path / "out", *flags)
+    assert (code, fitted) == (1, []) and err.count("\n") == 1 and f"{flags[0]} is for a folder" in err
+
+
+def test_names_that_are_no_utf8_and_hold_commas_and_lines(tmp_path, here):
+    source, out = tmp_path / "parts", tmp_path / "out"
+    source.mkdir()
+    for name in (b'a,"b.stl', b"c\nd.stl", b"e\xff.stl"):
+        (source / os.fsdecode(name)).write_bytes(b"0001")
+    assert here(source, out)[0] == 0
+    assert [row["name"] for row in summary(out)] == ['a,"b', "c\nd", "e\\udcff"]
+    assert here(source, out)[3] == []
+
+
+# ---------------------------------------------------------------------------------------------- locks, summaries
+
+
+def test_a_lock_ends_with_its_process_and_is_told_apart_from_a_dead_machines(tmp_path, monkeypatch):
+    path = tmp_path / ".part.lock"
+    program = f"import artifacts, pathlib, time\nwith artifacts.Lock(pathlib.Path({str(path)!r})):\n  time.sleep(600)"
+    holder = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    wait_for(lambda: path.exists() and path.read_text(), "the lock")
+    with pytest.raises(artifacts.BusyError, match=f"process {holder.pid}"), artifacts.Lock(path):
+        pass
+    holder.kill()
+    holder.wait()
+    assert path.exists()
+    with artifacts.Lock(path):
+        pass
+    assert not path.exists()
+    path.write_text("another-machine 12345678 99\n")
+    with pytest.raises(artifacts.BusyError, match="another-machine"), artifacts.Lock(path):
+        pass
+    os.utime(path, (0, time.time() - artifacts.DEAD_SECONDS - 1))
+    with artifacts.Lock(path):
+        pass
+
+
+def test_locks_where_the_file_system_has_no_flock(tmp_path, monkeypatch):
+    def no_flock(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(artifacts.fcntl, "flock", no_flock)
+    monkeypatch.setattr(artifacts, "SETTLING_SECONDS", 0.01)
+    path = tmp_path / ".part.lock"
+    with artifacts.Lock(path), pytest.raises(artifacts.BusyError), artifacts.Lock(path):
+        pass
+    path.write_text(f"{artifacts.this_machine()} 999999999\n")
+    with artifacts.Lock(path):
+        pass
+    assert not path.exists()
+
+
+def test_a_held_lock_shows_signs_of_life(tmp_path, monkeypatch):
+    monkeypatch.setattr(artifacts, "HEARTBEAT_SECONDS", 0.05)
+    path = tmp_path / ".part.lock"
+    program = (
+        "import artifacts, pathlib, time\nartifacts.HEARTBEAT_SECONDS = 0.05\n"
+        f"with artifacts.Lock(pathlib.Path({str(path)!r})):\n  time.sleep(600)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT)
+    wait_for(lambda: path.exists() and path.read_text(), "the lock")
+    os.utime(path, (0, 0))
+    wait_for(lambda: path.stat().st_mtime > 0, "a sign of life")
+    holder.kill()
+    holder.wait()
+
+
+def test_two_summaries_of_one_folder_keep_each_others_lines(tmp_path):
+    first, second = artifacts.Summary(tmp_path), artifacts.Summary(tmp_path)
+    first.start()
+    for k in range(6):
+        book = first if k % 2 else second
+        book.add(artifacts.summary_row(f"p{k}", "in", {"metrics": {"iou": k / 8}}, "done"))
+        book.flush()
+        assert len(summary(tmp_path)) == k + 1
+    first.add(artifacts.summary_row("p0", "in", None, "failed", "a reason,\nwith a line"))
+    first.finish(["p5", "p0", "p1", "p9"], lambda name: artifacts.summary_row(name, "known", None, "done"))
+    rows = [(row["name"], row["input"], row["status"], row["iou"]) for row in summary(tmp_path)]
+    assert rows == [
+        ("p5", "in", "done", "0.625"),
+        ("p0", "in", "failed", ""),
+        ("p1", "in", "done", "0.125"),
+        ("p9", "known", "done", ""),
+    ]
+
+
+def test_the_driver_keeps_nothing_of_ten_thousand_parts(tmp_path):
+    class Instant:
+        """A place in which every part ends at once, with a record as large as a real one."""
+
+        running, room = 0, True
+
+        def __init__(self):
+            self.ended = []
+
+        def submit(self, job):
+            record = {"metrics": {"iou": 0.5}, "diagnosis": {"notes": "x" * 2000}}
+            self.ended.append((job, {"status": "done", "reason": "", "record": json.loads(json.dumps(record))}))
+            self.running, self.room = len(self.ended), len(self.ended) < 8
+
+        def wait(self, seconds):
+            ended, self.ended, self.running, self.room = self.ended, [], 0, True
+            return ended
+
+    names = [f"part_{k:05d}" for k in range(10_000)]
+    book = trainer.FolderBook(tmp_path, names, {"outputFormat": "stl", "overwrite": 0}, fresh=True)
+    occupied = []
+
+    def finished(job, result):
+        book.take(job, result)
+        occupied.append(fleet.resident_memory(os.getpid()))
+
+    fleet.run(({"name": name, "input": name} for name in names), Instant(), finished, book.progress.show)
+    book.summary.finish(names, lambda name: None)
+    assert [row["name"] for row in summary(tmp_path)] == names
+    # 2 KB and more a part would be 16 MB and more from the 2,000th to the last.
+    assert occupied[-1] - occupied[2000] < 8 * 2**20
