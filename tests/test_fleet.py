@@ -1,15 +1,23 @@
 """Many parts: every place to run them, workers that die, runs that are killed, folders that cannot be written."""
 
+import argparse
 import csv
+import importlib.util
+import io
 import json
 import os
+import random
+import shutil
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from pathlib import Path
 
 import pytest
+import trimesh
 
 import artifacts
 import fleet
@@ -502,3 +510,355 @@ def test_the_driver_keeps_nothing_of_ten_thousand_parts(tmp_path):
     assert [row["name"] for row in summary(tmp_path)] == names
     # 2 KB and more a part would be 16 MB and more from the 2,000th to the last.
     assert occupied[-1] - occupied[2000] < 8 * 2**20
+
+
+# ---------------------------------------------------------------------------------------------- kills and signals
+
+
+def kill_something(driver, generator, kinds=("driver", "worker")):
+    """Kill the driver, or one of its descendants: a worker, or Ray's raylet; returns what was killed."""
+    kind = generator.choice(kinds)
+    if kind == "driver":
+        victims = [driver.pid]
+    else:
+        word = "raylet/raylet" if kind == "raylet" else "ray::" if "raylet" in kinds else "fleet.py"
+        victims = [pid for pid in descendants_of(driver.pid) if word in command_of(pid)]
+    for pid in victims and [generator.choice(victims)]:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+        return kind
+    return "nothing"
+
+
+def descendants_of(pid):
+    children = children_of(pid)
+    return children + [below for child in children for below in descendants_of(child)]
+
+
+def command_of(pid):
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
+
+
+def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(tmp_path):
+    source, out, log = a_folder(tmp_path / "parts", 24, bad=[5]), tmp_path / "out", tmp_path / "log"
+    generator = random.Random(7)
+    for _ in range(6):
+        driver = start("light", source, out, "--workers", 2, log=log)
+        time.sleep(generator.uniform(0.3, 1.0))
+        kill_something(driver, generator, ("driver", "driver", "worker"))
+        if generator.random() < 0.5:  # the next run begins while workers of this one may still write
+            driver.kill()
+        driver.communicate(timeout=PATIENCE)
+    code, printed, _ = finish(start("light", source, out, "--workers", 2, log=log))
+    assert code == 1 and "23 of 24 done" in printed
+    check_folder(source, out, log, refused=["part_05"])
+
+
+def test_two_runs_at_once_share_a_folder(tmp_path):
+    source, out, log = a_folder(tmp_path / "parts", 12, bad=[3]), tmp_path / "out", tmp_path / "log"
+    runs = [start("light", source, out, "--workers", 1, log=log) for _ in range(2)]
+    outcomes = [finish(run) for run in runs]
+    assert all(code == 1 and "11 of 12 done" in printed for code, printed, _ in outcomes)
+    check_folder(source, out, log, refused=["part_03"])
+    processes = {line.split()[1] for line in log.read_text().splitlines()}
+    assert len(log.read_text().splitlines()) == 11 and len(processes) == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_in_order_and_the_same_command_goes_on(tmp_path, number):
+    source, out, log = a_folder(tmp_path / "parts", 40), tmp_path / "out", tmp_path / "log"
+    driver = start("light", source, out, "--workers", 2, log=log)
+    wait_for(lambda: len(list(out.glob("*.json"))) >= 4, "some parts")
+    driver.send_signal(number)
+    code, printed, err = finish(driver)
+    assert code == 128 + number and "stopping in order" in err and "stopped; the same command" in printed
+    done = sorted(path.stem for path in out.glob("*.json"))
+    assert [row["name"] for row in summary(out)] == done and len(done) < 40
+    assert len(list(out.glob("*.checkpoint"))) <= 2 and not list(out.rglob(".*"))
+    assert finish(start("light", source, out, "--workers", 2, log=log))[0] == 0
+    check_folder(source, out, log)
+
+
+def test_a_second_signal_ends_the_run_at_once(tmp_path):
+    source, out = tmp_path / "parts", tmp_path / "out"
+    source.mkdir()
+    (source / "hang.stl").write_bytes(b"x")
+    environment = os.environ | {"FLEET_LOG": str(tmp_path / "log")}
+    driver = subprocess.Popen(
+        command("light", source, out, "--workers", 1), cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: [pid for pid in descendants_of(driver.pid) if "fleet.py" in command_of(pid)], "the worker")
+    time.sleep(0.5)
+    workers = descendants_of(driver.pid)
+    driver.send_signal(signal.SIGINT)
+    assert "stopping in order" in driver.stderr.readline() + driver.stderr.readline() + driver.stderr.readline()
+    assert driver.poll() is None
+    driver.send_signal(signal.SIGINT)
+    assert driver.wait(timeout=PATIENCE) == 130
+    wait_for(lambda: not any(is_alive(pid) for pid in workers), "the end of the workers")
+    assert summary(out) == []
+
+
+# ---------------------------------------------------------------------------------------------- bad folders
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A folder with room for 2 MB, and a function that mounts it anew with other options."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(options):
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip() or done.returncode}")
+
+    if not shutil.which("mount"):
+        pytest.skip("there is no mount here")
+    mount("size=2m")
+    try:
+        yield folder, lambda options: mount(f"remount,{options}")
+    finally:
+        subprocess.run(["umount", "-l", folder])
+
+
+def test_a_full_disk_is_recorded_and_room_for_more_lets_the_run_go_on(tmp_path, small_disk):
+    out, mount_again = small_disk
+    source, log = a_folder(tmp_path / "parts", 20), tmp_path / "log"
+    code, printed, _ = finish(start("light", source, out, "--workers", 2, log=log))
+    failed = [line for line in printed.splitlines() if line.startswith("failed: ")]
+    done = sorted(path.stem for path in out.glob("*.json"))
+    assert code == 1 and failed and all("No space left on device" in line for line in failed)
+    assert 0 < len(done) == 20 - len(failed)
+    for name in done:
+        record = json.loads((out / f"{name}.json").read_text())
+        assert record["files"] == {file: (out / file).stat().st_size for file in record["files"]}
+    assert not list(out.rglob(".*.part")) and all(len(row) == 14 for row in summary(out))
+    mount_again("size=20m")
+    code, printed, _ = finish(start("light", source, out, "--workers", 2, log=log))
+    assert code == 0 and f"20 of 20 done ({len(done)} of them before)" in printed
+    check_folder(source, out, log)
+
+
+def test_a_read_only_folder_is_told_in_one_line_and_left_alone(tmp_path, small_disk, here):
+    out, mount_again = small_disk
+    source = a_folder(tmp_path / "parts", 3)
+    assert here(source, out)[0] == 0
+    before = sorted(path.name for path in out.rglob("*"))
+    mount_again("ro")
+    code, _, err, fitted = here(source, out)
+    assert (code, fitted) == (1, []) and err.count("\n") == 1
+    assert "cannot write there (Read-only file system)" in err
+    assert sorted(path.name for path in out.rglob("*")) == before
+
+
+def test_a_folder_that_goes_away_fails_its_parts_and_loses_none(tmp_path, here, monkeypatch):
+    source, out = a_folder(tmp_path / "parts", 4), tmp_path / "out"
+    take = trainer.FolderBook.take
+
+    def take_and_move(book, job, result):
+        take(book, job, result)
+        if job["name"] == "part_01":
+            out.rename(tmp_path / "unmounted")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.FolderBook, "take", take_and_move)
+        code, printed, err, _ = here(source, out)
+    assert code == 1 and "2 of 4 done" in printed and printed.count("No such file or directory") == 2
+    assert "not written: " in err and "Traceback" not in err
+    (tmp_path / "unmounted").rename(out)
+    assert here(source, out)[3] == ["part_02", "part_03"]
+    check_folder(source, out)
+
+
+def test_bad_parts_of_every_kind_cost_themselves_alone(tmp_path):
+    source, out, log = a_folder(tmp_path / "parts", 4), tmp_path / "out", tmp_path / "log"
+    for name in ("gluttonous", "hang", "oom", "segfault"):
+        (source / f"{name}.stl").write_bytes(b"x")
+    limits = ["--workers", 2, "--partTimeout", 2, "--workerMemory", "128M"]
+    code, printed, err = finish(start("light", source, out, *limits, log=log))
+    last = printed.splitlines()[-3:]
+    assert code == 1 and "5 of 8 done" in printed and "5 of 8 done, 3 failed, 0 left" in err
+    for line, (name, reason) in zip(
+        last, {"gluttonous": "--workerMemory", "hang": "--partTimeout", "segfault": "SIGSEGV"}.items(), strict=True
+    ):
+        assert line.startswith(f"failed: {source / name}.stl: ") and reason in line
+    assert [row["status"] for row in summary(out)] == ["failed", "failed", "done", *["done"] * 4, "failed"]
+    assert len(list(out.glob("part*.json"))) == 4
+
+
+# ---------------------------------------------------------------------------------------------- what a person sees
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_one_line_in_place_on_a_terminal_and_few_lines_in_a_log(monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(fleet.time, "monotonic", lambda: clock[0])
+    terminal, log = Terminal(), io.StringIO()
+    for stream in (terminal, log):
+        clock[0] = 100.0
+        progress = fleet.Progress(50, stream)
+        for k in range(40):
+            clock[0] += 1.0
+            progress.count("done", skipped=k < 10)
+            progress.show(2, 1)
+        progress.say("trainer.py: a reason")
+        progress.count("failed", skipped=False)
+        progress.show(2, 0, force=True)
+        progress.close()
+    assert terminal.getvalue().count("\n") == 2 and "\r\033[K" in terminal.getvalue()
+    lines = log.getvalue().splitlines()
+    assert len(lines) == 4 and "\r" not in log.getvalue() and lines[-2] == "trainer.py: a reason"
+    assert lines[-1].endswith("40 of 50 done (10 before), 1 failed, 9 left, 2 running, 0:00:12 to go")
+    assert "1 with another run" in lines[1]
+
+
+def test_durations():
+    for seconds, words in ((0.4, "0:00:00"), (75, "0:01:15"), (3601, "1:00:01"), (90_061, "1 d 1:01:01")):
+        assert fleet.duration(seconds) == words
+
+
+# ---------------------------------------------------------------------------------------------- real fits
+
+REAL = ["--num_points", 3000, "--batchSize", 128, "--numLayers", 3, "--layerWidth", 32, "--reconstructionRes", 24]
+
+
+def real_folder(path, count=2):
+    path.mkdir()
+    for k in range(count):
+        trimesh.creation.box((20, 16, 12 + 2 * k)).export(path / f"box_{k}.stl")
+    return path
+
+
+def run_here(capsys, *words):
+    code = trainer.main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_an_interrupted_part_goes_on_from_its_checkpoint(tmp_path, capsys):
+    source, whole, out = real_folder(tmp_path / "parts", 1), tmp_path / "whole", tmp_path / "out"
+    flags = [*REAL, "--epochs", 12, "--checkpointSeconds", 0.01]
+    assert run_here(capsys, source, "--outputDir", whole, "--workers", 0, *flags)[0] == 0
+
+    def interrupt():
+        while not (out / "box_0.checkpoint").exists():
+            time.sleep(0.001)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
+    code, printed, err = run_here(capsys, source, "--outputDir", out, "--workers", 0, *flags)
+    assert code == 130 and "stopping in order" in err and "0 of 1 done" in printed
+    assert (out / "box_0.checkpoint").exists() and summary(out) == []
+    shutil.copytree(out, tmp_path / "other")
+    code, _, err = run_here(capsys, source, "--outputDir", out, "--workers", 0, *flags)
+    assert code == 0 and "went on from the checkpoint" in err
+    assert (out / "box_0.safetensors").read_bytes() == (whole / "box_0.safetensors").read_bytes()
+    assert json.loads((out / "box_0.json").read_text())["fit"]["resumed_at"] > 0
+    assert not (out / "box_0.checkpoint").exists()
+    code, _, err = run_here(
+        capsys, source, "--outputDir", tmp_path / "other", "--workers", 0, *flags, "--learningRate", 0.002
+    )
+    assert code == 0 and "begun anew: " in err and "learning_rate" in err
+    assert json.loads((tmp_path / "other/box_0.json").read_text())["fit"]["resumed_at"] == 0
+
+
+def test_worker_processes_make_what_one_process_makes(tmp_path, capsys):
+    source, here, there = real_folder(tmp_path / "parts"), tmp_path / "here", tmp_path / "there"
+    flags = [*REAL, "--epochs", 2]
+    assert run_here(capsys, source, "--outputDir", here, "--workers", 0, *flags)[0] == 0
+    code, printed, _ = finish(start("real", source, there, "--workers", 1, *flags, "--workerMemory", "4G"))
+    assert code == 0 and "2 of 2 done" in printed
+    check_folder(source, there)
+    for name in ("box_0", "box_1"):
+        theirs, ours = (json.loads((out / f"{name}.json").read_text()) for out in (there, here))
+        assert theirs["metrics"]["surface_error"] == pytest.approx(ours["metrics"]["surface_error"], rel=0.2)
+
+
+def test_small_chunks_change_no_result(tmp_path, capsys):
+    import distance
+
+    source = real_folder(tmp_path / "parts", 1)
+    flags = argparse.Namespace(**vars(trainer.parse_arguments([str(source), *map(str, REAL), "--epochs", "2"])))
+    settings = {key: value for key, value in vars(flags).items() if key != "input"}
+    weights = []
+    for attempt in (1, 2):
+        job = {"input": str(source / "box_0.stl"), "name": "box_0", "flags": settings, "attempt": attempt}
+        out = tmp_path / f"out{attempt}"
+        out.mkdir()
+        assert trainer.fit_one(job | {"outputDir": str(out)})["status"] == "done"
+        weights.append([(out / name).read_bytes() for name in ("box_0.safetensors", "box_0.stl")])
+    assert weights[0] == weights[1]
+    before = distance.CHUNK
+    with trainer.chunks(small=True):
+        assert before > distance.CHUNK
+    assert before == distance.CHUNK
+
+
+@pytest.mark.long
+def test_fifty_kills_of_drivers_workers_and_raylets_with_real_fits(tmp_path):
+    """Worker processes and Ray in turn, over the same folder until 50 kills have struck."""
+    source, log = real_folder(tmp_path / "parts", 8), tmp_path / "log"
+    (source / "bad.stl").write_bytes(b"bad")
+    generator, struck, rounds = random.Random(11), Counter(), 0
+    places = {"processes": (["--workers", 2], ("driver", "worker"))}
+    if importlib.util.find_spec("ray"):
+        places["ray"] = (["--ray", "local"], ("driver", "worker", "raylet"))
+    while sum(struck.values()) < 50:
+        out = tmp_path / f"out{rounds}"
+        rounds += 1
+        log.write_text("")
+        for _ in range(5):
+            where, kinds = places[generator.choice(list(places))]
+            driver = start("real", source, out, *where, *REAL, "--epochs", 2, "--checkpointSeconds", 0.05, log=log)
+            for _ in range(2):
+                time.sleep(generator.uniform(1.0, 10.0))
+                kind = kill_something(driver, generator, kinds)
+                struck.update([kind] if kind != "nothing" else [])
+            driver.kill()
+            driver.communicate(timeout=PATIENCE)
+        code, printed, _ = finish(start("real", source, out, "--workers", 2, *REAL, "--epochs", 2, log=log))
+        assert code == 1 and "8 of 9 done" in printed
+        check_folder(source, out, log, refused=["bad"])
+    print(f"struck: {dict(struck)}, in {rounds} folders")
+    assert set(struck) >= {"driver", "worker"}
+
+
+# ---------------------------------------------------------------------------------------------- Ray
+
+
+@pytest.mark.parametrize("transfer", ["paths", "bytes"])
+def test_ray_does_the_same(tmp_path, transfer):
+    pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
+    source, out, log = a_folder(tmp_path / "parts", 5, bad=[1]), tmp_path / "out", tmp_path / "log"
+    bad = {"hang": "--partTimeout", "oom": ""} if transfer == "paths" else {}
+    for name in bad:
+        (source / f"{name}.stl").write_bytes(b"x")
+    flags = ["--ray", "local", "--ray-transfer", transfer, "--partTimeout", 5]
+    code, printed, err = finish(start("light", source, out, *flags, log=log))
+    assert code == 1, err
+    assert f"{4 + ('oom' in bad)} of {5 + len(bad)} done" in printed
+    assert ("no end after the 5 s of --partTimeout" in printed) == bool(bad)
+    for name in bad:
+        (source / f"{name}.stl").unlink()
+    code, printed, _ = finish(start("light", source, out, "--workers", 1, log=log))
+    assert "4 of 5 done (4 of them before)" in printed
+    check_folder(source, out, log, refused=["part_01"])
+
+
+def test_ray_where_it_is_not_installed_or_has_no_cluster(tmp_path, capsys, monkeypatch):
+    source = a_folder(tmp_path / "parts", 1)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, err = run_here(capsys, source, "--outputDir", tmp_path / "out", "--ray", "local")
+    assert code == 1 and err.splitlines() == [
+        "trainer.py: --ray needs Ray: .venv/bin/pip install -r requirements-cluster.txt"
+    ]
