@@ -1,10 +1,10 @@
 """The instant preset against the DAM network and the original recipe: `make bench-instant ARGS="MESH ..."`.
 
 For each mesh: the whole command `presets/instant.sh MESH`, timed from outside, its figures read from the files that it
-left; the same fit for a minute; the same fit with smaller tables; this program's DAM network for a minute; the original
-recipe (see `benchmarks/fit.py`) for a share of its 30 million samples, its seconds scaled up, as its error hardly falls
-after the first tenth. One file a mesh is kept in --out, and the medians and the plot are of all files there, so that a
-long list can be measured in several calls.
+left; on the same samples its fit again, for the curve, with smaller tables, and for a minute, and this program's DAM
+network for a minute; the original recipe (see `benchmarks/fit.py`) for a share of its 30 million samples, its seconds
+scaled up, as its error hardly falls after the first tenth. One file a mesh is kept in --out, and the medians and the
+plot are of all files there, so that a long list can be measured in several calls.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import statistics
 import subprocess
 import sys
@@ -59,6 +60,7 @@ def preset_flags() -> list[str]:
 
 def command(mesh: Path, folder: Path) -> dict:
     """The preset as a person runs it: its seconds from outside, and what NAME.json says."""
+    shutil.rmtree(folder, ignore_errors=True)  # what is done before is not done again
     call = [ROOT / "presets/instant.sh", mesh, "--outputDir", folder, "--showVis", "0"]
     start = time.perf_counter()
     subprocess.run(call, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -125,9 +127,9 @@ class Bench:
         return {"curve": [line[1:] for line in curve], "error": error, "seconds": seconds / share, "share": share}
 
 
-def measure(mesh: Path, flags: argparse.Namespace) -> dict:
-    """All figures and curves of one mesh."""
-    figures = {"mesh": mesh.name, "command": command(mesh, flags.out / mesh.stem)}
+def measure(mesh: Path, flags: argparse.Namespace, figures: dict) -> dict:
+    """Figures and curves of one mesh; those of an earlier call stay where nothing new is asked for."""
+    figures |= {"mesh": mesh.name, "command": command(mesh, flags.out / mesh.stem)}
     bench, preset, minute = Bench(mesh), preset_flags(), ["--timeBudget", str(flags.seconds)]
     figures["instant"] = bench.fitted(preset)
     figures["tables"] = [bench.fitted([*preset, "--hashTableLog2", size]) for size in SMALLER_TABLES]
@@ -136,7 +138,6 @@ def measure(mesh: Path, flags: argparse.Namespace) -> dict:
         figures["dam"] = bench.fitted([*DAM, *minute])
     if flags.originalShare:
         figures["original"] = bench.original(flags.originalShare)
-        figures["seconds to the original"] = seconds_to(figures["original"]["error"], figures["instant"]["curve"])
     return figures
 
 
@@ -166,7 +167,9 @@ def line(figures: dict) -> str:
 
 def ratio_to_original(figures: dict) -> float | None:
     """The original recipe's seconds over those of the instant fit to the original's error."""
-    reached = figures.get("seconds to the original")
+    if "original" not in figures:
+        return None
+    reached = seconds_to(figures["original"]["error"], figures["instant"]["curve"])
     return figures["original"]["seconds"] / reached if reached else None
 
 
@@ -225,8 +228,9 @@ def main() -> None:
     flags.out.mkdir(parents=True, exist_ok=True)
     print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}")
     for mesh in flags.meshes or [DATA / name for name in EIGHT]:
-        figures = measure(mesh, flags)
-        (flags.out / f"{mesh.stem}.json").write_text(json.dumps(figures))
+        kept = flags.out / f"{mesh.stem}.json"
+        figures = measure(mesh, flags, json.loads(kept.read_text()) if kept.exists() else {})
+        kept.write_text(json.dumps(figures))
         print(line(figures), flush=True)
     kept = [json.loads(path.read_text()) for path in sorted(flags.out.glob("*.json"))]
     print(medians(kept))
