@@ -421,12 +421,13 @@ def text(value) -> str:
 
 
 def write_gallery(folder: Path, rows: Iterator[list[str]]) -> Path:
-    """Write index.html of a folder from the lines of its summary; returns its path. Raises OSError."""
+    """Write index.html of a folder from the lines of its summary; returns its path. Raises OSError, BusyError."""
     from report import gallery_html
 
     page = folder / "index.html"
     shown = [gallery_row(folder, dict(zip(SUMMARY_COLUMNS, row, strict=True))) for row in rows]
-    write_bytes(page, gallery_html(shown, f"{folder.resolve().name}: fitted parts").encode())
+    with Lock(folder / ".index.lock", SUMMARY_PATIENCE):  # other runs see from it that the file is being written
+        write_bytes(page, gallery_html(shown, f"{folder.resolve().name}: fitted parts").encode())
     return page
 
 
@@ -442,13 +443,15 @@ def gallery_row(folder: Path, row: dict[str, str]) -> dict:
 
 
 def remove_leavings(folder: Path) -> None:
-    """Remove the unfinished files that killed processes left, where nobody holds the part's lock. Raises OSError."""
+    """Remove what killed processes left, unfinished files and locks, where nobody holds the part's lock."""
     for directory in (folder, folder / "thumbnails"):
-        found = sorted(directory.glob(".*.part")) if directory.is_dir() else []
-        for path in found:
+        for path in sorted(directory.glob(".*.part")) if directory.is_dir() else []:
             name = path.name[1:].rsplit(".", 3)[0]  # .NAME.suffix.process.part
-            with contextlib.suppress(BusyError), Lock(folder / f".{name}.lock"):
+            with contextlib.suppress(BusyError, OSError), Lock(folder / f".{name}.lock"):
                 path.unlink(missing_ok=True)
+    for path in sorted(folder.glob(".*.lock")):
+        with contextlib.suppress(BusyError, OSError), Lock(path):
+            """Having been held, it is removed."""
 
 
 def plain(value):

@@ -909,17 +909,22 @@ def fit_folder(jobs: "Iterator[dict]", names: list[str], flags: argparse.Namespa
     folder = Path(flags.outputDir)
     stop = Stop("stopping in order: checkpoints are written; once more stops at once")
     with Running(folder) as running:
-        remove_leavings(folder)
+        if running.alone:
+            remove_leavings(folder)
         book = FolderBook(folder, names, vars(flags), fresh=running.alone)
         try:
             place = place_to_run(flags, worker, len(names), stop)
-            stop.at_once = place.kill
-            with stop:
-                run(jobs, place, book.take, book.progress.show, stop)
-                book.close(stopped=stop())
         except FleetError as error:
             return complain(one_line(error))
-        place.close()
+        stop.at_once = place.kill
+        with stop:
+            try:
+                run(jobs, place, book.take, book.progress.show, stop)
+                place.close()
+            except FleetError as error:
+                place.kill()
+                complain(one_line(error))
+            book.close(stopped=stop())
     if flags.showVis:
         show(folder / "index.html")
     return stop.exit_code if stop() else book.exit_code
@@ -995,10 +1000,12 @@ class FolderBook:
 
     def close(self, stopped: bool) -> None:
         """Write everything and tell how it went."""
+        from artifacts import remove_leavings
         from fleet import Seldom
 
         self.progress.show(0, 0, force=True)
         self.progress.close()
+        remove_leavings(self.folder)
         self.write(Seldom(1.0, 0.0), lambda: self.summary.finish(self.names, self.row_on_disk))
         self.write(Seldom(1.0, 0.0), self.write_gallery)
         counts = self.progress.counts

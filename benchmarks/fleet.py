@@ -154,12 +154,9 @@ def stubs(flags):
         book.write_gallery()
         everything = time.process_time() - start
         place.close()
-        print(
-            f"{count:,} stubs: {1000 * own / count:.3f} ms a part of the driver's own time, with the last summary and"
-        )
-        print(
-            f"gallery {1000 * everything / count:.3f}; MiB occupied as they went: {', '.join(f'{m:.1f}' for m in occupied)}"
-        )
+        print(f"{count:,} stubs: {1000 * own / count:.3f} ms a part of the driver's own time,")
+        print(f"with the last summary and gallery {1000 * everything / count:.3f} ms")
+        print(f"MiB occupied as they went: {', '.join(f'{m:.1f}' for m in occupied)}")
 
 
 class Nodes:
@@ -231,9 +228,8 @@ def write_files(count):
             files_stub({"name": f"part_{k}", "flags": {"outputDir": folder}}, None)
         seconds = (time.perf_counter() - start) / count
         found = [path.stat().st_size for path in Path(folder).rglob("*") if path.is_file()]
-        print(
-            f"files of a part: {len(found) / count:.0f}, {sum(found) / count / 1e6:.1f} MB, {1000 * seconds:.1f} ms here"
-        )
+        size = sum(found) / count / 1e6
+        print(f"files of a part: {len(found) / count:.0f}, {size:.1f} MB, written in {1000 * seconds:.1f} ms here")
 
 
 def stages(flags):
