@@ -1,16 +1,15 @@
 """Mesh files in, checked and normalised triangle meshes out.
 
-Owns: reading a mesh file, checking it, repairing what may be repaired, the diagnosis, the normalisation to the
-domain, the way back to file units, and writing mesh files.
+Owns: checking what a mesh file holds, repairing what may be repaired, the diagnosis, the normalisation to the
+domain and the way back to file units. mesh_files.py reads and writes the formats; its names are handed on from here.
 
-In: the path of a mesh file (.stl .obj .ply .off .glb .gltf .3mf, any case of letters), or vertices and faces to write.
+In: the path of a mesh file (.stl .obj .ply .off .glb .gltf .3mf, any case of letters).
 
 Out: a `Mesh` whose vertices lie in the domain (bounding sphere of radius 0.9 about the origin), with the `Transform`
 that leads back and a `diagnosis` of what was found and what was changed. A file that cannot be used raises
 `MeshError`, whose message is the one line that a user reads.
 """
 
-import os
 import re
 from dataclasses import dataclass
 from itertools import combinations
@@ -18,14 +17,18 @@ from pathlib import Path
 
 import numpy as np
 
-MESH_SUFFIXES = (".stl", ".obj", ".ply", ".off", ".glb", ".gltf", ".3mf")
+from mesh_files import (  # noqa: F401
+    MESH_SUFFIXES,
+    MeshError,
+    cross,
+    doubled_normals,
+    read_triangles,
+    unit_normals,
+    write_mesh,
+)
 
 # Radius of the bounding sphere in the domain: leaves a margin of a tenth to the border of the cube [-1, 1]^3.
 DOMAIN_RADIUS = 0.9
-
-
-class MeshError(ValueError):
-    """A mesh file that cannot be used; the message is one line: which file, what is wrong, what to do."""
 
 
 @dataclass(frozen=True)
@@ -175,377 +178,6 @@ def _count(number, noun):
     if number != 1:
         first = re.sub("y$", "ie", re.sub("ex$", "ice", first)) + "s"
     return f"{number:,} {first}{space}{rest}"
-
-
-# ---------------------------------------------------------------------------------------------------- reading
-
-
-def read_triangles(path):
-    """Read a mesh file as it stands: nothing merged, nothing dropped, polygons cut into triangles.
-
-    Returns vertices (V, 3) float64 in file units, faces (F, 3) int64 (not yet checked against V) and a list
-    of sentences about what had to be passed over. Raises MeshError for a file that is missing, unreadable or
-    cut short.
-    """
-    path = Path(path)
-    kind = path.suffix.lower()
-    reader = {".stl": _read_stl, ".obj": _read_obj, ".ply": _read_ply, ".off": _read_off}.get(kind)
-    try:
-        _check_file(path)
-        return reader(path, path.read_bytes()) if reader else _read_scene(path)
-    except MeshError:
-        raise
-    except OSError as error:
-        reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
-        raise MeshError(f"{path}: cannot be read ({reason}); check the file and the rights to it") from None
-    except Exception as error:  # a parser may stumble in any way over a damaged file
-        reason = str(error).strip().partition("\n")[0][:200] or type(error).__name__
-        raise MeshError(f"{path}: not a readable {kind[1:].upper()} file ({reason}); export it again") from None
-
-
-def _check_file(path):
-    if path.suffix.lower() not in MESH_SUFFIXES:
-        kind = f"suffix '{path.suffix}'" if path.suffix else "a name without suffix"
-        raise MeshError(f"{path}: {kind} is not a mesh format; use one of {' '.join(MESH_SUFFIXES)}")
-    if not path.exists():
-        raise MeshError(f"{path}: no such file; check the spelling of the path")
-    if path.is_dir():
-        raise MeshError(f"{path}: is a folder, not a mesh file; name a file in it")
-    if path.stat().st_size == 0:
-        raise MeshError(f"{path}: the file is empty (0 bytes); export it again")
-
-
-STL_HEADER = 84  # 80 bytes of text and the count of triangles as a little-endian uint32
-STL_RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
-
-
-def _read_stl(path, data):
-    """Binary if the size fits the count in the header, whatever that says; text if it begins with solid."""
-    promised = int.from_bytes(data[80:84], "little") if len(data) >= STL_HEADER else None
-    fits = promised is not None and len(data) == STL_HEADER + promised * STL_RECORD.itemsize
-    is_text = data.lstrip()[:5].lower() == b"solid" and b"\0" not in data[:STL_HEADER]
-    if is_text and not fits:
-        return _read_stl_text(path, data)
-    if promised is None:
-        raise MeshError(f"{path}: {len(data)} bytes are too few for a binary STL (84 of header); export it again")
-    return _read_stl_binary(path, data, promised)
-
-
-def _read_stl_binary(path, data, promised):
-    held, surplus = divmod(len(data) - STL_HEADER, STL_RECORD.itemsize)
-    if held != promised:
-        what = "the file is cut short" if held < promised else "the header or the file is damaged"
-        raise MeshError(
-            f"{path}: the STL header promises {promised} triangles but the file holds {held}: {what}; export it again"
-        )
-    records = np.frombuffer(data, dtype=STL_RECORD, count=held, offset=STL_HEADER)
-    vertices = records["corners"].reshape(-1, 3).astype(np.float64)
-    notes = [f"Passed over {surplus} bytes after the last triangle."] if surplus else []
-    return vertices, np.arange(3 * held).reshape(-1, 3), notes
-
-
-def _read_stl_text(path, data):
-    lower = data.lower()
-    rows = re.findall(rb"^\s*vertex\s+([^\r\n]+)", lower, re.MULTILINE)
-    facets = len(re.findall(rb"^\s*facet\b", lower, re.MULTILINE))
-    ended = b"endsolid" in lower[-4096:]
-    if 3 * facets != len(rows) or not ended:
-        raise MeshError(
-            f"{path}: the text STL is cut short or damaged ({facets} facets, {len(rows)} of {3 * facets} "
-            f"corners, {'an' if ended else 'no'} 'endsolid' at the end); export it again"
-        )
-    return _numbers(rows, np.float64).reshape(len(rows), 3), np.arange(len(rows)).reshape(-1, 3), []
-
-
-def _numbers(rows, dtype):
-    """Byte strings of numbers between white space -> flat array; ValueError where something is no number."""
-    return np.fromstring(b" ".join(rows), dtype=dtype, sep=" ") if rows else np.zeros(0, dtype)
-
-
-def _read_obj(path, data):
-    """Wavefront OBJ: positions and polygons only; negative indices count back from the last vertex."""
-    data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\\\n", b" ")
-    vertices = _obj_positions(re.findall(rb"^[ \t]*v[ \t]+([^\r\n#]*)", data, re.MULTILINE))
-    polygons = re.findall(rb"^[ \t]*f[ \t]+([^\r\n#]*)", data, re.MULTILINE)
-    counts = np.array([len(polygon.split()) for polygon in polygons], dtype=np.int64)
-    corners = _obj_corners(polygons, counts)
-    seen = len(vertices)
-    if (corners < 0).any():
-        kinds = np.array(re.findall(rb"^[ \t]*([vf])[ \t]", data, re.MULTILINE))
-        seen = np.repeat(np.cumsum(kinds == b"v")[kinds == b"f"], counts)  # vertices before each face
-    return vertices, _triangulate(vertices, np.where(corners < 0, seen + corners, corners - 1), counts), []
-
-
-def _obj_positions(rows):
-    """x, y, z of 'v' lines, which may go on with a weight or a colour."""
-    width = len(rows[0].split()) if rows else 3
-    try:
-        numbers = _numbers(rows, np.float64).reshape(len(rows), width)
-    except ValueError:  # lines of different lengths, or comments after them
-        numbers = _numbers([b" ".join(row.split()[:3]) for row in rows], np.float64).reshape(len(rows), 3)
-    return numbers[:, :3].copy()
-
-
-def _obj_corners(polygons, counts):
-    """The position index of each corner of 'f' lines, flat: the 7 of 7, 7/8, 7//9 and 7/8/9."""
-    try:
-        first = polygons[0].split()[0].replace(b"//", b"/") if polygons else b""
-        per_corner = first.count(b"/")
-        text = [polygon.replace(b"//", b"/") for polygon in polygons] if per_corner else polygons
-        if per_corner and any(p.count(b"/") != per_corner * n for p, n in zip(text, counts, strict=True)):
-            raise ValueError("corners of several kinds")
-        joined = b"\n".join(text)
-        return _numbers([joined.replace(b"/", b" ") if per_corner else joined], np.int64)[:: per_corner + 1]
-    except ValueError:  # corner by corner: slower
-        return _numbers([corner.partition(b"/")[0] for polygon in polygons for corner in polygon.split()], np.int64)
-
-
-def _read_off(path, data):
-    """Object File Format in text; colours, normals and comments are passed over."""
-    lines = [stripped for line in data.splitlines() if (stripped := line.partition(b"#")[0].strip())]
-    header = re.match(rb"(ST)?C?N?(4)?(n)?OFF\b(.*)", lines[0])
-    if header is None or header[2] or header[3] or b"BINARY" in header[4].upper():
-        raise MeshError(f"{path}: not a three-dimensional text OFF file; export it again as text OFF or as PLY")
-    lines[:1] = [header[4].strip()] if header[4].strip() else []
-    vertex_count, face_count = (int(token) for token in lines[0].split()[:2])
-    if len(lines) - 1 < vertex_count + face_count:
-        raise MeshError(
-            f"{path}: the header promises {vertex_count} vertices and {face_count} faces but only "
-            f"{len(lines) - 1} lines follow it: the file is cut short; export it again"
-        )
-    rows = [b" ".join(line.split()[:3]) for line in lines[1 : vertex_count + 1]]
-    vertices = _numbers(rows, np.float64).reshape(-1, 3)
-    polygons = [line.split() for line in lines[vertex_count + 1 : vertex_count + face_count + 1]]
-    counts = np.array([int(polygon[0]) for polygon in polygons], dtype=np.int64)
-    corners = _numbers([b" ".join(row[1 : n + 1]) for row, n in zip(polygons, counts, strict=True)], np.int64)
-    return vertices, _triangulate(vertices, corners, counts), []
-
-
-PLY_TYPES = {
-    **dict.fromkeys(("char", "int8"), "i1"),
-    **dict.fromkeys(("uchar", "uint8"), "u1"),
-    **dict.fromkeys(("short", "int16"), "i2"),
-    **dict.fromkeys(("ushort", "uint16"), "u2"),
-    **dict.fromkeys(("int", "int32"), "i4"),
-    **dict.fromkeys(("uint", "uint32"), "u4"),
-    **dict.fromkeys(("float", "float32"), "f4"),
-    **dict.fromkeys(("double", "float64"), "f8"),
-}
-
-
-def _read_ply(path, data):
-    """Stanford PLY, text and binary of both byte orders, with triangles and polygons mixed.
-
-    Positions in text are read as float64 whatever type the header names: digits in the file are not thrown
-    away.
-    """
-    found = re.match(rb"ply\s*?\r?\n(.*?)end_header[ \t]*\r?\n", data, re.DOTALL)
-    if found is None:
-        raise MeshError(f"{path}: not a PLY file (no header from 'ply' to 'end_header'); export it again")
-    order, elements = _ply_header(found[1].decode("ascii", "replace"))
-    take = _ply_text(data[found.end() :]) if order is None else _ply_binary(data, found.end(), order)
-    vertices, corners, counts = np.zeros((0, 3)), np.zeros(0, np.int64), np.zeros(0, np.int64)
-    for name, count, properties in elements:
-        try:
-            columns = take(count, properties)
-        except (ValueError, IndexError):
-            raise MeshError(
-                f"{path}: the PLY file ends or breaks within its {count} '{name}' lines; export it again"
-            ) from None
-        if name == "vertex":
-            vertices = np.stack([columns[axis].astype(np.float64) for axis in "xyz"], axis=1)
-        elif name == "face" and count:
-            counts, corners = columns["vertex_indices" if "vertex_indices" in columns else "vertex_index"]
-    return vertices, _triangulate(vertices, corners, counts), []
-
-
-def _ply_header(text):
-    """-> byte order (None for text), [(element, count, [(property, type, list count type or None)])]."""
-    order, elements = None, []
-    for words in (line.split() for line in text.splitlines()):
-        if words[:1] == ["format"]:
-            order = {"ascii": None, "binary_little_endian": "<", "binary_big_endian": ">"}[words[1]]
-        elif words[:1] == ["element"]:
-            elements.append((words[1], int(words[2]), []))
-        elif words[:2] == ["property", "list"]:
-            elements[-1][2].append((words[4], PLY_TYPES[words[3]], PLY_TYPES[words[2]]))
-        elif words[:1] == ["property"]:
-            elements[-1][2].append((words[2], PLY_TYPES[words[1]], None))
-    return order, elements
-
-
-def _ply_text(body):
-    """A function that takes the next element off the text: {scalar: (N,), list: (counts (N,), flat)}."""
-    lines = iter([line for line in body.splitlines() if line.strip()])
-
-    def take(count, properties):
-        rows = [line.split() for _, line in zip(range(count), lines, strict=False)]
-        if len(rows) < count:
-            raise ValueError("too few lines")
-        columns, start = {}, [0] * count
-        for name, _, list_kind in properties:
-            if list_kind is None:
-                tokens = [row[i] for row, i in zip(rows, start, strict=True)]
-                columns[name], start = np.array(tokens, dtype="S").astype(np.float64), [i + 1 for i in start]
-                continue
-            lengths = [int(row[i]) for row, i in zip(rows, start, strict=True)]
-            ends = [i + 1 + n for i, n in zip(start, lengths, strict=True)]
-            items = [token for row, i, end in zip(rows, start, ends, strict=True) for token in row[i + 1 : end]]
-            if len(items) < sum(lengths):
-                raise ValueError("a line is too short")
-            columns[name] = np.array(lengths, dtype=np.int64), np.array(items, dtype="S").astype(np.int64)
-            start = ends
-        return columns
-
-    return take
-
-
-def _ply_binary(data, offset, order):
-    """A function that takes the next element off the bytes, as `_ply_text` does."""
-    position = offset
-
-    def take(count, properties):
-        nonlocal position
-        columns, size = _ply_rows_alike(data, position, order, count, properties)
-        if columns is None:
-            columns, size = _ply_rows_mixed(data, position, order, count, properties)
-        position += size
-        return columns
-
-    return take
-
-
-def _ply_rows_alike(data, position, order, count, properties):
-    """Rows whose lists are all as long as the first, by one structured array; (None, 0) if they are not."""
-    fields, at = [], position
-    for name, kind, list_kind in properties:
-        length = 1
-        if list_kind is not None:
-            length = int(np.frombuffer(data, order + list_kind, 1, at)[0]) if count else 0
-            fields.append((name + " count", order + list_kind))
-            at += np.dtype(list_kind).itemsize
-        fields.append((name, order + kind, (length,) if list_kind else ()))
-        at += length * np.dtype(kind).itemsize
-    dtype = np.dtype(fields)
-    if len(data) - position < count * dtype.itemsize:
-        if any(list_kind for _, _, list_kind in properties):
-            return None, 0
-        raise ValueError("too few bytes")
-    rows = np.frombuffer(data, dtype, count, position)
-    columns = {}
-    for name, _, list_kind in properties:
-        if list_kind is None:
-            columns[name] = rows[name]
-            continue
-        counts = rows[name + " count"].astype(np.int64)
-        if (counts != rows[name].shape[1]).any():
-            return None, 0
-        columns[name] = counts, rows[name].astype(np.int64).ravel()
-    return columns, count * dtype.itemsize
-
-
-def _ply_rows_mixed(data, position, order, count, properties):
-    """Rows whose lists differ in length, one after the other; slower."""
-    at, gathered = position, {name: ([], []) for name, _, _ in properties}
-    types = [
-        (name, np.dtype(order + kind), list_kind and np.dtype(order + list_kind))
-        for name, kind, list_kind in properties
-    ]
-    for _ in range(count):
-        for name, kind, list_kind in types:
-            length = 1
-            if list_kind is not None:
-                length = int(np.frombuffer(data, list_kind, 1, at)[0])
-                at += list_kind.itemsize
-            gathered[name][0].append(length)
-            gathered[name][1].append(np.frombuffer(data, kind, length, at))
-            at += length * kind.itemsize
-    columns = {}
-    for name, _, list_kind in types:
-        flat = np.concatenate(gathered[name][1])
-        columns[name] = (np.array(gathered[name][0]), flat.astype(np.int64)) if list_kind is not None else flat
-    return columns, at - position
-
-
-def _read_scene(path):
-    """GLB, glTF and 3MF: every piece of geometry, moved to where its node places it, in one mesh."""
-    import trimesh
-
-    path.open("rb").close()  # a file without the right to read it is told apart from a damaged one
-    try:
-        scene = trimesh.load_scene(path, file_type=path.suffix[1:].lower(), process=False)
-    except OSError as error:
-        raise ValueError(f"or a file that belongs to it is missing: {error}") from None
-    vertices, faces, passed_over, offset = [np.zeros((0, 3))], [np.zeros((0, 3), np.int64)], 0, 0
-    for node in scene.graph.nodes_geometry:
-        matrix, name = scene.graph[node]
-        piece = scene.geometry[name]
-        if not isinstance(piece, trimesh.Trimesh):
-            passed_over += 1
-            continue
-        matrix = np.asarray(matrix, dtype=np.float64)
-        vertices.append(np.asarray(piece.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3])
-        # A node that mirrors its piece turns the triangles round, so they are turned back.
-        order = [0, 1, 2] if np.linalg.det(matrix[:3, :3]) > 0 else [0, 2, 1]
-        faces.append(np.asarray(piece.faces, np.int64)[:, order] + offset)
-        offset += len(vertices[-1])
-    notes = [f"Passed over {passed_over} pieces without triangles (points or lines)."] if passed_over else []
-    return np.concatenate(vertices), np.concatenate(faces), notes
-
-
-def _triangulate(vertices, corners, counts):
-    """Cut polygons (flat vertex indices and corners per polygon) into (F, 3) triangles, in their order.
-
-    Fans from the first corner; a polygon that its fan would fold over (not convex) is cut from another corner
-    or by ears.
-    """
-    starts = np.cumsum(counts) - counts
-    pieces = np.maximum(counts - 2, 0)
-    polygon = np.repeat(np.arange(len(counts)), pieces)
-    step = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
-    first = starts[polygon]
-    faces = (
-        corners[np.stack([first, first + step + 1, first + step + 2], axis=1)]
-        if len(polygon)
-        else np.zeros((0, 3), np.int64)
-    )
-    if (counts > 3).any() and len(vertices) and faces.min() >= 0 and faces.max() < len(vertices):
-        for index in _folded_polygons(vertices, faces, polygon, len(counts)):
-            ring = corners[starts[index] : starts[index] + counts[index]]
-            faces[polygon == index] = _cut_polygon(vertices, ring)
-    return faces
-
-
-def _folded_polygons(vertices, faces, polygon, count):
-    """Indices of polygons one of whose fan triangles faces away from the polygon's own normal."""
-    # Coordinates that are not finite are refused later, with a better word than a warning here.
-    with np.errstate(invalid="ignore", over="ignore"):
-        normals = _doubled_normals(vertices[faces])
-        total = [np.bincount(polygon, weights=normals[:, k], minlength=count) for k in range(3)]
-        folded = np.einsum("ij,ij->i", normals, np.stack(total, axis=1)[polygon]) < 0
-    return np.unique(polygon[folded])
-
-
-def _cut_polygon(vertices, ring):
-    """Triangles (n - 2, 3) of a polygon that is not convex: the first fan that does not fold, else ears."""
-    count = len(ring)
-    fan = np.stack([np.zeros(count - 2, int), np.arange(1, count - 1), np.arange(2, count)], axis=1)
-    for start in range(count):
-        faces = np.roll(ring, -start)[fan]
-        if not len(_folded_polygons(vertices, faces, np.zeros(count - 2, int), 1)):
-            return faces
-    import mapbox_earcut
-
-    points = vertices[ring] - vertices[ring].mean(axis=0)
-    normal = _cross(points, np.roll(points, -1, axis=0)).sum(axis=0)
-    axes = np.linalg.svd(normal[None])[2][1:]  # two directions in the polygon's plane
-    if np.linalg.det(np.vstack([axes, normal])) < 0:
-        axes = axes[::-1]
-    flat = points @ axes.T
-    ears = mapbox_earcut.triangulate_float64(flat, np.array([count], dtype=np.uint32)).reshape(-1, 3)
-    if len(ears) != count - 2:  # a polygon that crosses itself: as good as any
-        return ring[fan]
-    return ring[ears]
 
 
 def _check_triangles(path, vertices, faces):
@@ -747,20 +379,7 @@ def _drop_slivers(path, vertices, faces, changes):
 
 def _areas(corners):
     """(F, 3, 3) corners -> (F,) areas."""
-    return np.linalg.norm(_doubled_normals(corners), axis=1) / 2
-
-
-def _doubled_normals(corners):
-    """(F, 3, 3) corners -> (F, 3) normals as long as twice the area."""
-    return _cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-
-
-def _cross(a, b):
-    """Cross products of (N, 3) rows; numpy's own takes three times as long on millions of rows."""
-    result = np.empty_like(a)
-    for i, j, k in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
-        result[:, i] = a[:, j] * b[:, k] - a[:, k] * b[:, j]
-    return result
+    return np.linalg.norm(doubled_normals(corners), axis=1) / 2
 
 
 def _odd_edges_gained(edges, candidates):
@@ -1012,7 +631,7 @@ def _volumes(corners, label):
     middle = corners.mean(axis=1)
     center = np.stack([np.bincount(label, weights=middle[:, k]) / faces for k in range(3)], axis=1)
     local = corners - center[label][:, None]
-    wedge = np.einsum("ij,ij->i", local[:, 0], _cross(local[:, 1], local[:, 2])) / 6
+    wedge = np.einsum("ij,ij->i", local[:, 0], cross(local[:, 1], local[:, 2])) / 6
     volume = np.bincount(label, weights=wedge, minlength=count)
     area = np.bincount(label, weights=_areas(corners), minlength=count)
     return np.where(np.abs(volume) > LEAST_VOLUME * area**1.5, volume, 0.0)
@@ -1144,14 +763,7 @@ def _surface_winding(asked, corners):
 
 def _beside(corners, distance):
     """Points (N, 3) at a distance from the middle of triangles (N, 3, 3), along their normals."""
-    return corners.mean(axis=1) + distance * _unit_normals(corners)
-
-
-def _unit_normals(corners):
-    """(F, 3, 3) corners -> (F, 3) unit normals, zero where there is no area."""
-    normals = _doubled_normals(corners)
-    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0)
+    return corners.mean(axis=1) + distance * unit_normals(corners)
 
 
 # ------------------------------------------------------------------------------------------------ normalising
@@ -1242,14 +854,14 @@ def _thinnest_feature(vertices, faces, tangled):
     corners = vertices[faces]
     areas = _areas(corners)
     chosen = corners[np.random.default_rng(0).choice(len(faces), THICKNESS_SAMPLES, p=areas / areas.sum())]
-    inward = -_unit_normals(chosen)
+    inward = -unit_normals(chosen)
     weights = np.random.default_rng(1).dirichlet([1, 1, 1], THICKNESS_SAMPLES)
     surface = np.einsum("nk,nkj->nj", weights, chosen)
     tree = igl.AABB()
     tree.init(vertices, faces)
     hit, length, _ = tree.intersect_ray_first(vertices, faces, surface + JUST_BELOW * inward, inward)
     # A ray that hits nothing has the number -1, so some face, but the mask passes over it.
-    across = np.einsum("ij,ij->i", inward, _unit_normals(corners[hit]))
+    across = np.einsum("ij,ij->i", inward, unit_normals(corners[hit]))
     opposite = (hit >= 0) & (across > OPPOSITE_COSINE)
     surface, inward, length = surface[opposite], inward[opposite], length[opposite] + JUST_BELOW
     if tangled:
@@ -1341,90 +953,3 @@ def _winding_number(points, triangles):
     import igl
 
     return igl.fast_winding_number(triangles.reshape(-1, 3), np.arange(3 * len(triangles)).reshape(-1, 3), points)
-
-
-# ---------------------------------------------------------------------------------------------------- writing
-
-
-def write_mesh(path, vertices, faces):
-    """Write a mesh file whole: under another name in the same folder first, then renamed.
-
-    path: suffix .stl (binary, float32) .ply (binary, float64) .obj .off .3mf (text, all digits) or .glb
-    (float32 about a float64 offset). vertices: (V, 3) float64 in file units; faces: (F, 3) int, outward.
-    Raises MeshError for a suffix that cannot be written, ValueError for wrong shapes, OSError where the
-    folder does not take the file.
-    """
-    path = Path(path)
-    vertices = np.asarray(vertices, dtype=np.float64)
-    faces = np.asarray(faces, dtype=np.int64)
-    if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
-        raise ValueError(f"expected vertices (V, 3) and faces (F, 3), got {vertices.shape} and {faces.shape}")
-    encoder = ENCODERS.get(path.suffix.lower())
-    if encoder is None:
-        raise MeshError(f"{path}: cannot write a '{path.suffix}' file; use one of {' '.join(ENCODERS)}")
-    data = encoder(vertices, faces)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_bytes(data)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _encode_stl(vertices, faces):
-    records = np.zeros(len(faces), dtype=STL_RECORD)
-    corners = vertices[faces]
-    records["normal"] = _unit_normals(corners)
-    records["corners"] = corners
-    return b"binary STL".ljust(80) + len(faces).to_bytes(4, "little") + records.tobytes()
-
-
-def _encode_ply(vertices, faces):
-    header = (
-        f"ply\nformat binary_little_endian 1.0\nelement vertex {len(vertices)}\n"
-        "property double x\nproperty double y\nproperty double z\n"
-        f"element face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
-    )
-    records = np.zeros(len(faces), dtype=[("count", "u1"), ("corners", "<i4", 3)])
-    records["count"], records["corners"] = 3, faces
-    return header.encode() + vertices.astype("<f8").tobytes() + records.tobytes()
-
-
-def _encode_obj(vertices, faces):
-    # repr of a float is the shortest text that reads back to the same float64.
-    lines = [f"v {x!r} {y!r} {z!r}" for x, y, z in vertices.tolist()]
-    lines += [f"f {a} {b} {c}" for a, b, c in (faces + 1).tolist()]
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _encode_off(vertices, faces):
-    lines = ["OFF", f"{len(vertices)} {len(faces)} 0"]
-    lines += [f"{x!r} {y!r} {z!r}" for x, y, z in vertices.tolist()]
-    lines += [f"3 {a} {b} {c}" for a, b, c in faces.tolist()]
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _encode_scene(file_type):
-    def encode(vertices, faces):
-        import trimesh
-
-        # glTF keeps positions as float32, but the place of a node as decimal text: far parts lose nothing.
-        offset = np.eye(4)
-        if len(vertices) and file_type == "glb":
-            offset[:3, 3] = (vertices.min(axis=0) + vertices.max(axis=0)) / 2
-        piece = trimesh.Trimesh(vertices - offset[:3, 3], faces, process=False)
-        scene = trimesh.Scene()
-        scene.add_geometry(piece, node_name="part", geom_name="part", transform=offset)
-        return scene.export(file_type=file_type)
-
-    return encode
-
-
-ENCODERS = {
-    ".stl": _encode_stl,
-    ".ply": _encode_ply,
-    ".obj": _encode_obj,
-    ".off": _encode_off,
-    ".glb": _encode_scene("glb"),
-    ".3mf": _encode_scene("3mf"),
-}

@@ -1,8 +1,9 @@
-"""geometry.py: reading, refusing, repairing, turning outward, normalising, measuring and writing meshes."""
+"""geometry.py and mesh_files.py: reading, refusing, repairing, turning outward, normalising, measuring, writing."""
 
 import json
 import re
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import geometry
+import mesh_files
 from geometry import MESH_SUFFIXES, MeshError, Transform, load_mesh, solid_angle_winding_number, write_mesh
 
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
@@ -121,9 +123,28 @@ def test_few_bytes_after_the_last_triangle_are_passed_over_and_told(tmp_path):
     assert mesh.closed and any("2 bytes" in change for change in mesh.diagnosis["changes"])
 
 
-def test_text_stl(tmp_path):
-    (tmp_path / "part.stl").write_text(stl_text(*box()))
-    assert load_mesh(tmp_path / "part.stl").closed
+STL_DIALECTS = {
+    "plain": lambda text: text.encode(),
+    "carriage returns and line feeds": lambda text: text.replace("\n", "\r\n").encode(),
+    "carriage returns": lambda text: text.replace("\n", "\r").encode(),
+    "capitals": lambda text: text.upper().encode(),
+    "space around": lambda text: b"\n \t\n" + text.replace("\n", " \t\n").replace(" ", "\t").encode() + b"\n\n",
+    "a facet a line": lambda text: re.sub(r"\n +(?=outer|vertex|endloop)", " ", text).encode(),
+    "two solids": lambda text: text.replace("endfacet\n", "endfacet\nendsolid a\nsolid facet b\n", 1).encode(),
+    "no names": lambda text: text.replace("solid vertex facet part", "solid").replace("solid part", "solid").encode(),
+    "end solid": lambda text: text.replace("endsolid", "end solid").encode(),
+    "byte order mark": lambda text: b"\xef\xbb\xbf" + text.encode(),
+    "UTF-16": lambda text: text.encode("utf-16"),
+    "Latin-1": lambda text: text.replace("solid vertex", "solid Größe").encode("latin-1"),
+}
+
+
+@pytest.mark.parametrize("dialect", STL_DIALECTS)
+def test_text_stl(tmp_path, dialect):
+    (tmp_path / "part.stl").write_bytes(STL_DIALECTS[dialect](stl_text(*box())))
+    mesh = load_mesh(tmp_path / "part.stl")
+    assert mesh.closed and len(mesh.faces) == 12
+    assert winding_at(mesh, [0.1, 0.2, 0.3])[0] == pytest.approx(1)
 
 
 OBJ_QUADS = "f 1 3 4 2\nf 5 6 8 7\nf 1 2 6 5\nf 3 7 8 4\nf 1 5 7 3\nf 2 4 8 6\n"
@@ -148,6 +169,8 @@ def obj_text(faces, line="v {} {} {}"):
         obj_text(OBJ_QUADS).replace("v -0.5 -0.5 -0.5", "v -0.5 -0.5 -0.5 1.0"),
         obj_text(OBJ_QUADS).replace("\n", "\r\n"),
         obj_text(OBJ_QUADS).replace("\n", "\r"),
+        "\ufeff" + obj_text(OBJ_QUADS).partition("\n")[2],
+        obj_text(OBJ_QUADS).replace("v -0.5 -0.5 -0.5", "v -0.5 -0.5 -0.5 1 0 0"),
         obj_text("o part\ng side\nusemtl steel\nvn 0 0 1\nvt 0 0\n" + OBJ_QUADS + "l 1 2\n"),
     ],
 )
@@ -159,12 +182,16 @@ def test_obj_dialects(tmp_path, text):
     assert mesh.diagnosis["inside_out_bodies"] == 0  # the quads were cut with their winding kept
 
 
-@pytest.mark.parametrize("header", ["OFF\n8 6 12\n", "OFF 8 6 0\n", "# made by hand\nCOFF\n\n8 6 0 # counts\n"])
+OFF_HEADERS = ["OFF\n8 6 12\n", "OFF 8 6 0\n", "# made by hand\nCOFF\n\n8 6 0 # counts\n", "off\r8 6\r"]
+OFF_HEADERS += ["\ufeffOFF\n8 6 0\n"]
+
+
+@pytest.mark.parametrize("header", OFF_HEADERS)
 def test_off_dialects(tmp_path, header):
     colour = " 255 0 0 255" if header.startswith("# made") else ""
     rows = ["{} {} {}".format(*v) + colour for v in box()[0]]
     quads = ["4 " + " ".join(str(int(i) - 1) for i in line.split()[1:]) for line in OBJ_QUADS.splitlines()]
-    (tmp_path / "part.off").write_text(header + "\n".join(rows + quads) + "\n")
+    (tmp_path / "part.off").write_bytes((header + "\n".join(rows + quads) + "\n").encode())
     mesh = load_mesh(tmp_path / "part.off")
     assert mesh.closed and len(mesh.faces) == 12
 
@@ -197,6 +224,26 @@ def test_ply_dialects(tmp_path, order, polygons):
     mesh = load_mesh(tmp_path / "part.ply")
     assert mesh.closed and len(mesh.faces) == 12
     assert winding_at(mesh, [0.1, 0.2, 0.3])[0] == pytest.approx(1)
+
+
+@pytest.mark.parametrize("order", ["", "<", ">"])
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+def test_ply_header_with_other_line_ends(tmp_path, order, end):
+    head, mark, body = ply_bytes(order, QUADS).partition(b"end_header\n")
+    head = head.replace(b"comment by hand", b"comment by hand, no end_header")
+    body = b"\n" + body[1:] if order == "<" else body  # a first byte that could be taken for the end of a line
+    (tmp_path / "part.ply").write_bytes((head + mark).replace(b"\n", end.encode()) + body)
+    assert len(load_mesh(tmp_path / "part.ply").faces) == 12
+
+
+def test_text_ply_with_texture_coordinates(tmp_path):
+    head, mark, body = ply_bytes("", QUADS).partition(b"end_header\n")
+    lines = body.decode().splitlines()
+    lines = lines[:8] + [f"{line} 8 0 0 0.5 0 1 1 0 1" for line in lines[8:]]
+    head += b"property list uchar float texcoord\n"
+    (tmp_path / "part.ply").write_bytes(head + mark + "\n".join(lines).encode())
+    mesh = load_mesh(tmp_path / "part.ply")
+    assert mesh.closed and len(mesh.faces) == 12
 
 
 def test_text_ply_is_not_rounded_to_the_type_in_its_header(tmp_path):
@@ -233,6 +280,41 @@ def test_gltf_beside_its_buffers(tmp_path):
     next(tmp_path.glob("*.bin")).unlink()
     with pytest.raises(MeshError, match=r"model\.gltf"):
         load_mesh(tmp_path / "model.gltf")
+
+
+def model_3mf(path, build, more=""):
+    """A 3MF with a unit box as object 1, further objects, and the items to build."""
+    vertices, faces = box()
+    corners = "".join('<vertex x="{}" y="{}" z="{}"/>'.format(*v) for v in vertices)
+    triangles = "".join('<triangle v1="{}" v2="{}" v3="{}"/>'.format(*f) for f in faces)
+    mesh = f"<mesh><vertices>{corners}</vertices><triangles>{triangles}</triangles></mesh>"
+    schemas = "http://schemas.microsoft.com/3dmanufacturing"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr(
+            "3D/3dmodel.model",
+            f'<?xml version="1.0"?><model unit="inch" xmlns="{schemas}/core/2015/02"><resources>'
+            f'<object id="1" type="model">{mesh}</object>{more}</resources><build>{build}</build></model>',
+        )
+        file.writestr(
+            "_rels/.rels",
+            '<?xml version="1.0"?><Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
+            f'<Relationship Target="/3D/3dmodel.model" Id="r" Type="{schemas}/2013/01/3dmodel"/></Relationships>',
+        )
+
+
+@pytest.mark.parametrize("inner", ["1 0 0 0 1 0 0 0 1 2 0 0", "0 1 0 -1 0 0 0 0 1 2 0 0", "-1 0 0 0 1 0 0 0 1 2 0 0"])
+def test_3mf_items_and_components_are_placed(tmp_path, inner):
+    component = f'<components><component objectid="1" transform="{inner}"/></components>'
+    model_3mf(
+        tmp_path / "part.3mf",
+        '<item objectid="1"/><item objectid="2" transform="2 0 0 0 2 0 0 0 2 10 0 0"/>',
+        f'<object id="2" type="model">{component}</object>',
+    )
+    mesh = load_mesh(tmp_path / "part.3mf")
+    ends = mesh.transform.to_file(mesh.vertices)
+    assert np.allclose([ends.min(axis=0), ends.max(axis=0)], [[-0.5, -1, -1], [15, 1, 1]])
+    assert mesh.closed and mesh.diagnosis["bodies"] == 2 and mesh.diagnosis["inside_out_bodies"] == 0
+    assert np.allclose(winding_at(mesh, [[0, 0, 0], [14, 0, 0], [10, 0, 0]]), [1, 1, 0], atol=1e-9)
 
 
 def prism(outline, height=1.0):
@@ -276,6 +358,7 @@ BAD_FILES = {
     "solid.stl": (stl_binary(*box(), header=b"solid part")[:-30], "promises 12"),
     "cut_text.stl": (stl_text(*box())[:-40].encode(), "cut short"),
     "open_text.stl": (stl_text(*box(), ending="").encode(), "endsolid"),
+    "cut_second.stl": ((2 * stl_text(*box()))[:-700].encode(), "no 'endsolid'"),
     "word_text.stl": (stl_text(*box()).replace("0.5", "half").encode(), "not a readable STL"),
     "hollow.stl": (b"solid Empty\nendsolid Empty", "no triangles"),
     "zero.stl": (stl_binary(box()[0], np.zeros((0, 3), int)), "no triangles"),
@@ -290,6 +373,7 @@ BAD_FILES = {
     "index.ply": (ply_bytes("<", [*QUADS, [0, 1, 8]]), "vertex 8 "),
     "index.off": (b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 3\n", "vertex 3 "),
     "cut.off": (b"OFF\n3 2 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "cut short"),
+    "comments.off": (b"# OFF\n# 8 6 12\n", "OFF"),
     "four.off": (b"4OFF\n0 0 0\n", "OFF"),
     "cut.ply": (ply_bytes("<", QUADS)[:-30], "'face'"),
     "cut_mixed.ply": (ply_bytes(">", [*QUADS, [0, 1, 2]])[:-3], "'face'"),
@@ -858,7 +942,7 @@ def test_soup_keeps_its_sign():
 
 
 def test_every_suffix_but_gltf_is_written():
-    assert set(geometry.ENCODERS) == set(MESH_SUFFIXES) - {".gltf"}
+    assert set(mesh_files.ENCODERS) == set(MESH_SUFFIXES) - {".gltf"}
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
@@ -868,7 +952,7 @@ def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(geometry.os, "replace", full)
+    monkeypatch.setattr(mesh_files.os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         write_mesh(path, *box())
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
@@ -886,7 +970,7 @@ def test_write_refuses_what_it_cannot_write(tmp_path):
 
 def test_stl_normals_point_outward(tmp_path):
     write_mesh(tmp_path / "part.stl", *box())
-    records = np.frombuffer((tmp_path / "part.stl").read_bytes(), dtype=geometry.STL_RECORD, offset=84)
+    records = np.frombuffer((tmp_path / "part.stl").read_bytes(), dtype=mesh_files.STL_RECORD, offset=84)
     middle = records["corners"].mean(axis=1)
     assert np.allclose(np.linalg.norm(records["normal"], axis=1), 1)
     assert (np.einsum("ij,ij->i", middle, records["normal"]) > 0.4).all()
