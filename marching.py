@@ -5,18 +5,11 @@ Owns: marching cubes over an R^3 grid of nodes that spans the domain [-1, 1]^3, 
 values, negative inside. Goes out: a `MarchResult` with a watertight mesh in domain coordinates, normals outward.
 Knows nothing of training. `python marching.py MODEL` marches a fitted model and writes the mesh in file units.
 
-How the sparse march goes. Cells of the grid are grouped in cubic blocks, halved from R/16 cells to 2. A block is
-skipped where the function at its centre is farther from the level than it can fall within the block; how far it can
-fall is measured on the function itself, by block size and region. What stays is stored in bricks of 8^3 nodes, and
-every node of them that no skipped block covers is evaluated. Then the surface is followed: all nodes of a cell that
-it crosses are evaluated, and a sign that differs from the assumed one opens the next cells, so the mesh is closed
-whatever was assumed, and a surface that was touched anywhere is found whole. Last, a random share of what was skipped
-is audited; a hit opens its neighbourhood, lowers the trust and repeats the work wherever the lower trust asks for it.
+Which nodes are evaluated, and why the others need not be, is the part of `marching_grid.py`.
 """
 
 import argparse
 import itertools
-import os
 import sys
 import time
 from contextlib import contextmanager
@@ -25,49 +18,32 @@ from pathlib import Path
 
 import numpy as np
 
-# Cells along the edge of a brick: the unit of storage and of one marching-cubes block. 8 keeps a block's overlap with
-# its neighbours small (9^3 nodes for 8^3 cells) and a brick half full of surface.
-BRICK = 8
-# The value of everything beyond the border of the domain: far outside, so that a shape cut by the border is capped.
-OUTSIDE = np.float32(1e30)
+from marching_grid import (
+    BRICK,
+    CHUNK,
+    OUTSIDE,
+    MemoryBoundError,
+    NoSurfaceError,
+    Probe,
+    SparseField,
+    crossed,
+    deepest_point,
+    survey,
+)
+
+__all__ = ["MarchResult", "MemoryBoundError", "NoSurfaceError", "as_function", "as_gradient", "march", "march_dense"]
+
 # No vertex lies nearer to a node than this share of a cell, so no triangle degenerates, in float32 file units either
 # (at R = 1024 it is 1e-6, sixteen float32 steps at 0.9); half of the thousandth of a cell that meshes are compared to.
 SNAP = 5e-4
-# A block is skipped with this margin over the steepest fall that was measured at its size and in its region. Of 850
-# marches of small networks, thin walls among them, none missed a node with 1.25, three of 250 a crumb with 1.15.
-MARGIN = 1.25
-# The fall of a region is not taken for less than this percentile of all, as it may be sampled a few times only; and
-# none for less than this share of what it was at larger blocks.
-LEAST_PERCENTILE = 99.9
-LEAST_FALL = 0.5
-# What a hit of the audit multiplies the measured falls with; and the share of the evaluated nodes that may have another
-# sign than assumed before that counts as a hit too (for fitted networks it is 1e-4).
-DISTRUST = 1.5
-DOUBT = 1e-3
 # Range of |values| that scikit-image sees, in units of the typical value times the cell. It only decides connections
 # in ambiguous cells and tells vertices from nodes: float32 has 4e-6 steps at the coordinates of one packed call, so the
 # smallest share of a cell, 1e-5, can be told from none. Positions come from the true values.
 TOPOLOGY_RANGE = (1e-3, 1e2)
-# Edge of a brick in pairs of cells: the smallest blocks that are skipped, and the finest signs that are kept, are 2^3.
-HALF = BRICK // 2
 # Bricks along the edge of one scikit-image call, which fixes the steps of TOPOLOGY_RANGE.
 PACK = 4
-# Bricks handled at a time, 6 KiB of temporaries each; blocks judged at a time, 200 bytes each.
-CHUNK = 2048
-PART = 2**18
-# What a brick at the surface takes at the peak, its share of the mesh included: measured 5.0 KiB.
-BRICK_BYTES = 5632
 # A function that varies less than this over the domain, which is 2 wide, is no distance any more.
 COLLAPSED = 0.05
-CORNERS = np.array(list(itertools.product((0, 1), repeat=3)), dtype=np.int32)
-
-
-class NoSurfaceError(ValueError):
-    """The function does not change sign on the grid; the message says why and from which resolution on it would."""
-
-
-class MemoryBoundError(ValueError):
-    """The surface at this resolution does not fit the memory bound; the message says what would."""
 
 
 @dataclass
@@ -127,6 +103,8 @@ def march(
     stats |= {"evaluated": probe.evaluated, "skipped": max(0, resolution**3 - probe.evaluated)}
     if refine:
         vertices = newton_refine(vertices, function, gradient, level, refine, probe.cell)
+    if progress is not None:
+        progress(1.0)
     stats |= {"cells": builder.cells, "seconds": time.perf_counter() - started}
     return MarchResult(vertices, faces, stats)
 
@@ -140,8 +118,8 @@ def as_function(call, device="cpu", batch=2048):
     """A torch module or callable, (N, 3) float32 tensor -> (N,) or (N, 1), as the numpy function that `march` takes.
 
     batch: points a call; 2048 keep the activations of a layer in the cache, which for the DAM widths is half as fast
-    again as 16384 on two cores. Each call is filled up to a multiple of
-    64 points: torch's matrix products then give a point the same bits whatever stands beside it.
+    again as 16384 on two cores. Each call is filled up to a multiple of 64 points: torch's matrix products then give a
+    point the same bits whatever stands beside it.
     """
     import torch
 
@@ -168,77 +146,6 @@ def as_gradient(call, device="cpu", batch=2048):
         return torch.cat(parts).numpy()
 
     return evaluate
-
-
-class Probe:
-    """The function at nodes of the grid: batches, counts, checks. Nodes (N, 3) run from 0 to R + 1 on each axis; 1 to
-    R lie in the domain, the rest beyond its border, where the value is OUTSIDE without asking."""
-
-    def __init__(self, function, resolution, level, progress, batch=65536):
-        if int(resolution) != resolution or resolution < 2:
-            raise ValueError(f"a grid needs a whole number of at least 2 nodes along an edge, got {resolution}")
-        self.function, self.resolution, self.level = function, int(resolution), np.float32(level)
-        self.progress, self.batch = progress, batch
-        self.cell = 2.0 / (self.resolution - 1)
-        self.axis = np.linspace(-1.0, 1.0, self.resolution).astype(np.float32)
-        self.evaluated, self.expected, self.share = 0, self.resolution**3, 0.0
-        self.lowest, self.highest = np.inf, -np.inf
-
-    def at(self, nodes):
-        """(N, 3) integer nodes -> (N,) float32 values less the level."""
-        values = np.full(len(nodes), OUTSIDE, dtype=np.float32)
-        domain = np.flatnonzero(((nodes >= 1) & (nodes <= self.resolution)).all(axis=1))
-        for start in range(0, len(domain), self.batch):
-            part = domain[start : start + self.batch]
-            values[part] = self.at_points(self.axis[nodes[part] - 1])
-            self._count(values[part])
-        return values
-
-    def at_points(self, points):
-        """(N, 3) float32 points -> (N,) float32 values less the level; ValueError for a wrong shape or a NaN."""
-        values = np.asarray(self.function(points))
-        if values.shape != (len(points),):
-            raise ValueError(f"the function gave an array of shape {values.shape} for {len(points)} points")
-        values = values.astype(np.float32) - self.level
-        if not np.isfinite(values).all():
-            where = points[np.flatnonzero(~np.isfinite(values))[0]]
-            raise ValueError(f"the function is not finite at {np.array2string(where, precision=3)}")
-        return values
-
-    @property
-    def one_sided(self):
-        """No sign has changed among the nodes evaluated so far; a value on the level counts as inside."""
-        return not self.lowest <= 0.0 < self.highest
-
-    def _count(self, values):
-        self.evaluated += len(values)
-        self.lowest = min(self.lowest, float(values.min()))
-        self.highest = max(self.highest, float(values.max()))
-        if self.progress is not None:
-            self.share = max(self.share, min(1.0, self.evaluated / self.expected))
-            self.progress(self.share)
-
-    def position(self, nodes):
-        """Node indices, fractions allowed -> float64 coordinates in the domain."""
-        return (nodes - 1.0) * self.cell - 1.0
-
-
-def survey(probe):
-    """A coarse lattice of nodes, the same for every march of a function: (nodes (n, 3), values (n,), steepest slope).
-
-    Raises NoSurfaceError where the function is constant, there and at random points.
-    """
-    line = np.unique(np.linspace(1, probe.resolution, min(probe.resolution, 12)).round().astype(np.int32))
-    nodes = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3)
-    values = probe.at(nodes)
-    if values.min() == values.max():
-        points = np.random.default_rng(0).uniform(-1.0, 1.0, (4096, 3)).astype(np.float32)
-        if (probe.at_points(points) == values[0]).all():
-            value = float(values[0] + probe.level)
-            raise NoSurfaceError(f"no surface: the function is {value:.6g} everywhere; the fit has collapsed")
-    lattice = values.reshape((len(line),) * 3)
-    rise = max(np.abs(np.diff(lattice, axis=axis)).max() for axis in range(3))
-    return nodes, values, float(rise / (np.diff(line).min() * probe.cell))
 
 
 # --- the dense sweep ---------------------------------------------------------------------------------------------
@@ -282,428 +189,6 @@ def sweep_sparse(builder, field):
         slots = np.arange(start, min(start + CHUNK, field.store.used))
         builder.add(field.store.coords[slots], field.store.blocks(slots))
     return field.stats
-
-
-class NodeStore:
-    """Values of nodes in bricks of 8^3, where they are needed.
-
-    A value is finite where the node was evaluated, +inf or -inf where only its sign is assumed, NaN where nothing is
-    known yet. Of a brick that is not stored only one assumed sign is kept. The arrays by brick have one layer more at
-    the upper end, for what lies beyond the domain; index -1 leads there too.
-    """
-
-    def __init__(self, resolution):
-        side = -(-(resolution + 2) // BRICK)
-        self.resolution, self.side, self.used = resolution, side, 0
-        self.slots = np.full((side + 1,) * 3, -1, dtype=np.int32)
-        self.signs = np.ones((side + 1,) * 3, dtype=np.int8)
-        self.coords = np.empty((0, 3), dtype=np.int32)
-        self.values = np.empty((0, BRICK, BRICK, BRICK), dtype=np.float32)
-        self.pairs = np.empty((0, HALF, HALF, HALF), dtype=np.int8)
-
-    def allocate(self, bricks, signs):
-        """Stores bricks (n, 3), none stored before, with the assumed signs (n,) of their nodes; 0 where none is."""
-        used = self.used + len(bricks)
-        if used > len(self.values):
-            self._grow(used + used // 4)  # pages that are never written cost no memory
-        slots = np.arange(self.used, used)
-        self.slots[tuple(bricks.T)] = slots
-        self.coords[slots] = bricks
-        self.pairs[slots] = np.asarray(signs).reshape(-1, 1, 1, 1)
-        self.values[slots] = np.nan
-        self.used = used
-        self._fill_beyond(slots)
-        self.spread_signs(slots)
-        return slots
-
-    def _grow(self, capacity):
-        for name in ("coords", "values", "pairs"):
-            old = getattr(self, name)
-            new = np.empty((capacity, *old.shape[1:]), dtype=old.dtype)
-            new[: self.used] = old[: self.used]
-            setattr(self, name, new)
-
-    def _fill_beyond(self, slots):
-        """Nodes beyond the border of the domain are known: OUTSIDE."""
-        local = np.arange(BRICK)
-        for axis in range(3):
-            index = self.coords[slots, axis, None] * BRICK + local
-            brick, node = np.nonzero((index < 1) | (index > self.resolution))
-            np.moveaxis(self.values, axis + 1, 1)[slots[brick], node] = OUTSIDE
-
-    def skip(self, size, origins, signs):
-        """Assumes signs (n,) in blocks of cells, faces included: by brick, or below by 2^3 cells."""
-        unit, side = (BRICK, self.side) if size >= BRICK else (2, self.side * HALF)
-        inner = np.indices((size // unit,) * 3).reshape(3, -1).T.astype(np.int32)
-        units = (origins[:, None] // unit + inner).reshape(-1, 3)
-        inside = (units < side).all(axis=1)
-        units, signs = units[inside], np.repeat(signs, len(inner))[inside]
-        if size >= BRICK:
-            self.signs[tuple(units.T)] = signs
-        else:
-            self.pairs[(self.slots[tuple(units.T // HALF)], *(units.T % HALF))] = signs
-
-    def spread_signs(self, slots):
-        """Nodes that were not evaluated take the sign assumed in a block that they belong to, or NaN where none is."""
-        for start in range(0, len(slots), CHUNK):
-            part = slots[start : start + CHUNK]
-            signs = self._pairs_around(part)
-            for axis in (1, 2, 3):
-                low, high = (np.take(signs, range(first, first + HALF), axis) for first in (0, 1))
-                shape = (*low.shape[:axis], BRICK, *low.shape[axis + 1 :])
-                signs = np.stack([np.where(low == 0, high, low), high], axis=axis + 1).reshape(shape)
-            values = self.values[part]
-            with np.errstate(invalid="ignore"):  # 0 * inf is NaN, which is what is known there
-                self.values[part] = np.where(np.isfinite(values), values, signs * np.float32(np.inf))
-
-    def _pairs_around(self, slots):
-        """(n, 5, 5, 5) int8: the assumed signs by 2^3 cells, with those of the lower neighbours that share nodes."""
-        signs = np.empty((len(slots), HALF + 1, HALF + 1, HALF + 1), dtype=np.int8)
-        for corner in CORNERS:
-            neighbour = tuple((self.coords[slots] - corner).T)
-            source = self.slots[neighbour]
-            part = tuple(slice(HALF - 1, None) if step else slice(None) for step in corner)
-            target = tuple(slice(0, 1) if step else slice(1, None) for step in corner)
-            signs[(slice(None), *target)] = np.where(
-                (source >= 0).reshape(-1, 1, 1, 1),
-                self.pairs[(source, *part)],
-                self.signs[neighbour].reshape(-1, 1, 1, 1),
-            )
-        return signs
-
-    def contradicted(self, slots):
-        """Bricks (n, 3), not stored, whose assumed sign a node on the lower face of a stored one contradicts."""
-        found = []
-        for corner in CORNERS[1:]:
-            neighbours = self.coords[slots] - corner
-            missing = self.slots[tuple(neighbours.T)] < 0
-            neighbours = neighbours[missing]
-            values = self.values[(slots[missing], *(slice(0, 1) if step else slice(None) for step in corner))]
-            signs = self.signs[tuple(neighbours.T)].reshape(-1, 1, 1, 1)
-            found.append(neighbours[((values > 0) != (signs > 0)).any(axis=(1, 2, 3))])
-        found = np.concatenate(found)
-        return found[(found >= 0).all(axis=1)]
-
-    def opposed(self):
-        """Bricks (n, 3), not stored, that touch one of the opposite sign, not stored either."""
-        signs = np.where(self.slots < 0, self.signs, 0)
-        high = low = np.pad(signs[:-1, :-1, :-1], 1)
-        for axis in range(3):
-            high = np.maximum(
-                np.take(high, range(high.shape[axis] - 1), axis), np.take(high, range(1, high.shape[axis]), axis)
-            )
-            low = np.minimum(
-                np.take(low, range(low.shape[axis] - 1), axis), np.take(low, range(1, low.shape[axis]), axis)
-            )
-        corners = np.argwhere((high > 0) & (low < 0))
-        bricks = np.unique(np.clip(corners[:, None] - CORNERS, 0, self.side - 1).reshape(-1, 3), axis=0)
-        return bricks[self.slots[tuple(bricks.T)] < 0].astype(np.int32)
-
-    def locate(self, nodes):
-        """(N, 3) nodes -> (N,) index of their brick in the flat arrays by brick, (N,) index into the flat values, which
-        is negative for a node whose brick is not stored."""
-        first, second, third = nodes.astype(np.intp).T
-        side = self.side + 1
-        bricks = ((first >> 3) * side + (second >> 3)) * side + (third >> 3)
-        offsets = ((first & 7) << 6) | ((second & 7) << 3) | (third & 7)
-        return bricks, self.slots.ravel()[bricks].astype(np.intp) * BRICK**3 + offsets
-
-    def get(self, nodes):
-        """(N, 3) nodes -> (N,) float32: value, assumed sign times inf, or NaN."""
-        bricks, places = self.locate(nodes)
-        values = self.signs.ravel()[bricks] * np.float32(np.inf)
-        stored = np.flatnonzero(places >= 0)
-        values[stored] = self.values.ravel()[places[stored]]
-        return values
-
-    def put(self, nodes, values):
-        """Keeps values at those of the nodes that are in stored bricks."""
-        _, places = self.locate(nodes)
-        stored = np.flatnonzero(places >= 0)
-        self.values.ravel()[places[stored]] = values[stored]
-
-    def blocks(self, slots):
-        """Bricks with the nodes that they share with their upper neighbours: (n, 9, 9, 9) float32."""
-        blocks = np.empty((len(slots), BRICK + 1, BRICK + 1, BRICK + 1), dtype=np.float32)
-        for corner in CORNERS:
-            neighbour = tuple((self.coords[slots] + corner).T)
-            source = self.slots[neighbour]
-            part = tuple(slice(0, 1) if step else slice(None) for step in corner)
-            target = tuple(slice(BRICK, None) if step else slice(0, BRICK) for step in corner)
-            signs = self.signs[neighbour].astype(np.float32).reshape(-1, 1, 1, 1) * np.float32(np.inf)
-            blocks[(slice(None), *target)] = np.where(
-                (source >= 0).reshape(-1, 1, 1, 1), self.values[(source, *part)], signs
-            )
-        return blocks
-
-
-class SparseField:
-    """The part of the grid that the surface needs: finds it from coarse to fine, follows it, audits the rest."""
-
-    def __init__(self, probe, generator, known, slope, max_memory):
-        self.probe, self.generator, self.slope, self.max_memory = probe, generator, slope, max_memory
-        self.store = NodeStore(probe.resolution)
-        self.root = BRICK
-        while (probe.resolution + 1) / self.root > 16:
-            self.root *= 2
-        self.region = 2 * self.root
-        self.regions = -(-(probe.resolution + 2) // self.region)
-        self.falls, self.trust, self.skipped = {}, 1.0, []
-        self.coarse = [known]
-        self.stats = {"audited": 0, "hits": 0, "corrected": 0}
-
-    def find_surface(self):
-        """The whole work: afterwards every crossed cell lies in stored bricks with all its nodes evaluated."""
-        opened = {self.root: grid_of_blocks(self.probe.resolution, self.root)}
-        while opened:
-            self._descend(self.root, opened)
-            self.store.spread_signs(np.arange(self.store.used))
-            self._resolve()
-            self._stored(self.store.contradicted(np.arange(self.store.used)))
-            corrected = self._follow(np.arange(self.store.used))
-            hits = self._audit()
-            doubtful = len(hits) or corrected > DOUBT * self.probe.evaluated
-            opened = self._reopen(hits) if doubtful else {}
-        self.stats |= {"trust": self.trust, "falls": {size: float(falls.max()) for size, falls in self.falls.items()}}
-
-    def _descend(self, size, opened):
-        """From blocks of `size` cells down to 2: skips what the surface cannot reach, halves what it can."""
-        origins = np.empty((0, 3), dtype=np.int32)
-        while size >= 2:
-            origins = (origins[:, None] + CORNERS * size).reshape(-1, 3)  # the eighths of what the last round kept
-            origins = origins[(origins <= self.probe.resolution).all(axis=1)]
-            origins = self._skip(size, np.concatenate([origins, opened.get(size, origins[:0])]))
-            self.probe.expected = self.probe.evaluated + 2 * len(origins) * size**2
-            if size == BRICK:
-                self._store_bricks(origins)
-            size //= 2
-
-    def _skip(self, size, origins):
-        """Blocks (n, 3) -> those that may hold surface, part by part, in an order of chance: the first part, on which
-        the fall is measured, is a sample of all."""
-        if len(origins) > PART:
-            origins = self.generator.permutation(origins)
-        parts = [origins[start : start + PART] for start in range(0, len(origins), PART)]
-        return np.concatenate([origins[:0], *(self._skip_part(size, part) for part in parts)])
-
-    def _skip_part(self, size, origins):
-        """Blocks (n, 3) -> those that may hold surface; the sign of the others is assumed in the store."""
-        centers, reach = self._reach(size, origins)
-        values = self._values(centers)
-        if size not in self.falls:
-            self.falls[size] = np.broadcast_to(self._steepest_falls(size, origins, values, reach), self.regions**3)
-        border = ((origins < 1) | (origins + size > self.probe.resolution)).any(axis=1)
-        skipped = np.abs(values) > self.trust * self._fall(size, origins) * reach
-        skipped &= (values > 0) | ~border
-        self.store.skip(size, origins[skipped], np.where(values[skipped] > 0, 1, -1).astype(np.int8))
-        self.skipped.append((size, origins[skipped].astype(np.int16), values[skipped], reach[skipped]))
-        return origins[~skipped]
-
-    def _reach(self, size, origins):
-        """The node nearest to the centre of each block, and how far the block's nodes of the domain lie from it."""
-        low = np.clip(origins, 1, self.probe.resolution)
-        high = np.clip(origins + size, 1, self.probe.resolution)
-        centers = np.clip(origins + size // 2, 1, self.probe.resolution)
-        steps = np.maximum(centers - low, high - centers).astype(np.float32)
-        return centers, np.linalg.norm(steps, axis=1) * np.float32(self.probe.cell)
-
-    def _values(self, nodes):
-        """Values at nodes, evaluated where the store has none."""
-        values = self.store.get(nodes)
-        unknown = ~np.isfinite(values)
-        values[unknown] = self.probe.at(nodes[unknown])
-        self.store.put(nodes[unknown], values[unknown])
-        if not self.store.used:
-            self.coarse.append((nodes[unknown], values[unknown]))
-        return values
-
-    def _steepest_falls(self, size, origins, values, reach):
-        """By region, how far |f| falls from a block's centre to its corners, per distance: the largest of a sample.
-
-        It is the Lipschitz constant that matters at this size: the mean slope over the block. The largest gradient is
-        two to four times as large for fitted networks, at creases much smaller than the block, and would open as
-        many times more blocks. Sampled where it decides: in blocks whose value is near to what would be skipped. From
-        bricks up one sample serves all regions; below, a region's own counts.
-        """
-        guess = max((float(falls.max()) for falls in self.falls.values()), default=self.slope)
-        near = np.flatnonzero(np.abs(values) < 3.0 * guess * reach)
-        count = min(len(near), max(512, len(origins) // 16))
-        chosen = self.generator.choice(near, count, replace=False)
-        corners = origins[chosen] + self.generator.integers(0, 2, (count, 3), dtype=np.int32) * size
-        corners, each = np.unique(np.clip(corners, 1, self.probe.resolution), axis=0, return_inverse=True)
-        falls = np.abs(values[chosen]) - np.sign(values[chosen]) * self._values(corners)[each]
-        falls = np.maximum(falls / np.maximum(reach[chosen], 1e-30), 0.0)
-        steepest = np.full(self.regions**3, falls.max(initial=LEAST_FALL * guess))
-        if size < BRICK and count:
-            region = self._region(origins[chosen])
-            steepest[region] = np.percentile(falls, LEAST_PERCENTILE)
-            np.maximum.at(steepest, region, falls)
-        return MARGIN * steepest
-
-    def _region(self, origins):
-        """Index of the region of each block."""
-        first, second, third = (origins // self.region).astype(np.intp).T
-        return (first * self.regions + second) * self.regions + third
-
-    def _fall(self, size, origins):
-        """The steepest fall that holds for each block."""
-        return self.falls[size][self._region(origins)]
-
-    def _store_bricks(self, origins):
-        bricks = origins // BRICK
-        slots = self.store.slots[tuple(bricks.T)]
-        self.store.pairs[slots[slots >= 0]] = 0
-        bricks = bricks[slots < 0]
-        self._check_memory(len(bricks))
-        self.store.allocate(bricks, 0)
-        self.store.allocate(self.store.opposed(), 0)
-        for nodes, values in self.coarse:
-            self.store.put(nodes, values)
-        self.coarse = []
-
-    def _check_memory(self, more):
-        check_memory(self.max_memory, self.store.used + more, self.store.used, self.probe.resolution)
-
-    def _resolve(self):
-        """Evaluates every node of the stored bricks of which nothing is known."""
-        for start in range(0, self.store.used, CHUNK):
-            slots = np.arange(start, min(start + CHUNK, self.store.used))
-            unknown = np.argwhere(np.isnan(self.store.values[slots]))
-            self._values((self.store.coords[slots[unknown[:, 0]]] * BRICK + unknown[:, 1:]).astype(np.int32))
-
-    def _follow(self, slots):
-        """Follows the surface: evaluates all nodes of crossed cells, goes on where a sign was not as assumed, and
-        counts those signs."""
-        before = self.stats["corrected"]
-        while len(slots):
-            flipped = [self._complete(slots[start : start + CHUNK]) for start in range(0, len(slots), CHUNK)]
-            flipped = np.concatenate(flipped)
-            self.stats["corrected"] += len(flipped)
-            bricks = np.maximum(flipped[:, None] - CORNERS, 0).reshape(-1, 3) // BRICK
-            slots = self._stored(bricks)
-        return self.stats["corrected"] - before
-
-    def _complete(self, slots):
-        """Evaluates what the crossed cells of bricks lack; (n, 3) nodes whose sign was not as assumed."""
-        blocks = self.store.blocks(slots)
-        needed = np.zeros(blocks.shape, dtype=bool)
-        cells = crossed(blocks)
-        for corner in CORNERS:
-            needed[(slice(None), *(slice(step, BRICK + step) for step in corner))] |= cells
-        needed &= ~np.isfinite(blocks)
-        found = np.argwhere(needed)
-        nodes = self.store.coords[slots[found[:, 0]]] * BRICK + found[:, 1:].astype(np.int32)
-        return self._verify(unique_rows(nodes, self.probe.resolution + 2))
-
-    def _verify(self, nodes):
-        """Evaluates nodes of assumed sign, each once; those whose sign was not as assumed."""
-        assumed = self.store.get(nodes)
-        self._stored(nodes >> 3)
-        return nodes[(self._values(nodes) > 0) != (assumed > 0)]
-
-    def _stored(self, bricks):
-        """Slots of bricks (n, 3), storing those that were not, with the sign assumed so far."""
-        bricks = unique_rows(bricks, self.store.side)
-        missing = bricks[self.store.slots[tuple(bricks.T)] < 0]
-        if len(missing):
-            self._check_memory(len(missing))
-            self.store.allocate(missing, self.store.signs[tuple(missing.T)])
-        return self.store.slots[tuple(bricks.T)]
-
-    def _audit(self):
-        """Evaluates a random share of the nodes that were skipped; those of a sign other than assumed are the hits.
-
-        Half of the share is uniform over the grid, half in the blocks that were skipped most narrowly. Where no sign
-        has changed yet, the nodes around the value nearest to the other sign are added.
-        """
-        count = int(np.clip(self.probe.evaluated // 100, 1024, 32768))
-        uniform = self.generator.integers(1, self.probe.resolution + 1, (count, 3), dtype=np.int32)
-        nodes = [uniform, self._narrow_nodes(count)]
-        if self.probe.one_sided:
-            nodes.append(self._nodes_around(deepest_point(self.probe, self.generator)[0]))
-        nodes = unique_rows(np.concatenate(nodes), self.probe.resolution + 2)
-        nodes = nodes[~np.isfinite(self.store.get(nodes))]
-        assumed = self.store.get(nodes)
-        hits = nodes[(self.probe.at(nodes) > 0) != (assumed > 0)]
-        self.stats["audited"] += len(nodes)
-        self.stats["hits"] += len(hits)
-        return hits
-
-    def _narrow_nodes(self, count):
-        """Random corners of blocks that were skipped with less than half as much again as needed."""
-        nodes = []
-        for size, origins, values, reach in self.skipped:
-            narrow = np.flatnonzero(np.abs(values) < 1.5 * self.trust * self._fall(size, origins) * reach)
-            share = min(len(narrow), count // len(self.skipped) + 1)
-            chosen = origins[self.generator.choice(narrow, share, replace=False)].astype(np.int32)
-            nodes.append(chosen + self.generator.integers(0, 2, chosen.shape, dtype=np.int32) * size)
-        return np.clip(np.concatenate(nodes), 1, self.probe.resolution)
-
-    def _nodes_around(self, point):
-        """The nodes within two cells of a point of the domain."""
-        nearest = np.rint((point + 1.0) / self.probe.cell).astype(np.int32) + 1
-        return np.clip(nearest + np.indices((5, 5, 5), dtype=np.int32).reshape(3, -1).T - 2, 1, self.probe.resolution)
-
-    def _reopen(self, hits):
-        """Lowers the trust: blocks to halve that are no longer skipped. Opens the bricks around the hits."""
-        self.trust *= DISTRUST
-        near = np.clip(hits[:, None] // BRICK + np.indices((3, 3, 3)).reshape(3, -1).T - 1, 0, self.store.side - 1)
-        slots = self._stored(near.reshape(-1, 3).astype(np.int32))
-        self.store.pairs[slots] = 0
-        opened, records, self.skipped = {}, self.skipped, []
-        for size, origins, values, reach in records:
-            again = np.abs(values) <= self.trust * self._fall(size, origins) * reach
-            self.skipped.append((size, origins[~again], values[~again], reach[~again]))
-            blocks = origins[again].astype(np.int32)
-            if size < BRICK:
-                self.store.skip(size, blocks, np.zeros(len(blocks), dtype=np.int8))
-            opened[size] = np.concatenate([opened.get(size, blocks[:0]), blocks])
-        return opened
-
-
-def grid_of_blocks(resolution, size):
-    """Origins (n, 3) int32 of the blocks of `size` cells that cover all cells of the grid."""
-    side = -(-(resolution + 1) // size)
-    return (np.indices((side,) * 3).reshape(3, -1).T * size).astype(np.int32)
-
-
-def unique_rows(indices, side):
-    """The different rows of (n, 3) indices below side, sorted."""
-    first, second, third = indices.astype(np.int64).T
-    keys = np.unique((first * side + second) * side + third)
-    return np.stack([keys // side**2, keys // side % side, keys % side], axis=1).astype(np.int32)
-
-
-def crossed(blocks):
-    """(n, 9, 9, 9) values -> (n, 8, 8, 8) bool: the cells with corners of both signs."""
-    some = every = blocks > 0
-    for axis in (1, 2, 3):
-        low = tuple(slice(0, BRICK) if k == axis else slice(None) for k in range(4))
-        high = tuple(slice(1, BRICK + 1) if k == axis else slice(None) for k in range(4))
-        some, every = some[low] | some[high], every[low] & every[high]
-    return some & ~every
-
-
-def check_memory(max_memory, bricks, stored, resolution):
-    """MemoryBoundError where `bricks` bricks, of which `stored` are already, and the mesh in them cannot fit."""
-    if max_memory is None:
-        return
-    free = max(0, max_memory - resident_memory() - 64 * 2**20 + stored * 2048)
-    if bricks * BRICK_BYTES > free:
-        fitting = int(resolution * np.sqrt(free / (bricks * BRICK_BYTES)))
-        raise MemoryBoundError(
-            f"the surface at resolution {resolution} needs about {bricks * BRICK_BYTES / 2**20:.0f} MiB and the memory "
-            f"bound leaves {free / 2**20:.0f}; raise the bound, or march at a resolution of at most {fitting}"
-        )
-
-
-def resident_memory():
-    """Bytes that this process occupies, as the operating system counts them (0 where it does not say)."""
-    try:
-        with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return 0
 
 
 # --- the mesh ----------------------------------------------------------------------------------------------------
@@ -869,24 +354,6 @@ def explain_no_surface(probe, generator):
     return f"{head}, and nothing between them is nearer than {nearest:.3g}: the function does not reach the level"
 
 
-def deepest_point(probe, generator, rounds=12, tries=64):
-    """The point of the domain whose value is farthest towards the sign that no node has, and how far it stays from it,
-    as a narrowing random search finds it."""
-    sign = 1.0 if probe.lowest > 0 else -1.0
-    line = np.linspace(-1.0, 1.0, min(probe.resolution, 48))
-    points = np.stack(np.meshgrid(line, line, line, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
-    values, radius = sign * probe.at_points(points), line[1] - line[0]
-    for _ in range(rounds):
-        best = np.argsort(values)[:128]
-        points, values = points[best], values[best]
-        around = points[:, None] + generator.uniform(-radius, radius, (len(points), tries, 3))
-        around = around.clip(-1.0, 1.0).reshape(-1, 3).astype(np.float32)
-        points, values = np.concatenate([points, around]), np.concatenate([values, sign * probe.at_points(around)])
-        radius *= 0.6
-    best = np.argmin(values)
-    return points[best], float(values[best])
-
-
 def thickness(probe, sign, point, steps=64):
     """The shortest chord through a point within which sign * value stays at or below zero, along 13 directions."""
     directions = np.array([corner for corner in itertools.product((-1, 0, 1), repeat=3) if corner > (0, 0, 0)])
@@ -945,11 +412,12 @@ def memory_size(text):
 
 def march_model(flags):
     """Load, march, write, say what was done; 0. Raises ValueError or OSError with the line for the user."""
-    from geometry import write_mesh
+    from mesh_files import write_mesh
     from network import NeuralSDF
 
     model = NeuralSDF.load(flags.model)
     output = Path(flags.output) if flags.output else Path(flags.model).with_suffix(".stl")
+    check_output(output)
     with progress_bar() as progress:
         result = march(
             as_function(model.distance),
@@ -966,6 +434,16 @@ def march_model(flags):
     print(describe(stats))
     print(f"{output}: {len(vertices)} vertices, {len(faces)} triangles")
     return 0
+
+
+def check_output(output):
+    """ValueError, before the work, for a mesh file that could not be written after it."""
+    from mesh_files import ENCODERS
+
+    if output.suffix.lower() not in ENCODERS:
+        raise ValueError(f"{output}: cannot write a '{output.suffix}' file; use one of {' '.join(ENCODERS)}")
+    if not output.parent.is_dir():
+        raise ValueError(f"{output}: there is no folder {output.parent}; make it first")
 
 
 @contextmanager
