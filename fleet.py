@@ -83,7 +83,7 @@ def run(
         for job, result in place.wait(POLL):
             if result["status"] in ENDED and not goes_again(job, result):
                 finished(job, result)
-            elif not stopping:
+            elif not should_stop():
                 delay = BUSY_SECONDS if result["status"] == "busy" else 0.0
                 waiting.append((time.monotonic() + delay, next_attempt(job, result)))
         tick(place.running, len(waiting))

@@ -745,10 +745,10 @@ def run_here(capsys, *words):
     return code, captured.out, captured.err
 
 
-def test_an_interrupted_part_goes_on_from_its_checkpoint(tmp_path, capsys):
+def test_an_interrupted_part_goes_on_from_its_checkpoint(tmp_path, capfd):
     source, whole, out = real_folder(tmp_path / "parts", 1), tmp_path / "whole", tmp_path / "out"
     flags = [*REAL, "--epochs", 12, "--checkpointSeconds", 0.01]
-    assert run_here(capsys, source, "--outputDir", whole, "--workers", 0, *flags)[0] == 0
+    assert run_here(capfd, source, "--outputDir", whole, "--workers", 0, *flags)[0] == 0
 
     def interrupt():
         while not (out / "box_0.checkpoint").exists():
@@ -756,17 +756,17 @@ def test_an_interrupted_part_goes_on_from_its_checkpoint(tmp_path, capsys):
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=interrupt).start()
-    code, printed, err = run_here(capsys, source, "--outputDir", out, "--workers", 0, *flags)
+    code, printed, err = run_here(capfd, source, "--outputDir", out, "--workers", 0, *flags)
     assert code == 130 and "stopping in order" in err and "0 of 1 done" in printed
     assert (out / "box_0.checkpoint").exists() and summary(out) == []
     shutil.copytree(out, tmp_path / "other")
-    code, _, err = run_here(capsys, source, "--outputDir", out, "--workers", 0, *flags)
+    code, _, err = run_here(capfd, source, "--outputDir", out, "--workers", 0, *flags)
     assert code == 0 and "went on from the checkpoint" in err
     assert (out / "box_0.safetensors").read_bytes() == (whole / "box_0.safetensors").read_bytes()
     assert json.loads((out / "box_0.json").read_text())["fit"]["resumed_at"] > 0
     assert not (out / "box_0.checkpoint").exists()
     code, _, err = run_here(
-        capsys, source, "--outputDir", tmp_path / "other", "--workers", 0, *flags, "--learningRate", 0.002
+        capfd, source, "--outputDir", tmp_path / "other", "--workers", 0, *flags, "--learningRate", 0.002
     )
     assert code == 0 and "begun anew: " in err and "learning_rate" in err
     assert json.loads((tmp_path / "other/box_0.json").read_text())["fit"]["resumed_at"] == 0
@@ -840,19 +840,38 @@ def test_fifty_kills_of_drivers_workers_and_raylets_with_real_fits(tmp_path):
 def test_ray_does_the_same(tmp_path, transfer):
     pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
     source, out, log = a_folder(tmp_path / "parts", 5, bad=[1]), tmp_path / "out", tmp_path / "log"
-    bad = {"hang": "--partTimeout", "oom": ""} if transfer == "paths" else {}
-    for name in bad:
-        (source / f"{name}.stl").write_bytes(b"x")
-    flags = ["--ray", "local", "--ray-transfer", transfer, "--partTimeout", 5]
-    code, printed, err = finish(start("light", source, out, *flags, log=log))
-    assert code == 1, err
-    assert f"{4 + ('oom' in bad)} of {5 + len(bad)} done" in printed
-    assert ("no end after the 5 s of --partTimeout" in printed) == bool(bad)
-    for name in bad:
-        (source / f"{name}.stl").unlink()
+    code, printed, err = finish(start("light", source, out, "--ray", "local", "--ray-transfer", transfer, log=log))
+    assert code == 1 and "4 of 5 done" in printed, err
+    check_folder(source, out, log, refused=["part_01"])
     code, printed, _ = finish(start("light", source, out, "--workers", 1, log=log))
     assert "4 of 5 done (4 of them before)" in printed
     check_folder(source, out, log, refused=["part_01"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("transfer", ["paths", "bytes"])
+def test_ray_survives_parts_that_hang_and_crash_and_stops_in_order(tmp_path, transfer):
+    pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
+    source, out, log = a_folder(tmp_path / "parts", 4), tmp_path / "out", tmp_path / "log"
+    for name in ("hang", "oom", "segfault"):
+        (source / f"{name}.stl").write_bytes(b"x")
+    flags = ["--ray", "local", "--ray-transfer", transfer]
+    code, printed, err = finish(start("light", source, out, *flags, "--partTimeout", 5, log=log))
+    assert code == 1 and "5 of 7 done" in printed, err
+    failed = printed.splitlines()[-2:]
+    assert "hang.stl: no end after the 5 s of --partTimeout" in failed[0] and "segfault.stl: its worker" in failed[1]
+    for name in ("hang", "oom", "segfault"):
+        (source / f"{name}.stl").unlink()
+    for k in range(10, 60):
+        (source / f"part_{k}.stl").write_bytes(b"%04d" % k)
+    driver = start("light", source, out, *flags, log=log)
+    wait_for(lambda: len(list(out.glob("*.json"))) >= 8, "some parts")
+    driver.send_signal(signal.SIGTERM)
+    code, printed, err = finish(driver)
+    assert code == 128 + signal.SIGTERM and "stopped; the same command" in printed, err
+    assert [row["name"] for row in summary(out)] == sorted(path.stem for path in out.glob("*.json"))
+    assert finish(start("light", source, out, "--workers", 2, log=log))[0] == 0
+    check_folder(source, out, log)
 
 
 def test_ray_where_it_is_not_installed_or_has_no_cluster(tmp_path, capsys, monkeypatch):
