@@ -13,6 +13,8 @@ import numba
 import numpy as np
 
 compiled = numba.njit(nogil=True, cache=True)
+# Without a check for division by zero, which would keep the compiler from doing several numbers at a time.
+quick = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 # Boxes compared along an axis when a node of the tree is split; more gives no faster search.
 SPLIT_BINS = 16
@@ -527,51 +529,61 @@ def _count_crossings(u, v, w, records, start, entries, low_u, low_v, scale_u, sc
     return total
 
 
-@compiled
-def _strip_tangent(u, v, w, edge):
-    """Sine and cosine, to one factor, of half the solid angle of the strip that an edge sweeps downwards without end.
+@quick
+def _strip_tangents(u, v, w, edges, sine, cosine):
+    """Fill sine and cosine (B,) of half the solid angle of the strip that each edge sweeps downwards without end.
 
     As (u, v, w) sees it: the formula of Van Oosterom and Strackee (1983) for a triangle with its third corner at
-    infinity. The sign comes from the comparison that decides the crossings, so that both jump at the same point.
+    infinity. The sign comes from the comparison that decides the crossings (`_is_left`, here without branches, so that
+    the processor does several edges at a time), so that both jump at the same point.
     """
-    from_v, from_u, from_w, to_v, to_u, to_w = edge[0], edge[1], edge[2], edge[3], edge[4], edge[5]
-    turn = _turn(u, v, from_u, from_v, to_u, to_v)
-    if from_v <= v < to_v:
-        turn = abs(turn) if _is_left(u, v, from_u, from_v, to_u, to_v) else -abs(turn)
-    au, av, bu, bv = from_u - u, from_v - v, to_u - u, to_v - v
-    return -turn, au * bu + av * bv + _less_height(au, av, from_w - w) * _less_height(bu, bv, to_w - w)
+    for e in range(edges.shape[1]):
+        from_v, from_u, to_v, to_u = edges[0, e], edges[1, e], edges[3, e], edges[4, e]
+        turn = (to_u - from_u) * (v - from_v) - (to_v - from_v) * (u - from_u)
+        left_of_both, left_of_one = (u < from_u) & (u < to_u), (u < from_u) | (u < to_u)
+        is_left = left_of_both | (left_of_one & (turn > 0))
+        size = abs(turn)
+        turn = (size if is_left else -size) if (from_v <= v) & (v < to_v) else turn
+        au, av, bu, bv = from_u - u, from_v - v, to_u - u, to_v - v
+        tangent_sine = -turn * edges[6, e]
+        tangent_cosine = (
+            au * bu + av * bv + _less_height(au, av, edges[2, e] - w) * _less_height(bu, bv, edges[5, e] - w)
+        )
+        scale = 1.0 / math.sqrt(tangent_sine * tangent_sine + tangent_cosine * tangent_cosine + 1e-300)
+        sine[e], cosine[e] = tangent_sine * scale, tangent_cosine * scale
 
 
-@compiled
+@quick
 def _less_height(u, v, w):
     """The length of (u, v, w) less w, without the cancellation that would leave nothing of it under a boundary."""
-    length = math.sqrt(u * u + v * v + w * w)
-    return length - w if w <= 0 else (u * u + v * v) / (length + w)
+    flat2 = u * u + v * v
+    length = math.sqrt(flat2 + w * w)
+    return length - w if w <= 0 else flat2 / (length + w)
 
 
-@compiled
-def _strips_winding(u, v, w, edges):
-    """The part of the winding number that is the boundary's: the sum of the strips' solid angles over 4 pi.
+@quick
+def _sum_of_angles(sine, cosine, turns):
+    """The sum of (B,) angles over half a turn each, in units of a turn; overwrites all three arrays.
 
-    The half angles are summed as a product of complex numbers, with one arctangent at the end; a sum that
-    passes pi is noticed by the signs of the sines and counted as a turn.
+    The second half of the angles is added to the first as a product of complex numbers until one is left, with one
+    arctangent at the end; a sum that passes half a turn is noticed by the signs of the sines and counted in turns.
     """
-    sine, cosine, turns = 0.0, 1.0, 0
-    for e in range(len(edges)):
-        edge_sine, edge_cosine = _strip_tangent(u, v, w, edges[e])
-        if edges[e, 6] < 0:
-            edge_sine = -edge_sine
-        for _ in range(int(abs(edges[e, 6]))):
-            new_sine = sine * edge_cosine + cosine * edge_sine
-            if cosine < 0 or edge_cosine < 0:  # else the sum is under a half turn, and its sign may be rounding
-                if sine >= 0 and edge_sine >= 0 and new_sine < 0:
-                    turns += 1
-                elif sine < 0 and edge_sine < 0 and new_sine >= 0:
-                    turns -= 1
-            cosine = cosine * edge_cosine - sine * edge_sine
-            size = 1.0 / (abs(new_sine) + abs(cosine) + 1e-300)
-            sine, cosine = new_sine * size, cosine * size
-    return math.atan2(sine, cosine) / (2 * math.pi) + turns
+    turns[:] = 0
+    count = len(sine)
+    while count > 1:
+        half = (count + 1) // 2
+        other_sine, other_cosine, other_turns = sine[half:count], cosine[half:count], turns[half:count]
+        for e in range(count - half):
+            new_sine = sine[e] * other_cosine[e] + cosine[e] * other_sine[e]
+            # Else the sum is under a half turn, and its sign may be rounding.
+            wide = (cosine[e] < 0) | (other_cosine[e] < 0)
+            past = wide & (sine[e] >= 0) & (other_sine[e] >= 0) & (new_sine < 0)
+            back = wide & (sine[e] < 0) & (other_sine[e] < 0) & (new_sine >= 0)
+            turns[e] += other_turns[e] + (1.0 if past else 0.0) - (1.0 if back else 0.0)
+            cosine[e] = cosine[e] * other_cosine[e] - sine[e] * other_sine[e]
+            sine[e] = new_sine
+        count = half
+    return math.atan2(sine[0], cosine[0]) / (2 * math.pi) + turns[0]
 
 
 @compiled
@@ -579,16 +591,18 @@ def winding_block(points, axis, shift, records, columns, edges, winding):
     """Winding numbers for a block of points: exact ray crossings, and for an open mesh the strips under its boundary.
 
     points (N, 3) float64; axis of the rays; shift (2,) added to u and v; records (F, 11); columns: start, entries and
-    place of the grid; edges (B, 7): v, u, height of both ends of each boundary edge, going up in v, and how often the
-    mesh's boundary runs along it in that sense. Fills winding (N,) float64.
+    place of the grid; edges (7, B): v, u, height of both ends of each boundary edge, going up in v, and 1 where the
+    mesh's boundary runs along it in that sense, -1 where against it. Fills winding (N,) float64.
 
     The mesh and the strips together are closed up to infinity, so the crossings of a ray that goes up, away from the
     strips, are the winding number of both; the strips' own part of it is a sum over the boundary edges only.
     """
     start, entries, low_u, low_v, scale_u, scale_v, resolution = columns
+    sine, cosine, turns = np.empty(edges.shape[1]), np.empty(edges.shape[1]), np.empty(edges.shape[1])
     for i in near_order(points):
         u, v, w = points[i, (axis + 1) % 3] + shift[0], points[i, (axis + 2) % 3] + shift[1], points[i, axis]
         total = _count_crossings(u, v, w, records, start, entries, low_u, low_v, scale_u, scale_v, resolution)
-        if len(edges) > 0:
-            total += _strips_winding(u, v, w, edges)
+        if edges.shape[1] > 0:
+            _strip_tangents(u, v, w, edges, sine, cosine)
+            total += _sum_of_angles(sine, cosine, turns)
         winding[i] = total

@@ -120,7 +120,8 @@ def report_memory(flags):
     (loaded, built, less, _), (*_, more, _) = (peaks_of_process(flags, count) for count in (few, many))
     slope = (more - less) / (many - few)
     print(f"memory: loaded {loaded / MIB:.0f} MiB, with trees {built / MIB:.0f} MiB, with labels {more / MIB:.0f} MiB")
-    print(f"labels: {slope:.0f} bytes each and a constant of {(less - built - slope * few) / MIB:.0f} MiB")
+    if more > built:
+        print(f"labels: {slope:.0f} bytes each and a constant of {(less - built - slope * few) / MIB:.0f} MiB")
 
 
 def peaks_of_process(flags, count):

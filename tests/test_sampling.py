@@ -94,6 +94,17 @@ def test_distances_have_the_density_of_brute_force(shape, ratio):
     assert_same_histogram(np.bincount(np.digitize(np.abs(sdf), bins), minlength=len(bins) + 1), shares, variances)
 
 
+def test_the_histogram_tells_a_wrong_density_apart():
+    """The same test fails for a beta that is 3% off, and for one that is right but for a twentieth of the points."""
+    mesh, bins = torus(), np.linspace(0.001, 0.08, 40)
+    shares, variances = reference_shares(mesh, lambda _, distances: distances, bins, 0.0)
+    for weight, ratio in ((1.03 * BETA, 0.0), (BETA, 0.05)):
+        generator = np.random.default_rng(3)
+        _, sdf = importance_samples(DistanceOracle(mesh, "numba"), 100_000, generator, weight, ratio)
+        with pytest.raises(AssertionError):
+            assert_same_histogram(np.bincount(np.digitize(np.abs(sdf), bins), minlength=41), shares, variances)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_places_have_the_density_of_brute_force(axis):
     """No cell of the octree gets more or less than its share."""
