@@ -3,8 +3,8 @@
 For each mesh: the whole command `presets/instant.sh MESH`, timed from outside, its figures read from the files that it
 left; on the same samples its fit again, for the curve, with smaller tables, and for a minute, and this program's DAM
 network for a minute; the original recipe (see `benchmarks/fit.py`) for a share of its 30 million samples, its seconds
-scaled up, as its error hardly falls after the first tenth. One file a mesh is kept in --out, and the medians and the
-plot are of all files there, so that a long list can be measured in several calls.
+scaled up, as its error hardly falls after the first tenth. One file a mesh is kept in --out; what it holds is not
+measured again, so that a long list can be measured in several calls, and the medians and the plot are of all files.
 """
 
 import argparse
@@ -128,17 +128,19 @@ class Bench:
 
 
 def measure(mesh: Path, flags: argparse.Namespace, figures: dict) -> dict:
-    """Figures and curves of one mesh; those of an earlier call stay where nothing new is asked for."""
-    figures |= {"mesh": mesh.name, "command": command(mesh, flags.out / mesh.stem)}
-    bench, preset, minute = Bench(mesh), preset_flags(), ["--timeBudget", str(flags.seconds)]
-    figures["instant"] = bench.fitted(preset)
-    figures["tables"] = [bench.fitted([*preset, "--hashTableLog2", size]) for size in SMALLER_TABLES]
-    if flags.seconds:
-        figures["instant longer"] = bench.fitted([*preset, *minute])
-        figures["dam"] = bench.fitted([*DAM, *minute])
-    if flags.originalShare:
-        figures["original"] = bench.original(flags.originalShare)
-    return figures
+    """Figures and curves of one mesh: what was asked for and is not among `figures`, those of earlier calls."""
+    bench, preset = Bench(mesh), preset_flags()
+    wanted = {
+        "command": lambda: command(mesh, flags.out / mesh.stem),
+        "instant": lambda: bench.fitted(preset),
+        "tables": lambda: [bench.fitted([*preset, "--hashTableLog2", size]) for size in SMALLER_TABLES],
+        "instant longer": lambda: bench.fitted([*preset, "--timeBudget", str(flags.seconds)]),
+        "dam": lambda: bench.fitted([*DAM, "--timeBudget", str(flags.damSeconds)]),
+        "original": lambda: bench.original(flags.originalShare),
+    }
+    off = {"instant longer": not flags.seconds, "dam": not flags.damSeconds, "original": not flags.originalShare}
+    new = {name: take() for name, take in wanted.items() if name not in figures and not off.get(name)}
+    return {"mesh": mesh.name} | figures | new
 
 
 def seconds_to(error: float, curve: list) -> float | None:
@@ -154,10 +156,9 @@ def line(figures: dict) -> str:
         f"{run['surface_error']:.6f}, IoU {run['iou']:.4f}, grid error {run['grid_error']:.4f}, {run['pieces']} pieces "
         f"of {run['bodies']} bodies, {run['astray']} astray"
     )
-    if "dam" in figures:
-        longer, dam = figures["instant longer"], figures["dam"]
-        seconds = longer["curve"][-1][0]
-        text += f"; in {seconds:.0f} s {longer['error']:.6f}, DAM network {dam['error']:.6f}"
+    for kind in ("instant longer", "dam"):
+        if kind in figures:
+            text += f"; {kind}, {figures[kind]['curve'][-1][0]:.0f} s: {figures[kind]['error']:.6f}"
     if ratio := ratio_to_original(figures):
         end = figures["original"]
         text += f"; original {end['error']:.6f} after {end['seconds']:.0f} s (scaled from {end['share']:g} of them)"
@@ -221,7 +222,8 @@ def plot(all_figures: list[dict], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("meshes", nargs="*", type=Path, help="default: eight of ../shared/data")
-    parser.add_argument("--seconds", type=float, default=60, help="of the longer fits; 0 is off (default 60)")
+    parser.add_argument("--seconds", type=float, default=60, help="of the longer instant fit; 0 is off (default 60)")
+    parser.add_argument("--damSeconds", type=float, default=60, help="of the DAM network's; 0 is off (default 60)")
     parser.add_argument("--originalShare", type=float, default=0.1, help="of its samples; 0 is off (default 0.1)")
     parser.add_argument("--out", type=Path, default=ROOT / "results/bench-instant")
     flags = parser.parse_args()

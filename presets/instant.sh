@@ -9,6 +9,7 @@ fit "$root/data/impeller/impeller.stl" \
   --numLayers 1 \
   --layerWidth 64 \
   --num_points 2000000 \
+  --importanceWeight 120 \
   --uniformRatio 0.1 \
   --epochs 2 \
   --batchSize 4096 \
