@@ -387,7 +387,10 @@ def command_line():
     parser.add_argument("--reconstructionRes", type=int, default=256, help="nodes along an edge of the grid")
     parser.add_argument("--output", help="mesh file: .stl .ply .obj .glb .3mf .off (default: MODEL's name with .stl)")
     parser.add_argument(
-        "--maxMemory", type=memory_size, help="bytes for the whole process, as 800M or 2G; default: no bound"
+        "--maxMemory",
+        type=memory_size,
+        help="bytes for the whole process, as 800M or 2G; .glb and .3mf are put together in memory beyond it "
+        "(default: no bound)",
     )
     parser.add_argument(
         "--refine", type=int, default=0, help="Newton steps that move vertices onto the level; 0 is off"

@@ -391,10 +391,7 @@ class SparseField:
         self.store.skip(size, origins[skipped], np.where(values[skipped] > 0, 1, -1).astype(np.int8))
         self.skipped.append((size, origins[skipped].astype(np.int16), values[skipped], reach[skipped]))
         if size == 2 and 1 not in self.falls:
-            near = centers[~skipped]
-            steps = np.concatenate([np.eye(3, dtype=np.int32), -np.eye(3, dtype=np.int32)])
-            ends = near + steps[self.generator.integers(0, 6, len(near))]
-            self._measure_fall(1, near, values[~skipped], ends, np.full(len(near), self.probe.cell, dtype=np.float32))
+            self._measure_fall_of_a_cell(centers[~skipped], values[~skipped])
         return origins[~skipped]
 
     def _reach(self, size, origins):
@@ -415,13 +412,19 @@ class SparseField:
             self.coarse.append((nodes[unknown], values[unknown]))
         return values
 
+    def _measure_fall_of_a_cell(self, centers, values):
+        """As size 1: from a node to the next along an axis, instead of from a block's centre to its corner."""
+        steps = np.concatenate([np.eye(3, dtype=np.int32), -np.eye(3, dtype=np.int32)])
+        ends = centers + steps[self.generator.integers(0, 6, len(centers))]
+        self._measure_fall(1, centers, values, ends, np.full(len(centers), self.probe.cell, dtype=np.float32))
+
     def _measure_fall(self, size, centers, values, ends, reach):
+        """Keeps the steepest falls of a size by region: from nodes (n, 3) to others, reach (n,) away."""
         falls = self._steepest_falls(size, centers, values, ends, reach)
         self.falls[size] = np.broadcast_to(falls, self.regions**3)
 
     def _steepest_falls(self, size, centers, values, ends, reach):
-        """By region, how far |f| falls from a block's centre to a corner, per distance: the largest of a sample. For
-        size 1, from a node to the next.
+        """By region, how far |f| falls from a block's centre to a corner, per distance: the largest of a sample.
 
         It is the Lipschitz constant that matters at this size: the mean slope over the block. The largest gradient is
         two to four times as large for fitted networks, at creases much smaller than the block, and would open as
