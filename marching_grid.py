@@ -631,13 +631,18 @@ def check_memory(max_memory, bricks, stored, resolution):
     """MemoryBoundError where `bricks` bricks, of which `stored` are already, and the mesh in them cannot fit."""
     if max_memory is None:
         return
-    free = max(0, max_memory - resident_memory() - 64 * 2**20 + stored * 2048)
-    if bricks * BRICK_BYTES > free:
-        fitting = int(resolution * np.sqrt(free / (bricks * BRICK_BYTES)))
-        raise MemoryBoundError(
-            f"the surface at resolution {resolution} needs about {bricks * BRICK_BYTES / 2**20:.0f} MiB and the memory "
-            f"bound leaves {free / 2**20:.0f}; raise the bound, or march at a resolution of at most {fitting}"
-        )
+    taken = resident_memory() + 64 * 2**20 - stored * 2048
+    needed = taken + bricks * BRICK_BYTES
+    if needed <= max_memory:
+        return
+    message = (
+        f"the surface at resolution {resolution} needs about {needed / 2**20:.0f} MiB, {taken / 2**20:.0f} of them for "
+        f"this program itself, and the memory bound is {max_memory / 2**20:.0f} MiB: raise it"
+    )
+    if max_memory > taken:
+        fitting = int(resolution * np.sqrt((max_memory - taken) / (bricks * BRICK_BYTES)))
+        message += f", or march at a resolution of at most {fitting}"
+    raise MemoryBoundError(message)
 
 
 def resident_memory():
