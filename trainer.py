@@ -845,12 +845,21 @@ def names_of(inputs: list[Path], suffix: str) -> list[str]:
     return names
 
 
+def settle_threads() -> None:
+    """Let threads that wait give way soon to other programs. Only heeded before torch is imported.
+
+    Spinning on, the default, costs up to 30 times on a busy machine; not spinning at all, a fifth on a quiet one
+    (docs/log.md). GNU's OpenMP counts the turns; others give way at once.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Fit what the command line asks for; returns the exit code."""
     flags = parse_arguments(arguments)
-    # Threads that wait give way to other programs; spinning, the default, costs up to 30 times on a busy machine. Only
-    # heeded when set before torch is imported.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    settle_threads()
     from artifacts import prepare_folder
 
     source, folder = Path(flags.input), Path(flags.outputDir)
