@@ -1,8 +1,8 @@
 """Mesh files as they stand: triangles in, triangles out; geometry.py checks and repairs what is read here.
 
 Owns: the readers of .stl .obj .ply .off .glb .gltf .3mf (any case of letters), the cutting of polygons into triangles,
-and the writers of all of them but .gltf. trimesh's readers serve for scenes alone: those for the others merge vertices,
-round to float32, or accept files that were cut short.
+and the writers of all of them but .gltf. trimesh reads the scenes (.glb .gltf .3mf) alone: of the others it accepted an
+OFF file that was cut short and rounded a text PLY to float32.
 
 In: a path, or vertices and faces to write. Out: vertices (V, 3) float64 in file units and faces (F, 3) int64, nothing
 merged, nothing dropped. A file that cannot be used raises `MeshError`, whose message is the one line that a user reads.
