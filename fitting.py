@@ -144,6 +144,8 @@ def fit(
             if run.result.restarts == 1:
                 raise
             resume = False
+        finally:
+            network.eval()
     raise AssertionError("unreachable")
 
 
@@ -170,6 +172,7 @@ class FitRun:
         self.network, self.settings, self.hooks = network, settings, hooks
         self.result = FitResult(restarts=restarts)
         self.seed = settings.seed + restarts
+        network.train()
         network.initialise(settings.init, torch.Generator().manual_seed(self.seed))
         device = next(network.parameters()).device
         distances = torch.as_tensor(sdf, dtype=torch.float32, device=device)

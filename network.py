@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from encoding import HashGrid
+from products import Linear
 from scaling import NoScaler, make_scaler
 
 # Widths that DAM (Bu et al., 2021) selected: 11 hidden widths, 10 layers between them, 589,790 parameters.
@@ -58,9 +59,9 @@ def make_layers(widths: tuple[int, ...], activation: str, inputs: int = 3) -> nn
         raise ValueError(f"hidden widths must be positive, at least one; got {tuple(widths)}")
     layers: list[nn.Module] = []
     for width in widths:
-        layers += [nn.Linear(inputs, width), make_activation(activation)]
+        layers += [Linear(inputs, width), make_activation(activation)]
         inputs = width
-    return nn.Sequential(*layers, nn.Linear(inputs, 1))
+    return nn.Sequential(*layers, Linear(inputs, 1))
 
 
 @torch.no_grad()
@@ -104,7 +105,8 @@ class NeuralSDF(nn.Module):
     """A signed distance function held by a network, negative inside.
 
     widths: hidden widths. encoding: a HashGrid or None. scaler: a module of `scaling`. center (3,), scale: the map from
-    file units to the domain, domain = (file - center) * scale.
+    file units to the domain, domain = (file - center) * scale. In training mode gradients may be rounded (`products`);
+    a network is made, and left by a fit, in evaluation mode.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class NeuralSDF(nn.Module):
         self.scale = float(scale)
         if self.center.shape != (3,) or not np.isfinite(self.center).all() or not 0 < self.scale < math.inf:
             raise ValueError(f"transform needs a finite center (3,) and a scale > 0; got {center}, {scale}")
+        self.eval()
 
     @property
     def parameter_count(self) -> int:

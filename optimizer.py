@@ -7,9 +7,12 @@ value back from the device, so a GPU is never waited for.
 SOAP (Vyas et al., 2024; Shampoo: Gupta et al., 2018) keeps, for every weight matrix, running means of G G^T and G^T G,
 and runs Adam on the gradient turned into their eigenvectors. The turn costs four small matrix products a step and
 saves far more steps than it costs. The eigenvectors are followed by one orthogonal iteration every REFRESH steps.
+The update is turned back in the dtype that `products` chooses; everything else is float32.
 """
 
 import torch
+
+from products import gradient_dtype
 
 OPTIMIZERS = ("soap", "adam")
 
@@ -187,7 +190,11 @@ class RotatedMatrix:
         denominator = state["second"].sqrt().div_((1 - second_mean**steps) ** 0.5).add_(EPSILON)
         update = torch.div(state["first"], denominator, out=denominator)
         rate = learning_rate / (1 - first_mean**steps)
-        self.parameter.addmm_(state["left"] @ update, state["right"].T, alpha=-rate)
+        # A rounded update is as good as an exact one; a gradient turned by rounded bases is not: what leaks from its
+        # large components into its small ones would be magnified there.
+        dtype = gradient_dtype(gradient)
+        turned_back = state["left"].to(dtype) @ update.to(dtype) @ state["right"].T.to(dtype)
+        self.parameter.add_(turned_back, alpha=-rate)
 
     def refresh(self, first: bool) -> None:
         """Follow the eigenvectors: exactly the first time, then by one step of orthogonal iteration."""

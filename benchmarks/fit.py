@@ -21,7 +21,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from distance import DistanceOracle
-from fitting import FitHooks, FitSettings, fit
+from fitting import FitHooks, FitRun, FitSettings, fit
 from geometry import load_mesh
 from network import DAM_WIDTHS, NeuralSDF, make_layers
 from sampling import importance_samples, points_on_surface
@@ -39,14 +39,27 @@ def surface_error(function, surface):
         return float(torch.cat([function(part).abs() for part in surface.split(8192)]).mean())
 
 
-def original(points, sdf, surface, epochs):
-    """(samples, seconds, errors) of the original recipe, scored SCORES times; epochs may be a fraction."""
+def original_loop():
+    """(network, step) of the original recipe: step(points, sdf) is plain autograd and torch's fused Adam."""
     torch.manual_seed(0)
-    layers = make_layers(DAM_WIDTHS, "relu")
+    layers = make_layers(DAM_WIDTHS, "relu").eval()  # in this mode they are torch's own linear layers
     for layer in layers:
         if isinstance(layer, torch.nn.Linear):
             torch.nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
     optimizer = torch.optim.Adam(layers.parameters(), lr=RATE, fused=True)
+
+    def step(points, sdf):
+        loss = (layers(points)[:, 0] - sdf).abs().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return layers, step
+
+
+def original(points, sdf, surface, epochs):
+    """(samples, seconds, errors) of the original recipe, scored SCORES times; epochs may be a fraction."""
+    layers, take_step = original_loop()
     steps, curve, seconds = int(epochs * (len(points) // BATCH)), [], 0.0
     every, start = max(1, steps // SCORES), time.perf_counter()
     for step in range(steps):
@@ -54,10 +67,7 @@ def original(points, sdf, surface, epochs):
         if index == 0:
             order = torch.randperm(len(points))
         chosen = order[index * BATCH : (index + 1) * BATCH]
-        loss = (layers(points[chosen])[:, 0] - sdf[chosen]).abs().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        take_step(points[chosen], sdf[chosen])
         if (step + 1) % every == 0:
             seconds += time.perf_counter() - start
             curve.append(((step + 1) * BATCH, seconds, surface_error(lambda p: layers(p)[:, 0], surface)))
@@ -74,8 +84,8 @@ def ours(points, sdf, surface, settings):
     return curve
 
 
-def step_rates(batch=BATCH, repeats=15):
-    """Samples a second of a step's bare matrix products, of ours, and of the original's loop, medians taken in turn."""
+def step_rates(batch=BATCH, repeats=40):
+    """Samples a second of a step's bare float32 products, of the original's loop and of ours, medians taken in turn."""
     generator = torch.Generator().manual_seed(0)
     widths = (3, *DAM_WIDTHS, 1)
     weights = [torch.randn(o, i, generator=generator) for i, o in itertools.pairwise(widths)]
@@ -90,15 +100,15 @@ def step_rates(batch=BATCH, repeats=15):
 
     points = np.random.default_rng(0).uniform(-1, 1, (batch * 4, 3)).astype(np.float32)
     sdf = np.linalg.norm(points, axis=1) - 0.5
-    runs = {"bare products": bare}
-    from fitting import FitRun
-
+    batch_points, batch_sdf = torch.as_tensor(points[:batch]), torch.as_tensor(sdf[:batch])
+    _, original_step = original_loop()
+    runs = {"bare products": bare, "original": lambda: original_step(batch_points, batch_sdf)}
     for name in ("adam", "soap"):
         run = FitRun(NeuralSDF(DAM_WIDTHS), points, sdf, FitSettings(batch_size=batch, optimizer=name), FitHooks(), 0)
         runs[name] = lambda run=run: run.step(1e-3)
     times = {name: [] for name in runs}
     for name in runs:
-        for _ in range(25):  # past SOAP's early refreshes
+        for _ in range(45):  # past SOAP's early refreshes
             runs[name]()
     for _ in range(repeats):
         for name, run in runs.items():
