@@ -50,6 +50,9 @@ LOG_SECONDS, TERMINAL_SECONDS = 30.0, 0.1
 # The kernel takes a worker rather than its driver when memory runs out.
 OOM_SCORE = 500
 ENDED = ("done", "refused", "failed")
+TRIED_TWICE = " (tried twice, the second time in smaller chunks)"
+# Times that Ray's raylet may die, and be started anew, before a part ends.
+RAYLETS_LOST = 3
 
 
 class FleetError(RuntimeError):
@@ -252,7 +255,7 @@ class Processes:
         if self.stopping:
             return job, {"status": "stopped", "reason": reason}
         if job.get("attempt", 1) > 1:
-            reason += " (tried twice, the second time in smaller chunks)"
+            reason += TRIED_TWICE
         return job, {"status": "failed", "reason": f"{job['input']}: {reason}", "again": again}
 
     def stop(self) -> None:
@@ -420,16 +423,28 @@ class Ray:
     """
 
     def __init__(self, address, function, count, gpu, part_timeout, memory, carrier):
-        self.ray = start_ray(address)
-        self.function, self.part_timeout, self.carrier = function, part_timeout, carrier
+        self.address, self.function, self.part_timeout, self.carrier = address, function, part_timeout, carrier
+        self.asked, self.gpu, self.memory = count, gpu, memory
+        self.tasks, self.ended, self.stopping, self.losses = {}, [], False, 0
+        self._connect()
+
+    def _connect(self) -> None:
+        self.ray, self.connected = start_ray(self.address), True
         resources = self.ray.cluster_resources()
-        self.gpus = int(resources.get("GPU", 0)) if gpu else 0
-        self.count = count or max(1, self.gpus or int(resources.get("CPU", 1)))
-        needs = {"num_cpus": 1, "num_gpus": 1 if self.gpus else 0, "max_retries": 0}
-        needs |= {"memory": memory} if memory else {}
+        gpus = int(resources.get("GPU", 0)) if self.gpu else 0
+        self.count = self.asked or max(1, gpus or int(resources.get("CPU", 1)))
+        needs = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_retries": 0}
+        needs |= {"memory": self.memory} if self.memory else {}
         self.task = self.ray.remote(**needs)(work_on_ray)
         self.switch = self.ray.remote(num_cpus=0)(Switch).remote()
-        self.tasks, self.ended, self.stopping = {}, [], False
+
+    def _connect_again(self) -> None:
+        """After this machine's raylet died, with what ran: the parts go on from what they left. Raises FleetError."""
+        self.losses += 1
+        if self.losses > RAYLETS_LOST:
+            raise FleetError(f"Ray's raylet on this machine died {self.losses} times and no part ended in between")
+        self.ray.shutdown()
+        self._connect()
 
     @property
     def running(self) -> int:
@@ -441,6 +456,8 @@ class Ray:
 
     def submit(self, job: dict) -> None:
         package = self.carrier.send(job)
+        if not self.connected:
+            self._connect_again()
         if "status" in package:
             self.ended.append((job, package))
         else:
@@ -458,14 +475,23 @@ class Ray:
     def _result(self, task) -> tuple[dict, dict]:
         job, since = self.tasks.pop(task)
         try:
-            result = self.ray.get(task)
+            result, self.losses = self.ray.get(task), 0
         except self.ray.exceptions.RayError as error:
-            hung = self.part_timeout and time.monotonic() - since > self.part_timeout
-            reason = f"no end after the {self.part_timeout:g} s of --partTimeout" if hung else ray_reason(error)
-            result = {"status": "failed", "reason": f"{job['input']}: {reason}", "again": not hung}
-            if self.stopping:
-                result["status"] = "stopped"
+            result = self._failure(job, error, time.monotonic() - since)
         return job, self.carrier.receive(job, result)
+
+    def _failure(self, job: dict, error: Exception, seconds: float) -> dict:
+        """The result of a part whose task did not end by itself."""
+        if self.stopping:
+            return {"status": "stopped", "reason": ray_reason(error)}
+        if type(error).__name__ == "LocalRayletDiedError":  # not this part's fault: it is begun again
+            self.connected = False
+            return {"status": "busy", "reason": ray_reason(error)}
+        hung = bool(self.part_timeout) and seconds > self.part_timeout
+        reason = f"no end after the {self.part_timeout:g} s of --partTimeout" if hung else ray_reason(error)
+        if job.get("attempt", 1) > 1:
+            reason += TRIED_TWICE
+        return {"status": "failed", "reason": f"{job['input']}: {reason}", "again": not hung}
 
     def stop(self) -> None:
         if not self.stopping:

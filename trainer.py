@@ -983,7 +983,7 @@ class FolderBook:
         self.progress.count(status, result.get("skipped", False) and status == "done")
         self.summary.add(summary_row(job["name"], job["input"], record, status, reason))
         if status != "done":
-            self.progress.say(f"trainer.py: {reason}")
+            self.progress.say(f"trainer.py: {naming(job['input'], reason)}")
         self.write(self.lines, self.summary.flush)
         self.write(self.pages, self.write_gallery)
 
@@ -1023,9 +1023,9 @@ class FolderBook:
         print(f"{done} of {len(self.names)} done{before}; {self.folder / 'summary.csv'}, {self.folder / 'index.html'}")
         if stopped:
             print("stopped; the same command goes on from here" + " without --overwrite 1" * self.flags["overwrite"])
-        for _, _, status, reason, *_ in self.summary.rows():
+        for _, source, status, reason, *_ in self.summary.rows():
             if status != "done":
-                print(f"{status}: {reason}")
+                print(f"{status}: {naming(source, reason)}")
 
     def row_on_disk(self, name: str) -> dict | None:
         """The line of a part that an earlier run did with these flags, from its record, or None."""
@@ -1039,6 +1039,11 @@ class FolderBook:
     @property
     def exit_code(self) -> int:
         return 1 if self.progress.counts["refused"] + self.progress.counts["failed"] or self.progress.left else 0
+
+
+def naming(source: str, reason: str) -> str:
+    """A reason that says which file it is about."""
+    return reason if source in reason else f"{source}: {reason}"
 
 
 class SharedFolder:

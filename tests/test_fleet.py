@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 import trimesh
 
@@ -784,6 +785,18 @@ def test_worker_processes_make_what_one_process_makes(tmp_path, capsys):
         assert theirs["metrics"]["surface_error"] == pytest.approx(ours["metrics"]["surface_error"], rel=0.2)
 
 
+def test_a_fit_that_fails_is_named_though_its_reason_names_no_file(tmp_path, capsys):
+    points = np.random.default_rng(0).uniform(-1, 1, (3000, 3))
+    (tmp_path / "parts").mkdir()
+    np.savez(tmp_path / "parts/air.npz", train=np.column_stack([points, 0.5 + 0.1 * points[:, 0]]).astype(np.float32))
+    words = [tmp_path / "parts", "--outputDir", tmp_path / "out", "--workers", 0, *REAL, "--epochs", 1]
+    code, printed, _ = run_here(capsys, *words)
+    assert code == 1 and printed.splitlines()[-1].startswith(f"failed: {tmp_path / 'parts/air.npz'}: ")
+    code, again, _ = run_here(capsys, *words)  # its files say so: it is not fitted again
+    assert code == 1 and again.splitlines()[-1] == printed.splitlines()[-1]
+    assert [row["status"] for row in summary(tmp_path / "out")] == ["failed"]
+
+
 def test_small_chunks_change_no_result(tmp_path, capsys):
     import distance
 
@@ -846,6 +859,18 @@ def test_ray_does_the_same(tmp_path, transfer):
     code, printed, _ = finish(start("light", source, out, "--workers", 1, log=log))
     assert "4 of 5 done (4 of them before)" in printed
     check_folder(source, out, log, refused=["part_01"])
+
+
+@pytest.mark.long
+def test_a_raylet_that_dies_is_started_anew(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
+    source, out, log = a_folder(tmp_path / "parts", 60), tmp_path / "out", tmp_path / "log"
+    driver = start("light", source, out, "--ray", "local", log=log)
+    wait_for(lambda: len(list(out.glob("*.json"))) >= 4, "some parts")
+    assert kill_something(driver, random.Random(0), ("raylet",)) == "raylet"
+    code, printed, err = finish(driver)
+    assert code == 0 and "60 of 60 done" in printed, err
+    check_folder(source, out, log)
 
 
 @pytest.mark.long
