@@ -30,7 +30,7 @@ import fleet
 import trainer
 
 ROOT = Path(__file__).resolve().parents[1]
-BUDGET = "--damArch 1 --scaler QuantileTransformer --num_points 30000 --epochs 1 --reconstructionRes 64"
+BUDGET = "--damArch 1 --scaler QuantileTransformer --num_points 30000 --epochs 1 --batchSize 512 --reconstructionRes 64"
 
 
 def stub(job, should_stop):
@@ -60,6 +60,7 @@ def main():
     parser.add_argument("what", nargs="?", default="parts", choices=("parts", "stubs", "nodes", "stages"))
     parser.add_argument("--count", type=int, help="parts (40; 10,000 stubs; 100,000 in the simulation)")
     parser.add_argument("--places", default="one,workers,ray", help="of parts: which, in this order (%(default)s)")
+    parser.add_argument("--budget", default=BUDGET, help="of parts: flags of the trainer (%(default)s)")
     parser.add_argument("--nodes", type=int, default=1000, help="of the simulation (%(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="mean of a simulated part (%(default)s)")
     parser.add_argument("--folder", type=Path, help="of stages: an output folder (results/geometry_200)")
@@ -103,7 +104,7 @@ def parts(flags):
     cores, rates = len(fleet.usable_processors()), {}
     for name in flags.places.split(","):
         with tempfile.TemporaryDirectory() as folder:
-            words = [str(ROOT / "data/geometry_200"), "--outputDir", folder, *BUDGET.split()]
+            words = [str(ROOT / "data/geometry_200"), "--outputDir", folder, *flags.budget.split()]
             words += {"one": ["--workers", "1"], "workers": ["--workers", str(cores)], "ray": ["--ray", "local"]}[name]
             settings = trainer.parse_arguments(words)
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
