@@ -11,6 +11,7 @@ Start-up (processes, imports) is apart: a place's clock starts when each of its 
 
 import argparse
 import heapq
+import importlib.util
 import json
 import os
 import platform
@@ -136,18 +137,24 @@ def children_seconds():
 def stubs(flags):
     """What the driver takes for itself: time of its own process, memory as parts go."""
     count = flags.count or 10_000
+    report_stubs("worker processes", fleet.Processes("benchmarks.fleet:stub", 2), count)
+    if "ray" in flags.places and importlib.util.find_spec("ray"):
+        carrier = trainer.SharedFolder()
+        report_stubs("Ray", fleet.Ray("local", "benchmarks.fleet:stub", None, False, 0.0, 0, carrier), count // 10)
+
+
+def report_stubs(name, place, count):
+    """Print what the driver takes for `count` stubs at a place."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = trainer.parse_arguments(["inputs", "--outputDir", folder, "--workers", "2"])
-        place = fleet.Processes("benchmarks.fleet:stub", 2)
+        given = vars(trainer.parse_arguments(["inputs", "--outputDir", folder]))
         names, occupied = [f"part_{k:07d}" for k in range(count)], []
-        book = trainer.FolderBook(Path(folder), names, vars(settings), fresh=True)
+        book = trainer.FolderBook(Path(folder), names, given, fresh=True)
 
         def take(job, result):
             book.take(job, result)
             if int(job["name"][5:]) % max(1, count // 5) == 0:
                 occupied.append(fleet.resident_memory(os.getpid()) / 2**20)
 
-        given = vars(settings)
         start = time.process_time()
         fleet.run(({"input": n, "name": n, "flags": given} for n in names), place, take, book.progress.show)
         own = time.process_time() - start
@@ -155,7 +162,7 @@ def stubs(flags):
         book.write_gallery()
         everything = time.process_time() - start
         place.close()
-        print(f"{count:,} stubs: {1000 * own / count:.3f} ms a part of the driver's own time,")
+        print(f"{name}, {count:,} stubs: {1000 * own / count:.3f} ms a part of the driver's own time,")
         print(f"with the last summary and gallery {1000 * everything / count:.3f} ms")
         print(f"MiB occupied as they went: {', '.join(f'{m:.1f}' for m in occupied)}")
 
