@@ -17,6 +17,10 @@ import sys
 import time
 from pathlib import Path
 
+# As the trainer and the command do, before torch is imported: threads that wait hardly spin (docs/log.md).
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 import numpy as np
 import torch
 
