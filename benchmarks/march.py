@@ -185,8 +185,11 @@ def exact_bodies(name, resolution, folder):
     kept = folder / f"{mesh.stem}-{resolution}.txt"
     if not kept.exists():
         mesh = load_mesh(mesh)
-        exact = marching.march(DistanceOracle(mesh).signed_distance, resolution)
-        kept.write_text(f"; exact distance: {bodies(exact)}; input: {mesh.diagnosis['bodies']}")
+        try:
+            exact = bodies(marching.march(DistanceOracle(mesh).signed_distance, resolution))
+        except marching.NoSurfaceError as error:
+            exact = str(error)
+        kept.write_text(f"; exact distance: {exact}; input: {mesh.diagnosis['bodies']}")
     return kept.read_text()
 
 
