@@ -10,7 +10,6 @@ Which nodes are evaluated, and why the others need not be, is the part of `march
 
 import argparse
 import itertools
-import os
 import sys
 import time
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from marching_grid import (
     deepest_point,
     survey,
 )
+from threads import settle_threads
 
 __all__ = ["MarchResult", "MemoryBoundError", "NoSurfaceError", "as_function", "as_gradient", "march", "march_dense"]
 
@@ -374,9 +374,7 @@ def thickness(probe, sign, point, steps=64):
 def main(arguments=None):
     """`python marching.py MODEL`: marches a fitted model and writes the mesh in file units."""
     flags = command_line().parse_args(arguments)
-    # Before torch is imported, as the trainer does: on a busy machine, threads that spin while they wait stand still.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    settle_threads()
     try:
         return march_model(flags)
     except (ValueError, OSError) as error:

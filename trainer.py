@@ -19,6 +19,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from folders import FolderBook, Sender, SharedFolder, ended, one_line
+from threads import settle_threads
 
 # Only what --help needs is imported here; the stages import their modules when they run.
 if TYPE_CHECKING:
@@ -832,17 +833,6 @@ def names_of(inputs: list[Path], suffix: str) -> list[str]:
         taken.add(name.casefold())
         names.append(name + suffix)
     return names
-
-
-def settle_threads() -> None:
-    """Let threads that wait give way soon to other programs. Only heeded before torch is imported.
-
-    Spinning on, the default, costs up to 30 times on a busy machine; not spinning at all, a fifth on a quiet one
-    (docs/log.md). GNU's OpenMP counts the turns; others give way at once.
-    """
-    if "OMP_WAIT_POLICY" not in os.environ:
-        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
-        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -18,12 +18,14 @@ from pathlib import Path
 
 # This file is called like the module that it measures: look for modules in the project's root instead of here.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
-# Threads that spin while they wait for work take the cores from the kernels' threads.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import torch  # noqa: E402
+from threads import settle_threads
 
-from encoding import HashGrid, interpolate  # noqa: E402
+settle_threads()
+
+import torch
+
+from encoding import HashGrid, interpolate
 
 RADIUS = 0.7
 RATE = 3e-3

@@ -15,10 +15,14 @@ import sys
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from threads import settle_threads
+
+settle_threads()
+
 import numpy as np
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from distance import DistanceOracle
 from fitting import FitHooks, FitRun, FitSettings, fit

@@ -29,6 +29,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import fleet
 import trainer
+from threads import settle_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGET = "--damArch 1 --scaler QuantileTransformer --num_points 30000 --epochs 1 --batchSize 512 --reconstructionRes 64"
@@ -108,7 +109,7 @@ def parts(flags):
             words = [str(ROOT / "data/geometry_200"), "--outputDir", folder, *flags.budget.split()]
             words += {"one": ["--workers", "1"], "workers": ["--workers", str(cores)], "ray": ["--ray", "local"]}[name]
             settings = trainer.parse_arguments(words)
-            os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+            settle_threads()
             start, cpu = time.perf_counter(), children_seconds()
             place = trainer.place_to_run(settings, "trainer:fit_one", len(inputs), lambda: False)
             slots = 1 if name == "one" else cores

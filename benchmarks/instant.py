@@ -22,17 +22,20 @@ from pathlib import Path
 # This folder has modules that are called like those that they measure: look for modules in the project's root instead.
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
+from threads import settle_threads
 
-import trainer  # noqa: E402
-from benchmarks.fit import original, surface_error  # noqa: E402
-from distance import DistanceOracle  # noqa: E402
-from fitting import FitHooks, fit  # noqa: E402
-from geometry import load_mesh  # noqa: E402
-from sampling import importance_samples, points_on_surface  # noqa: E402
+settle_threads()
+
+import numpy as np
+import torch
+
+import trainer
+from benchmarks.fit import original, surface_error
+from distance import DistanceOracle
+from fitting import FitHooks, fit
+from geometry import load_mesh
+from sampling import importance_samples, points_on_surface
 
 DATA = Path("../shared/data")
 EIGHT = (

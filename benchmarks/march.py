@@ -17,16 +17,15 @@ import sys
 import time
 from pathlib import Path
 
-# As the trainer and the command do, before torch is imported: threads that wait hardly spin (docs/log.md).
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-import numpy as np
-import torch
-
 # The modules of the project come before the benchmarks of the same names beside this file.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from threads import settle_threads
+
+settle_threads()
+
+import numpy as np
+import torch
 from published import published_networks
 
 import marching
