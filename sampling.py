@@ -10,6 +10,9 @@ Importance sampling (Davies et al. 2020) has the density exp(-beta |d|) over the
 from an octree: in a cell whose centre is |d| from the surface, a point r from the centre is at least |d| - r away.
 That bounds the density of the cell, and where r is large, of the point, before the distance of the point is known.
 Cells are split as long as that saves more questions to the oracle than it asks.
+
+In an open mesh the sign also turns on sheets where the winding number passes one half and no triangle is: the signed
+distance jumps there, and importance samples are rare. A share of an open mesh's points therefore lies at these sheets.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import os
 import sys
 import zipfile
 import zlib
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -43,6 +47,11 @@ MEAN_RADIUS = 0.555
 SPLIT_GAIN = 0.2
 CHILDREN = np.stack(np.meshgrid(*[[-1.0, 1.0]] * 3, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
 HALF_DIAGONAL = np.float32(np.sqrt(3))  # of a cube, as a multiple of half its side
+# Open meshes: the share of the points that the sheets get at the most; cells along an edge of the grids in which sheets
+# are looked for: first in all cells, then in the parts of those that they enter.
+SHEET_RATIO = 0.2
+SHEET_GRIDS = (64, 128)
+CORNERS = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
 # Rounding of float32 distances and coordinates in the domain, some steps of 6e-8 with room.
 ROUNDING = 1e-6
 
@@ -66,6 +75,8 @@ def draw_samples(method, oracle, count, generator, importance_weight=None, unifo
     unused = {"Surface": {"importance_weight"}, "Uniform": {"importance_weight", "uniform_ratio"}}.get(method, set())
     if unused & set(given):
         raise ValueError(f"{method} sampling has no {' and no '.join(sorted(unused & set(given)))}")
+    if method == "Importance" and not oracle.mesh.closed:
+        given["sheet_ratio"] = SHEET_RATIO
     return draw(oracle, count, generator, **given)
 
 
@@ -180,26 +191,73 @@ def importance_samples(
     importance_weight=DEFAULT_IMPORTANCE_WEIGHT,
     uniform_ratio=DEFAULT_UNIFORM_RATIO,
     progress=None,
+    sheet_ratio=0.0,
 ):
     """count labelled points with density (1 - uniform_ratio) exp(-importance_weight |d|) / Z + uniform_ratio / 8.
 
     importance_weight: beta, per domain unit, positive; uniform_ratio: in [0, 1]; other arguments and result as for
-    draw_samples. The points are independent; none is kept twice. Memory, as the operating system counts it, the result
-    included: 28 bytes a point and a constant of 60 MiB.
+    draw_samples. sheet_ratio: in [0, 1], for open meshes: of the points that are not uniform over the cube, a share
+    min(sheet_ratio, V / (V + Z)) is uniform over the `sheet_cells` of volume V instead (Z as `Cells` estimates it),
+    which is about the density on the surface, or less. The points are independent; none is kept twice. Memory, as the
+    operating system counts it, the result included: 28 bytes a point and a constant of 60 MiB.
     """
     if not 0 < importance_weight < np.inf:
         raise ValueError(f"importance_weight must be positive, got {importance_weight}")
+    if not 0 <= sheet_ratio <= 1:
+        raise ValueError(f"sheet_ratio must lie between 0 and 1, got {sheet_ratio}")
     uniform = _uniform_share(count, uniform_ratio, generator)
     samples = _Samples(count, progress)
     _add_uniform(samples, uniform, oracle, generator)
+    first = uniform
     if uniform < count:
         cells = Cells(oracle, count - uniform, importance_weight)
+        if sheet_ratio:
+            _add_sheets(samples, count - uniform, oracle, sheet_ratio, cells.integral, generator)
+        first = samples.size
         acceptance = 1.0  # the first round cannot give too many, and measures what the others need
         while samples.size < count:
             before, proposals = samples.size, int((count - samples.size) / acceptance) + 1
             cells.draw(samples, proposals, generator)
             acceptance = max((samples.size - before) / proposals, 0.01)
-    return samples.shuffled(generator, first=uniform)
+    return samples.shuffled(generator, first=first)
+
+
+def _add_sheets(samples, count, oracle, sheet_ratio, integral, generator):
+    """Add the share of count points that lies at the sheets; integral: that of the importance density, Z."""
+    centre, half = sheet_cells(oracle)
+    if len(centre) == 0:
+        return
+    volume = len(centre) * (2.0 * half) ** 3
+    size = generator.binomial(count, min(sheet_ratio, volume / (volume + integral)))
+    for start in range(0, size, CHUNK):
+        cell = np.sort(generator.integers(0, len(centre), min(size - start, CHUNK)))
+        points = centre[cell] + half * _uniform_points(len(cell), generator)
+        samples.add(points, oracle.signed_distance(points))
+
+
+def sheet_cells(oracle):
+    """Cells that no triangle enters and whose corners are not all on one side: centre (M, 3) float32, half the side.
+
+    They are cells of the finest of SHEET_GRIDS; a sheet that leaves all corners on one side is overlooked.
+    """
+    cell = np.stack(np.unravel_index(np.arange(SHEET_GRIDS[0] ** 3), (SHEET_GRIDS[0],) * 3), axis=-1)
+    cell = cell[_turns_sign(oracle, cell, SHEET_GRIDS[0])]
+    for coarse, resolution in pairwise(SHEET_GRIDS):
+        cell = (cell[:, None] * (resolution // coarse) + CORNERS).reshape(-1, 3)
+        centre = ((2 * cell + 1) / resolution - 1).astype(np.float32)
+        cell = cell[oracle.distance(centre) > HALF_DIAGONAL / resolution]
+        cell = cell[_turns_sign(oracle, cell, resolution)]
+    return ((2 * cell + 1) / SHEET_GRIDS[-1] - 1).astype(np.float32), np.float32(1 / SHEET_GRIDS[-1])
+
+
+def _turns_sign(oracle, cell, resolution):
+    """(C,) bool: which of (C, 3) int cells of a grid of resolution^3 over the cube have corners on both sides."""
+    nodes = resolution + 1
+    strides = np.array([nodes**2, nodes, 1])
+    asked, place = np.unique((cell @ strides)[:, None] + CORNERS @ strides, return_inverse=True)
+    points = (2 * np.stack(np.unravel_index(asked, (nodes,) * 3), axis=-1) / resolution - 1).astype(np.float32)
+    inside = oracle.inside(points)[place].reshape(-1, len(CORNERS))
+    return inside.any(axis=1) & ~inside.all(axis=1)
 
 
 class Cells:
@@ -208,6 +266,7 @@ class Cells:
     oracle: DistanceOracle; count: number of points that will be drawn, which decides how fine the leaves get;
     importance_weight: beta. centre (M, 3), half (M,) half the side, distance (M,) |d| at the centre, nearest (M,) the
     least |d| that a point of the cell can have: all float32. weight (M,): volume times the bound exp(-beta nearest).
+    integral: an estimate, from the centres, of that of exp(-beta |d|) over the cube.
     """
 
     def __init__(self, oracle, count, importance_weight):
@@ -222,6 +281,7 @@ class Cells:
             finished += (2 * half) ** 3 * np.exp(-importance_weight * distance[~split].astype(np.float64)).sum()
             half /= 2
             centre = (centre[split][:, None] + half * CHILDREN).reshape(-1, 3)
+        self.integral = float(finished)
         self.centre, self.half, self.distance = (np.concatenate(parts) for parts in zip(*leaves, strict=True))
         self.nearest = np.maximum(self.distance - HALF_DIAGONAL * self.half, 0)
         self.weight = self.half.astype(np.float64) ** 3 * np.exp(-importance_weight * self.nearest)
