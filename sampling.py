@@ -49,7 +49,7 @@ CHILDREN = np.stack(np.meshgrid(*[[-1.0, 1.0]] * 3, indexing="ij"), axis=-1).res
 HALF_DIAGONAL = np.float32(np.sqrt(3))  # of a cube, as a multiple of half its side
 # Open meshes: the share of the points that the sheets get at the most; cells along an edge of the grids in which sheets
 # are looked for: first in all cells, then in the parts of those that they enter.
-SHEET_RATIO = 0.2
+SHEET_RATIO = 0.1
 SHEET_GRIDS = (64, 128)
 CORNERS = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
 # Rounding of float32 distances and coordinates in the domain, some steps of 6e-8 with room.

@@ -666,8 +666,8 @@ def brute_iou(path, mesh, generator):
     return (true & found).sum() / (true | found).sum()
 
 
-# Where the sign turns far from any surface, and few samples lie: the IoU that was reached.
-NOT_YET_FITTED = {"wild/beetle.obj": "0.977", "wild/soup.stl": "0.906"}
+# 100 loose triangles, 20 domain units of area in a part of 0.2: more than the preset's tables hold; the IoU reached.
+NOT_YET_FITTED = {"wild/soup.stl": "0.930"}
 
 
 def wild_cases():
