@@ -5,6 +5,7 @@ decoder. On the CPU in float32 compiled kernels do it (`encoding_kernels.py`); e
 device, second derivatives) `interpolate` does the same in plain torch operations. Tests hold the two together.
 """
 
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +19,9 @@ INITIAL_BOUND = 1e-4
 # A float32 coordinate near 1 has a step of 2^-24: a finer grid would not see where in its cell a point lies.
 MAXIMAL_RESOLUTION = 2**16
 MAXIMAL_LOG2_TABLE_SIZE = 24
+# A step of a hash grid with a decoder and a batch of at most this is faster on one thread than on two, which it would
+# have to wake some ten times (docs/log.md).
+SMALL_DECODER, SMALL_BATCH = 64, 4096
 
 
 class Levels(NamedTuple):
@@ -111,6 +115,18 @@ def kernels():
     import encoding_kernels
 
     return encoding_kernels
+
+
+@contextmanager
+def threads_for(encoding: "HashGrid | None", widths: tuple[int, ...], batch_size: int):
+    """While it lasts, torch and the kernels run on one thread where a fit's steps are too short to share."""
+    threads = torch.get_num_threads()
+    if encoding is not None and max(widths) <= SMALL_DECODER and batch_size <= SMALL_BATCH:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class HashGrid(nn.Module):

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from encoding import threads_for
 from network import NeuralSDF
 from optimizer import make_optimizer
 
@@ -138,7 +139,8 @@ def fit(
         if resume and hooks.checkpoint is not None and hooks.checkpoint.is_file():
             run.load(hooks.checkpoint)
         try:
-            run.to_the_end()
+            with threads_for(network.encoding, network.widths, run.batch_size):
+                run.to_the_end()
             return run.result
         except CollapseError:
             if run.result.restarts == 1:

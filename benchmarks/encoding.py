@@ -25,7 +25,7 @@ settle_threads()
 
 import torch
 
-from encoding import HashGrid, interpolate
+from encoding import HashGrid, interpolate, threads_for
 
 RADIUS = 0.7
 RATE = 3e-3
@@ -77,8 +77,9 @@ def compare(widths: list[int], size: int, rounds: int, steps: int = 4) -> None:
     compiled, ordinary = Training(widths, HashGrid.forward), Training(widths, plain)
     for _ in range(rounds + 1):
         samples = batch(size, generator)
-        for _ in range(steps):
-            compiled.step(*samples)
+        with threads_for(compiled.grid, tuple(widths), size):  # as a fit's steps run
+            for _ in range(steps):
+                compiled.step(*samples)
         ordinary.step(*samples)
     fast, slow = compiled.seconds[steps:], ordinary.seconds[1:]
     middle = [statistics.median(fast), statistics.median(slow)]
