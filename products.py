@@ -10,7 +10,7 @@ from functools import cache
 import torch
 
 # A matrix with a shorter side than this gains less than its cast costs.
-SHORTEST_SIDE = 48
+SHORTEST_SIDE = 64
 
 
 @cache
