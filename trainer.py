@@ -752,7 +752,7 @@ def fit_locked(job: dict, source: Path, artifacts, should_stop) -> dict:
         return {"status": "stopped", "reason": str(error)}
     except MeshError as error:
         return {"status": "refused", "reason": str(error)}
-    except (ValueError, OSError, RuntimeError, MemoryError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
         return {"status": "failed", "reason": one_line(error), "again": lacks_memory(error)}
 
 

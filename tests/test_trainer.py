@@ -183,6 +183,18 @@ def test_bad_flags_get_one_line(tmp_path, capsys, flags, code):
     assert files_of(tmp_path / "out") == []
 
 
+def test_an_engine_that_cannot_be_had_gets_one_line(tmp_path, capsys, monkeypatch):
+    import distance
+
+    missing = "libGL.so.1 is missing (on Debian: apt-get install libgl1)"
+    monkeypatch.setattr(distance, "_open3d_trouble", lambda: missing)
+    flags = ["--outputDir", tmp_path / "out", "--distanceEngine", "open3d", *SMALL, *QUICK]
+    code, _, err = run(capsys, a_box(tmp_path), *flags)
+    lines = [line for line in err.splitlines() if line.startswith("trainer.py:")]
+    assert code == 1 and len(lines) == 1 and missing in lines[0] and "Traceback" not in err
+    assert files_of(tmp_path / "out") == []
+
+
 def test_missing_input_empty_folder_and_folder_that_cannot_be_written(tmp_path, capsys):
     (tmp_path / "nothing").mkdir()
     (tmp_path / "file").write_text("in the way")
