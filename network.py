@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from encoding import HashGrid
-from products import Linear
+from products import evaluate
 from scaling import NoScaler, make_scaler
 
 # Widths that DAM (Bu et al., 2021) selected: 11 hidden widths, 10 layers between them, 589,790 parameters.
@@ -59,9 +59,9 @@ def make_layers(widths: tuple[int, ...], activation: str, inputs: int = 3) -> nn
         raise ValueError(f"hidden widths must be positive, at least one; got {tuple(widths)}")
     layers: list[nn.Module] = []
     for width in widths:
-        layers += [Linear(inputs, width), make_activation(activation)]
+        layers += [nn.Linear(inputs, width), make_activation(activation)]
         inputs = width
-    return nn.Sequential(*layers, Linear(inputs, 1))
+    return nn.Sequential(*layers, nn.Linear(inputs, 1))
 
 
 @torch.no_grad()
@@ -143,7 +143,7 @@ class NeuralSDF(nn.Module):
     def scaled(self, points: torch.Tensor) -> torch.Tensor:
         """points (N, 3) float32, domain -> (N,) in the scaler's units: what is trained. Differentiable."""
         features = points if self.encoding is None else self.encoding(points)
-        return self.layers(features).squeeze(-1)
+        return evaluate(self.layers, features).squeeze(-1)
 
     def distance(self, points: torch.Tensor) -> torch.Tensor:
         """points (N, 3) float32, domain -> (N,) signed distance, domain units. Differentiable."""
