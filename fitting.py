@@ -41,7 +41,7 @@ COLLAPSED_SPREAD = 1e-3
 COLLAPSE_POINTS = 8192
 # Share of the learning rate that sines take: their frequency of 30 magnifies every step.
 SINE_RATE = 0.2
-CHECKPOINT_FORMAT = "neural-sdf-checkpoint 1"
+CHECKPOINT_FORMAT = "neural-sdf-checkpoint 2"
 
 
 class CollapseError(RuntimeError):

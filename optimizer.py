@@ -116,42 +116,54 @@ class Soap:
     rate = 5.0
 
     def __init__(self, parameters: list[torch.Tensor]):
-        self.matrices = [RotatedMatrix(p) for p in parameters if is_preconditioned(p)]
-        self.is_matrix = [is_preconditioned(p) for p in parameters]
-        self.others = Adam([p for p in parameters if not is_preconditioned(p)], SOAP_MEANS)
-        self.steps = 0
+        matrices = [parameter for parameter in parameters if is_preconditioned(parameter)]
+        others = [parameter for parameter in parameters if not is_preconditioned(parameter)]
+        self.is_matrix = [is_preconditioned(parameter) for parameter in parameters]
+        self.bases = [Bases(matrix) for matrix in matrices]
+        # One Adam for all: of a matrix it moves, from zero, the step in the bases.
+        self.turned_steps = [torch.zeros_like(matrix) for matrix in matrices]
+        self.matrices = matrices
+        self.adam = Adam(self.turned_steps + others, SOAP_MEANS)
 
     @torch.no_grad()
     def step(self, gradients: list[torch.Tensor], learning_rate: float) -> None:
         """One step along `gradients`, shaped like the parameters, at `learning_rate`."""
-        self.steps += 1
-        sampled = self.steps <= EVERY_GRADIENT_UNTIL or self.steps % STATISTICS_EVERY == 0
-        refreshed = self.steps in EARLY_REFRESHES or self.steps % REFRESH == 0
+        steps = self.adam.steps + 1
         of_matrices = [g for g, flag in zip(gradients, self.is_matrix, strict=True) if flag]
-        for matrix, gradient in zip(self.matrices, of_matrices, strict=True):
-            if sampled:
-                matrix.add_statistics(gradient)
-            matrix.step(gradient, learning_rate, self.steps)
-            if refreshed:
-                matrix.refresh(first=self.steps == 1)
-        self.others.step([g for g, flag in zip(gradients, self.is_matrix, strict=True) if not flag], learning_rate)
+        of_others = [g for g, flag in zip(gradients, self.is_matrix, strict=True) if not flag]
+        if steps <= EVERY_GRADIENT_UNTIL or steps % STATISTICS_EVERY == 0:
+            for bases, gradient in zip(self.bases, of_matrices, strict=True):
+                bases.add_statistics(gradient)
+        for turned_step in self.turned_steps:
+            turned_step.zero_()
+        turned = [bases.turn(gradient) for bases, gradient in zip(self.bases, of_matrices, strict=True)]
+        self.adam.step(turned + of_others, learning_rate)
+        for matrix, bases, turned_step in zip(self.matrices, self.bases, self.turned_steps, strict=True):
+            matrix.add_(bases.turn_back(turned_step))
+        if steps in EARLY_REFRESHES or steps % REFRESH == 0:
+            self.refresh(first=steps == 1)
+
+    def refresh(self, first: bool) -> None:
+        """Follow the eigenvectors, and turn Adam's means of gradients along; the squares stay as they are."""
+        for index, bases in enumerate(self.bases):
+            bases.refresh(self.adam.first[index], first)
+            if first:  # these squares belong to another basis
+                self.adam.second[index].zero_()
 
     def state(self) -> dict[str, torch.Tensor]:
         """Everything that the next step depends on, beside the parameters, by name."""
-        tensors = {f"others.{name}": tensor for name, tensor in self.others.state().items()}
-        tensors["steps"] = torch.tensor(self.steps)
-        for index, matrix in enumerate(self.matrices):
-            tensors |= {f"matrix.{index}.{name}": tensor for name, tensor in matrix.state.items()}
+        tensors = {f"adam.{name}": tensor for name, tensor in self.adam.state().items()}
+        for index, bases in enumerate(self.bases):
+            tensors |= {f"bases.{index}.{name}": tensor for name, tensor in bases.state.items()}
         return tensors
 
     def load(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take over what `state` gave. Raises KeyError or RuntimeError if it belongs to other parameters."""
-        prefix = "others."
-        self.others.load({key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)})
-        self.steps = int(tensors["steps"])
-        for index, matrix in enumerate(self.matrices):
-            for name, tensor in matrix.state.items():
-                tensor.copy_(tensors[f"matrix.{index}.{name}"])
+        prefix = "adam."
+        self.adam.load({key[len(prefix) :]: value for key, value in tensors.items() if key.startswith(prefix)})
+        for index, bases in enumerate(self.bases):
+            for name, tensor in bases.state.items():
+                tensor.copy_(tensors[f"bases.{index}.{name}"])
 
 
 def is_preconditioned(parameter: torch.Tensor) -> bool:
@@ -159,19 +171,16 @@ def is_preconditioned(parameter: torch.Tensor) -> bool:
     return parameter.ndim == 2 and min(parameter.shape) >= SMALLEST_SIDE and max(parameter.shape) <= LARGEST_SIDE
 
 
-class RotatedMatrix:
-    """SOAP's state of one weight matrix (rows, columns): bases, their statistics, and Adam's means in the bases."""
+class Bases:
+    """The two bases of one weight matrix (rows, columns), and the running means that they are the eigenvectors of."""
 
-    def __init__(self, parameter: torch.Tensor):
-        rows, columns = parameter.shape
-        self.parameter = parameter
+    def __init__(self, matrix: torch.Tensor):
+        rows, columns = matrix.shape
         self.state = {
-            "left_mean": parameter.new_zeros(rows, rows),
-            "right_mean": parameter.new_zeros(columns, columns),
-            "left": torch.eye(rows, device=parameter.device, dtype=parameter.dtype),
-            "right": torch.eye(columns, device=parameter.device, dtype=parameter.dtype),
-            "first": torch.zeros_like(parameter),
-            "second": torch.zeros_like(parameter),
+            "left_mean": matrix.new_zeros(rows, rows),
+            "right_mean": matrix.new_zeros(columns, columns),
+            "left": torch.eye(rows, device=matrix.device, dtype=matrix.dtype),
+            "right": torch.eye(columns, device=matrix.device, dtype=matrix.dtype),
         }
 
     def add_statistics(self, gradient: torch.Tensor) -> None:
@@ -180,31 +189,23 @@ class RotatedMatrix:
         self.state["left_mean"].addmm_(gradient, gradient.T, beta=STATISTICS_MEAN, alpha=weight)
         self.state["right_mean"].addmm_(gradient.T, gradient, beta=STATISTICS_MEAN, alpha=weight)
 
-    def step(self, gradient: torch.Tensor, learning_rate: float, steps: int) -> None:
-        """Adam on the gradient turned into the bases, turned back. The mean of gradients is kept turned."""
-        state = self.state
-        first_mean, second_mean = SOAP_MEANS
-        turned = state["left"].T @ gradient @ state["right"]
-        state["first"].lerp_(turned, 1 - first_mean)
-        state["second"].mul_(second_mean).addcmul_(turned, turned, value=1 - second_mean)
-        denominator = state["second"].sqrt().div_((1 - second_mean**steps) ** 0.5).add_(EPSILON)
-        update = torch.div(state["first"], denominator, out=denominator)
-        rate = learning_rate / (1 - first_mean**steps)
-        # A rounded update is as good as an exact one; a gradient turned by rounded bases is not: what leaks from its
-        # large components into its small ones would be magnified there.
-        dtype = gradient_dtype(gradient)
-        turned_back = state["left"].to(dtype) @ update.to(dtype) @ state["right"].T.to(dtype)
-        self.parameter.add_(turned_back, alpha=-rate)
+    def turn(self, gradient: torch.Tensor) -> torch.Tensor:
+        """A gradient (rows, columns) in the bases; exactly, for what leaked from its large components into its small
+        ones would be magnified there."""
+        return self.state["left"].T @ gradient @ self.state["right"]
 
-    def refresh(self, first: bool) -> None:
-        """Follow the eigenvectors: exactly the first time, then by one step of orthogonal iteration."""
+    def turn_back(self, step: torch.Tensor) -> torch.Tensor:
+        """A step (rows, columns) in the bases, in the matrix's own; a rounded step is as good as an exact one."""
+        dtype = gradient_dtype(step)
+        return self.state["left"].to(dtype) @ step.to(dtype) @ self.state["right"].T.to(dtype)
+
+    def refresh(self, turned_mean: torch.Tensor, first: bool) -> None:
+        """Follow the eigenvectors: exactly the first time, then by one step of orthogonal iteration; `turned_mean`
+        (rows, columns), which lies in the bases, is turned along in place."""
         left, right = self.state["left"], self.state["right"]
         new_left = following_basis(self.state["left_mean"], left, first)
         new_right = following_basis(self.state["right_mean"], right, first)
-        self.state["first"].copy_((new_left.T @ left) @ self.state["first"] @ (right.T @ new_right))
-        if first:
-            # The squares so far belong to another basis.
-            self.state["second"].zero_()
+        turned_mean.copy_((new_left.T @ left) @ turned_mean @ (right.T @ new_right))
         left.copy_(new_left)
         right.copy_(new_right)
 

@@ -50,7 +50,7 @@ def surface_error(function, surface):
 def original_loop():
     """(network, step) of the original recipe: step(points, sdf) is plain autograd and torch's fused Adam."""
     torch.manual_seed(0)
-    layers = make_layers(DAM_WIDTHS, "relu").eval()  # in this mode they are torch's own linear layers
+    layers = make_layers(DAM_WIDTHS, "relu")
     for layer in layers:
         if isinstance(layer, torch.nn.Linear):
             torch.nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")

@@ -377,14 +377,14 @@ def test_soap_keeps_orthonormal_bases_and_beats_adam_on_a_skewed_problem():
             optimizer.step([skew_left @ difference @ skew_right.T], 0.02 * (1 - step / 400))
         errors[name] = float((skew_left.T @ (weight - goal) @ skew_right).norm())
         if name == "soap":
-            left = optimizer.matrices[0].state["left"]
+            left = optimizer.bases[0].state["left"]
             assert torch.allclose(left.T @ left, torch.eye(12), atol=1e-5)
     assert errors["soap"] < 0.5 * errors["adam"]
 
 
 def test_soap_leaves_tables_and_small_matrices_to_adam():
     parameters = [torch.zeros(100_000, 8), torch.zeros(333, 3), torch.zeros(333, 442), torch.zeros(442)]
-    assert len(make_optimizer("soap", parameters).matrices) == 1
+    assert len(make_optimizer("soap", parameters).bases) == 1
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
