@@ -35,6 +35,9 @@ WARM_UP_STEPS = 30
 # whose number of steps is not known beforehand.
 CHECKS = 100
 CHECK_STEPS = 50
+# The held-out points of a check are at most this share of the samples since the last one, as a point costs a third of a
+# sample: of a fit of few steps a check looks at fewer, but at this many. A fit with a target error looks at all.
+HELD_OUT_SHARE, LEAST_HELD_OUT = 0.1, 64
 # A fit has collapsed when its outputs vary less than this share of its targets.
 COLLAPSED_SPREAD = 1e-3
 # Points that are looked at to see a collapse.
@@ -100,9 +103,10 @@ class FitResult:
 class FitHooks:
     """What a fit calls and keeps beside its weights; none of it changes them.
 
-    held_out: (M, 3) points of the zero level, for `target_error` and the curve. validate: called after each epoch, its
-    number is kept. progress: called with (share done in [0, 1], loss) at every check. checkpoint: path that is written
-    every `checkpoint_seconds`; identity: what a checkpoint must agree in, by name. should_stop: asked at every check.
+    held_out: (M, 3) points of the zero level in random order, for `target_error` and the curve. validate: called after
+    each epoch, its number is kept. progress: called with (share done in [0, 1], loss) at every check. checkpoint: path
+    that is written every `checkpoint_seconds`; identity: what a checkpoint must agree in, by name. should_stop: asked
+    at every check.
     """
 
     held_out: np.ndarray | None = None
@@ -185,9 +189,6 @@ class FitRun:
             self.limits = [network.scaler(distances.new_tensor(sign * CLAMP_DISTANCE)) for sign in (-1, 1)]
         # x, y, z, target and perhaps weight side by side: a batch then reads one place in memory for each sample.
         self.samples = torch.cat(columns, dim=1)
-        self.held_out = (
-            None if hooks.held_out is None else torch.as_tensor(hooks.held_out, dtype=torch.float32, device=device)
-        )
         self.parameters = list(network.parameters())
         self.optimizer = make_optimizer(settings.optimizer, self.parameters, network.encoding is not None)
         self.peak_rate = settings.learning_rate * self.optimizer.rate
@@ -195,6 +196,9 @@ class FitRun:
             self.peak_rate *= SINE_RATE
         self.batch_size = min(settings.batch_size, len(points))
         self.steps_an_epoch = len(points) // self.batch_size
+        self.held_out = None
+        if hooks.held_out is not None:
+            self.held_out = torch.as_tensor(hooks.held_out, dtype=torch.float32, device=device)[: self.points_a_check]
         self.steps = 0
         self.loss_sum = torch.zeros((), device=device)
         self.loss_steps = 0
@@ -207,6 +211,18 @@ class FitRun:
     def total_steps(self) -> int | None:
         """Steps of the whole fit, or None where the clock ends it."""
         return None if self.settings.time_budget else self.settings.epochs * self.steps_an_epoch
+
+    @property
+    def steps_a_check(self) -> int:
+        """Steps between two checks."""
+        return CHECK_STEPS if self.total_steps is None else max(1, self.total_steps // CHECKS)
+
+    @property
+    def points_a_check(self) -> int | None:
+        """Held-out points that a check looks at, at the most; None for all."""
+        if self.settings.target_error:
+            return None
+        return max(LEAST_HELD_OUT, int(HELD_OUT_SHARE * self.steps_a_check * self.batch_size))
 
     @property
     def seconds(self) -> float:
@@ -227,7 +243,7 @@ class FitRun:
 
     def to_the_end(self) -> None:
         """Take all steps. Raises CollapseError, Interrupted."""
-        every = CHECK_STEPS if self.total_steps is None else max(1, self.total_steps // CHECKS)
+        every = self.steps_a_check
         while (share := self.share_done) < 1:
             rate = self.peak_rate * rate_factor(self.settings.schedule, share) * self.warm_up
             self.step(rate)

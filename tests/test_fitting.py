@@ -272,6 +272,24 @@ def test_target_error_stops_on_held_out_points():
     assert np.abs(network.domain(surface)).mean() <= 0.005
 
 
+def test_checks_of_a_short_fit_take_a_tenth_of_its_samples_and_change_no_weight(monkeypatch):
+    points, sdf = shapes.samples(shapes.box, 20_000)
+    settings = FitSettings(epochs=2, batch_size=1000)
+    asked, plain = [], a_network(sdf)
+    fit(plain, points, sdf, settings)
+    watched = a_network(sdf)
+    domain = watched.domain
+    monkeypatch.setattr(watched, "domain", lambda points: asked.append(len(points)) or domain(points))
+    result = fit(watched, points, sdf, settings, FitHooks(held_out=points[:5000]))
+    checks = asked[:-1]  # the last look is for a collapse
+    assert checks == [100] * 40 and np.isfinite(result.history["held_out"]).all()
+    assert torch.equal(weights_of(watched), weights_of(plain))
+    asked.clear()
+    exacting = FitSettings(epochs=1, batch_size=1000, target_error=1e-9)
+    fit(watched, points, sdf, exacting, FitHooks(held_out=points[:5000]))
+    assert asked[:-1] == [5000] * 20
+
+
 def test_validation_runs_after_every_epoch():
     points, sdf = shapes.samples(shapes.box, 4_000)
     result = fit(a_network(sdf), points, sdf, FitSettings(epochs=3, batch_size=128), FitHooks(validate=lambda: 0.5))
