@@ -6,12 +6,14 @@ import os
 import signal
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import fitting
+from distance import DistanceOracle
 from encoding import HashGrid
 from fitting import (
     WARM_UP_STEPS,
@@ -27,9 +29,11 @@ from fitting import (
     rate_factor,
     sample_weights,
 )
+from geometry import load_mesh
 from marching import march
-from network import ACTIVATIONS, NeuralSDF
+from network import ACTIVATIONS, DAM_WIDTHS, NeuralSDF
 from optimizer import OPTIMIZERS, Adam, make_optimizer
+from sampling import importance_samples, points_on_surface
 from scaling import SCALERS, fit_scaler
 from tests import shapes
 
@@ -427,3 +431,27 @@ def test_a_batch_larger_than_the_samples_is_the_samples():
     result = fit(a_network(sdf), points, sdf, FitSettings(epochs=30, batch_size=1024))
     assert result.samples == 30 * 300
     assert all(math.isfinite(loss) for loss in result.history["loss"])
+
+
+# Steps of a campaign's fit: a DAM network after fewer may still have one sign everywhere, whatever its scaler.
+CAMPAIGN_STEPS = 150
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("scaler", ["StandardScaler", "PowerTransformer", "QuantileTransformer"])
+@pytest.mark.parametrize("name", ["parts/featuretype.STL", "parts/ADIS16480.STL", "organic/fandisk.obj"])
+def test_campaign_of_seeds(name, scaler):
+    """Twenty seeds of a short fit of the DAM network: none collapses, none ends far from the others."""
+    path = Path(__file__).resolve().parent.parent.parent / "shared" / "data" / name
+    if not path.is_file():
+        pytest.skip(f"no file {name}")
+    mesh = load_mesh(path)
+    points, sdf = importance_samples(DistanceOracle(mesh), CAMPAIGN_STEPS * 1024, np.random.default_rng(0))
+    surface = points_on_surface(mesh, 20_000, np.random.default_rng(1))[0]
+    errors = []
+    for seed in range(20):
+        network = NeuralSDF(DAM_WIDTHS, scaler=fit_scaler(scaler, sdf))
+        assert fit(network, points, sdf, FitSettings(epochs=1, seed=seed)).restarts == 0
+        errors.append(float(np.abs(network.domain(surface)).mean()))
+    print(f"{name}, {scaler}: median {np.median(errors):.5f}, from {min(errors):.5f} to {max(errors):.5f}")
+    assert max(errors) < 3 * np.median(errors)
