@@ -5,7 +5,8 @@ Owns: marching cubes over an R^3 grid of nodes that spans the domain [-1, 1]^3, 
 values, negative inside. Goes out: a `MarchResult` with a watertight mesh in domain coordinates, normals outward.
 Knows nothing of training. `python marching.py MODEL` marches a fitted model and writes the mesh in file units.
 
-Which nodes are evaluated, and why the others need not be, is the part of `marching_grid.py`.
+Which nodes are evaluated, and why the others need not be, is the part of `marching_grid.py`; the loops over them are
+compiled, in `marching_kernels.py`.
 """
 
 import argparse
@@ -14,19 +15,20 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from marching_grid import (
     BRICK,
-    CHUNK,
     OUTSIDE,
     MemoryBoundError,
+    NodeStore,
     NoSurfaceError,
     Probe,
     SparseField,
-    crossed,
     deepest_point,
     survey,
 )
@@ -41,8 +43,8 @@ SNAP = 5e-4
 # in ambiguous cells and tells vertices from nodes: float32 has 4e-6 steps at the coordinates of one packed call, so the
 # smallest share of a cell, 1e-5, can be told from none. Positions come from the true values.
 TOPOLOGY_RANGE = (1e-3, 1e2)
-# Bricks along the edge of one scikit-image call, which fixes the steps of TOPOLOGY_RANGE.
-PACK = 4
+# Cells along the edge of one scikit-image call, which fixes the steps of TOPOLOGY_RANGE.
+PACK = 16
 # A function that varies less than this over the domain, which is 2 wide, is no distance any more.
 COLLAPSED = 0.05
 
@@ -85,28 +87,30 @@ def march(
     surface), seconds.
 
     Lewiner et al., Efficient implementation of marching cubes' cases with topological guarantees (2003), by
-    scikit-image. Raises NoSurfaceError, MemoryBoundError, and ValueError for a resolution or values that make no grid.
+    scikit-image: its triangles are taken from a table where the signs of a cell's corners decide them, and cells where
+    the values do are given to it. Raises NoSurfaceError, MemoryBoundError, and ValueError for a resolution or values
+    that make no grid.
     """
     started = time.perf_counter()
     probe = Probe(function, resolution, level, progress)
     generator = np.random.default_rng(0) if generator is None else generator
     nodes, values, slope = survey(probe)
-    builder = MeshBuilder(probe, float(np.median(np.abs(values))))
     stats = {"resolution": resolution, "nodes": resolution**3}
     if dense:
-        sweep_dense(probe, builder)
+        store = sweep_dense(probe)
     else:
-        # The field is given up before the vertices are welded, which is the other peak of memory.
-        stats |= sweep_sparse(builder, SparseField(probe, generator, (nodes, values), slope, max_memory))
+        field = SparseField(probe, generator, (nodes, values), slope, max_memory)
+        field.find_surface(cell_table().needed)
+        store, stats = field.store, stats | field.stats
     if probe.one_sided:
         raise NoSurfaceError(explain_no_surface(probe, generator))
-    vertices, faces = builder.finish()
+    vertices, faces, cells = build_mesh(store, probe, float(np.median(np.abs(values))))
     stats |= {"evaluated": probe.evaluated, "skipped": max(0, resolution**3 - probe.evaluated)}
     if refine:
         vertices = newton_refine(vertices, function, gradient, level, refine, probe.cell)
     if progress is not None:
         progress(1.0)
-    stats |= {"cells": builder.cells, "seconds": time.perf_counter() - started}
+    stats |= {"cells": cells, "seconds": time.perf_counter() - started}
     return MarchResult(vertices, faces, stats)
 
 
@@ -152,21 +156,18 @@ def as_gradient(call, device="cpu", batch=2048):
 # --- the dense sweep ---------------------------------------------------------------------------------------------
 
 
-def sweep_dense(probe, builder):
-    """Evaluates every node, one layer of bricks at a time, and gives the bricks to the builder."""
-    side = -(-(probe.resolution + 1) // BRICK)
-    nodes = side * BRICK + 1
+def sweep_dense(probe):
+    """Evaluates every node, one layer of bricks at a time, and stores the bricks that the surface touches."""
+    store = NodeStore(probe.resolution)
+    nodes = store.side * BRICK + 1
     slab = np.full((BRICK + 1, nodes, nodes), OUTSIDE, dtype=np.float32)
-    for layer in range(side):
-        first = 0 if layer == 0 else 1
+    before = np.zeros((store.side, store.side), dtype=bool)
+    for layer in range(store.side):
         slab[0] = slab[-1]
-        for plane in range(first, BRICK + 1):
+        for plane in range(1 if layer else 0, BRICK + 1):
             slab[plane] = dense_plane(probe, layer * BRICK + plane, nodes)
-        for row in range(side):
-            rows = slab[:, row * BRICK : (row + 1) * BRICK + 1]
-            blocks = np.lib.stride_tricks.sliding_window_view(rows, BRICK + 1, axis=2)[:, :, ::BRICK]
-            bricks = np.stack([np.full(side, layer), np.full(side, row), np.arange(side)], axis=1)
-            builder.add(bricks.astype(np.int32), np.ascontiguousarray(blocks.transpose(2, 0, 1, 3)))
+        before = store_layer(store, layer, slab, before)
+    return store
 
 
 def dense_plane(probe, index, nodes):
@@ -180,119 +181,135 @@ def dense_plane(probe, index, nodes):
     return plane
 
 
-# --- the sparse sweep --------------------------------------------------------------------------------------------
-
-
-def sweep_sparse(builder, field):
-    """Finds every brick that the surface crosses and gives it to the builder; what was skipped and audited."""
-    field.find_surface()
-    for start in range(0, field.store.used, CHUNK):
-        slots = np.arange(start, min(start + CHUNK, field.store.used))
-        builder.add(field.store.coords[slots], field.store.blocks(slots))
-    return field.stats
+def store_layer(store, layer, slab, before):
+    """Stores the bricks of a layer whose cells the surface crosses, and their upper neighbours, which share nodes with
+    them; before (side, side) bool: those that it crosses in the layer below. The same of this layer."""
+    outside = slab > 0
+    windows = [
+        np.lib.stride_tricks.sliding_window_view(part, (BRICK + 1,) * 2) for part in (outside.any(0), outside.all(0))
+    ]
+    some, every = (part[::BRICK, ::BRICK] for part in windows)
+    crossed = some.any(axis=(2, 3)) & ~every.all(axis=(2, 3))
+    kept = crossed | before
+    kept[1:] |= kept[:-1].copy()
+    kept[:, 1:] |= kept[:, :-1].copy()
+    store.signs[layer, :-1, :-1] = np.where(outside[0, :-1:BRICK, :-1:BRICK], 1, -1)
+    bricks = np.argwhere(kept)
+    blocks = np.lib.stride_tricks.sliding_window_view(slab[:BRICK], (BRICK, BRICK), axis=(1, 2))
+    blocks = blocks[:, bricks[:, 0] * BRICK, bricks[:, 1] * BRICK].swapaxes(0, 1)
+    slots = store.allocate(np.insert(bricks, 0, layer, axis=1).astype(np.int32), 0)
+    store.fill(slots, blocks)
+    return crossed
 
 
 # --- the mesh ----------------------------------------------------------------------------------------------------
 
 
-class MeshBuilder:
-    """Bricks in, one welded mesh out: scikit-image's marching cubes on bricks that share their faces.
+class CellTable(NamedTuple):
+    """What marching cubes does in a cell, by the signs of its corners: bit 4 x + 2 y + z is set outside."""
 
-    A vertex is known by the edge of the grid on which it lies, so the same vertex of two bricks is the same to the
-    bit. Its position is computed here, from the values at the ends of the edge.
-    """
-
-    def __init__(self, probe, typical):
-        self.probe, self.scale = probe, 1.0 / (max(typical, 1e-30) * probe.cell)
-        self.vertices, self.faces = [], []
-        self.shared_keys, self.shared_vertices = [], []
-        self.count = self.cells = 0
-
-    def add(self, bricks, blocks):
-        """bricks (n, 3) int32, blocks (n, 9, 9, 9) float32 with every corner of a crossed cell evaluated."""
-        cells = crossed(blocks)
-        full = np.flatnonzero(cells.any(axis=(1, 2, 3)))
-        self.cells += int(cells.sum())
-        for start in range(0, len(full), PACK**3):
-            part = full[start : start + PACK**3]
-            self._march(bricks[part], blocks[part], cells[part])
-
-    def _march(self, bricks, blocks, cells):
-        from skimage.measure import marching_cubes
-
-        values = np.clip(np.abs(blocks) * self.scale, *TOPOLOGY_RANGE)
-        values = np.where(blocks > 0, values, -values).astype(np.float32)
-        mask = np.zeros(blocks.shape, dtype=bool)
-        mask[:, 1:, 1:, 1:] = cells  # scikit-image looks up a cell's mask at the cell's upper corner
-        points, faces, _, _ = marching_cubes(pack(values, 1.0), 0.0, mask=pack(mask, False))
-        vertices = self._place(points, bricks, blocks)
-        self.faces.append(faces.astype(np.int32) + np.int32(self.count))
-        self.vertices.append(vertices)
-        self.count += len(vertices)
-
-    def _place(self, points, bricks, blocks):
-        """Packed coordinates of vertices -> their positions in the domain; notes those on faces of bricks."""
-        place = (points // (BRICK + 1)).astype(np.int32)
-        brick = (place[:, 0] * PACK + place[:, 1]) * PACK + place[:, 2]
-        local = points - place * (BRICK + 1)
-        base = np.floor(local).astype(np.int32)
-        on_edge = (local != base).sum(axis=1) == 1
-        axis = np.argmax(local != base, axis=1)
-        step = np.eye(3, dtype=np.int32)[axis]
-        low = blocks[(brick, *base.T)].astype(np.float64)
-        high = blocks[(brick, *np.minimum(base + step, BRICK).T)].astype(np.float64)
-        share = np.clip(low / np.where(on_edge, low - high, 1.0), SNAP, 1.0 - SNAP)
-        nodes = bricks[brick] * BRICK + base
-        on_face = on_edge & (((base == 0) | (base == BRICK)) & (step == 0)).any(axis=1)
-        self._note_shared(nodes[on_face], axis[on_face], np.flatnonzero(on_face))
-        inner = np.clip(local - base, SNAP, 1.0 - SNAP)
-        return self.probe.position(nodes + np.where(on_edge[:, None], step * share[:, None], inner))
-
-    def _note_shared(self, nodes, axis, vertices):
-        nodes, side = nodes.astype(np.int64), self.probe.resolution + 2
-        self.shared_keys.append(((nodes[:, 0] * side + nodes[:, 1]) * side + nodes[:, 2]) * 3 + axis)
-        self.shared_vertices.append((vertices + self.count).astype(np.int32))
-
-    def finish(self):
-        """Welds: vertices (V, 3) float64, faces (F, 3) int64. Empties itself on the way, to stay within the memory."""
-        target = self._weld()
-        kept = target == np.arange(self.count, dtype=np.int32)
-        number = np.cumsum(kept, dtype=np.int32) - 1
-        target = number[target]
-        vertices = np.empty((int(kept.sum()), 3))
-        written = read = 0
-        while self.vertices:
-            part = self.vertices.pop(0)
-            chosen = part[kept[read : read + len(part)]]
-            vertices[written : written + len(chosen)] = chosen
-            written, read = written + len(chosen), read + len(part)
-        faces = np.empty((sum(map(len, self.faces)), 3), dtype=np.int64)
-        written = 0
-        while self.faces:
-            part = self.faces.pop(0)
-            faces[written : written + len(part)] = target[part]
-            written += len(part)
-        return vertices, faces
-
-    def _weld(self):
-        """(count,) int32: for each vertex the first one on the same edge of the grid."""
-        target = np.arange(self.count, dtype=np.int32)
-        if not self.shared_keys:
-            return target
-        keys, vertices = np.concatenate(self.shared_keys), np.concatenate(self.shared_vertices)
-        order = np.argsort(keys, kind="stable")
-        keys, vertices = keys[order], vertices[order]
-        first = np.flatnonzero(np.diff(keys, prepend=-1))
-        target[vertices] = np.repeat(vertices[first], np.diff(np.append(first, len(keys))))
-        return target
+    edges: np.ndarray  # (256, 15) int8: of its triangles, corner by corner; 8 axis + lower corner
+    triangles: np.ndarray  # (256,) int64: how many, where the signs alone decide
+    ambiguous: np.ndarray  # (256,) bool: where the values of the corners decide
+    needed: np.ndarray  # (256,) uint8: corners whose values are needed, those of crossed edges or all, as bits
 
 
-def pack(blocks, empty):
-    """(n, 9, 9, 9) blocks, n <= PACK^3 -> one array of PACK x PACK x PACK blocks side by side."""
-    full = np.full((PACK**3, *blocks.shape[1:]), empty, dtype=blocks.dtype)
-    full[: len(blocks)] = blocks
-    side = PACK * (BRICK + 1)
-    return full.reshape(PACK, PACK, PACK, *blocks.shape[1:]).transpose(0, 3, 1, 4, 2, 5).reshape(side, side, side)
+@cache
+def cell_table():
+    """The table of scikit-image, as it comes out of one call for all signs."""
+    signs = np.arange(256)
+    outside = (signs[:, None] >> np.arange(8) & 1).astype(bool).reshape(-1, 2, 2, 2)
+    crossings = [np.diff(outside, axis=axis) for axis in (1, 2, 3)]
+    ends = [np.repeat(crossing, 2, axis=axis + 1) for axis, crossing in enumerate(crossings)]
+    ambiguous = is_ambiguous(outside)
+    needed = np.packbits((ends[0] | ends[1] | ends[2]).reshape(256, 8), axis=1, bitorder="little")[:, 0]
+    cells, codes, _, faces = march_cells(np.where(outside, 1.0, -1.0).astype(np.float32))
+    of_face = cells[faces[:, 0]]
+    triangles = np.where(ambiguous, 0, np.bincount(of_face, minlength=256))
+    edges = np.zeros((256, 15), dtype=np.int8)
+    for cell in np.flatnonzero(triangles):
+        edges[cell, : 3 * triangles[cell]] = codes[faces[of_face == cell]].ravel()
+    return CellTable(edges, triangles, ambiguous, np.where(ambiguous, 255, needed).astype(np.uint8))
+
+
+def is_ambiguous(outside):
+    """(n, 2, 2, 2) bool -> (n,) bool: a face's corners alternate, or two corners are alone, at a diagonal's ends."""
+    faces = [np.take(outside, side, axis).reshape(-1, 4) for axis in (1, 2, 3) for side in (0, 1)]
+    alternate = [(face[:, [0, 3]] == face[:, :1]).all(1) & (face[:, [1, 2]] == ~face[:, :1]).all(1) for face in faces]
+    flat = outside.reshape(-1, 8)
+    lonely = (flat == flat[:, ::-1]).all(axis=1) & np.isin(flat.sum(axis=1), (2, 6))
+    return np.any(alternate, axis=0) | lonely
+
+
+def march_cells(values):
+    """scikit-image on cells (n, 2, 2, 2) float32 each by itself: for each vertex its cell, its edge (8 axis + lower
+    corner; -1 within the cell) and its position in the cell (V, 3), and triangles (F, 3) of such vertices."""
+    from skimage.measure import marching_cubes
+
+    full = np.full((PACK**3, 2, 2, 2), values[0, 0, 0, 0])
+    full[: len(values)] = values
+    mask = np.zeros(full.shape, dtype=bool)
+    mask[: len(values), 1, 1, 1] = True  # scikit-image looks up a cell's mask at the cell's upper corner
+    points, faces, _, _ = marching_cubes(pack(full), 0.0, mask=pack(mask))
+    place = (points // 2).astype(np.int64)
+    local = points - 2 * place
+    base = np.floor(local).astype(np.int64)
+    between = local != base
+    codes = 8 * np.argmax(between, axis=1) + base @ (4, 2, 1)
+    return place @ (PACK**2, PACK, 1), np.where(between.sum(axis=1) == 1, codes, -1), local, faces
+
+
+def pack(cells):
+    """(PACK^3, 2, 2, 2) -> one array of PACK x PACK x PACK cells side by side."""
+    return cells.reshape((PACK,) * 3 + (2,) * 3).transpose(0, 3, 1, 4, 2, 5).reshape((2 * PACK,) * 3)
+
+
+def build_mesh(store, probe, typical):
+    """The mesh of the surface that crosses the stored bricks: vertices (V, 3) float64, faces (F, 3) int64, and how many
+    cells it crosses. A vertex belongs to an edge of the grid, so nothing has to be welded."""
+    import marching_kernels as kernels
+
+    table, bricks = cell_table(), store.bricks
+    edges = kernels.Edges(
+        np.empty((store.used, 3, BRICK), np.uint64),
+        np.empty((store.used, 3, BRICK), np.int32),
+        np.empty(store.used, np.int64),
+    )
+    counts = np.empty((store.used, 4), dtype=np.int64)
+    kernels.cross_edges(bricks, table.triangles, table.ambiguous, edges, counts)
+    edges.first[:] = np.cumsum(counts[:, 0]) - counts[:, 0]
+    total, triangles, _, cells = counts.sum(axis=0)
+    inner, more = ambiguous_mesh(bricks, edges, counts[:, 2], total, 1.0 / (max(typical, 1e-30) * probe.cell))
+    vertices, faces = np.empty((total + len(inner), 3)), np.empty((triangles + len(more), 3), dtype=np.int64)
+    kernels.place_vertices(bricks, edges, probe.cell, SNAP, vertices)
+    axis, x, y, z = (table.edges >> shift & mask for shift, mask in ((3, 3), (2, 1), (1, 1), (0, 1)))
+    steps = axis.astype(np.int64) * 9**3 + x * 9**2 + y * 9 + z
+    kernels.place_triangles(bricks, edges, table.triangles, steps, faces)
+    vertices[total:], faces[triangles:] = probe.position(inner), more
+    return vertices, faces, int(cells)
+
+
+def ambiguous_mesh(bricks, edges, counts, total, scale):
+    """The mesh in the ambiguous cells, by scikit-image: vertices within them (m, 3), in nodes of the grid, which are
+    numbered from total on, and their faces. counts (n,): such cells by brick; scale: of the values."""
+    import marching_kernels as kernels
+
+    slots = np.flatnonzero(counts)
+    places, values = kernels.ambiguous_cells(bricks, cell_table().ambiguous, slots, counts.sum())
+    sizes = np.clip(np.abs(values) * np.float32(scale), *TOPOLOGY_RANGE)
+    values = np.where(values > 0, sizes, -sizes).reshape(-1, 2, 2, 2).astype(np.float32)
+    inner, faces = [np.empty((0, 3))], [np.empty((0, 3), dtype=np.int64)]
+    for start in range(0, len(places), PACK**3):
+        part = places[start : start + PACK**3]
+        cells, codes, local, triangles = march_cells(values[start : start + PACK**3])
+        numbers = kernels.vertex_numbers(bricks, edges, part[cells], np.maximum(codes, 0))
+        within = np.flatnonzero(codes < 0)
+        numbers[within] = total + np.arange(len(within))
+        total += len(within)
+        nodes = bricks.coords[part >> 9] * BRICK + np.stack([part >> 6 & 7, part >> 3 & 7, part & 7], axis=1)
+        inner.append(nodes[cells[within]] + np.clip(local[within], SNAP, 1.0 - SNAP))
+        faces.append(numbers[triangles])
+    return np.concatenate(inner), np.concatenate(faces)
 
 
 # --- afterwards --------------------------------------------------------------------------------------------------

@@ -5,14 +5,14 @@ that is kept, in bricks (`NodeStore`, filled by `SparseField`). Comes in: a call
 returning (N,) values, negative inside. Goes out: bricks in which every corner of every cell that the surface crosses is
 evaluated. `marching.py` makes the mesh of them.
 
-Coarse to fine. Cells of the grid are grouped in cubic blocks, halved from R/16 cells to 2. A block is skipped where the
+Coarse to fine. Cells of the grid are grouped in cubic blocks, halved from R/16 cells to 8. A block is skipped where the
 function at its centre is farther from the level than it can fall within the block; how far it can fall is measured on
-the function itself, by block size and region. What stays is stored in bricks of 8^3 nodes; there a node takes the sign
-of an evaluated neighbour that is farther from the level than the function can fall between the two, and all others are
-evaluated. Then the surface is followed: all nodes of a cell that it crosses are evaluated, and a sign that differs from
-the assumed one opens the next cells, so the mesh is closed whatever was assumed, and a surface that was touched
-anywhere is found whole. Last, a random share of what was skipped is audited; a hit opens its neighbourhood, lowers the
-trust and repeats the work wherever the lower trust asks for it.
+the function itself, by block size and region. What stays is stored in bricks of 8^3 nodes; there the same holds around
+each evaluated node: those within the distance over which the function cannot fall so far take its sign, and of the
+others lattice after lattice is evaluated, from wide to narrow. Then the surface is followed: both ends of an edge that
+it crosses are evaluated, and a sign that differs from the assumed one opens the next cells, so the mesh is closed
+whatever was assumed, and a surface that was touched anywhere is found whole. Last, a random share of what was skipped
+is audited; a hit opens its neighbourhood, lowers the trust and repeats the work with what the lower trust asks for.
 """
 
 import itertools
@@ -36,10 +36,9 @@ LEAST_FALL = 0.5
 # sign than assumed before that counts as a hit too (for fitted networks it is 1e-4).
 DISTRUST = 1.5
 DOUBT = 1e-3
-# Edge of a brick in pairs of cells: the smallest blocks that are skipped, and the finest signs that are kept, are 2^3.
-HALF = BRICK // 2
-# Bricks handled at a time, 6 KiB of temporaries each; blocks judged at a time, 200 bytes each.
-CHUNK = 2048
+ALL_NODES = np.uint64(2**64 - 1)
+# Bricks handled at a time, 3 KiB of temporaries each; blocks judged at a time, 200 bytes each.
+CHUNK = 8192
 PART = 2**18
 # What a brick at the surface takes at the peak, its share of the mesh included: measured 5.0 KiB.
 BRICK_BYTES = 5632
@@ -72,9 +71,15 @@ class Probe:
         """(N, 3) integer nodes -> (N,) float32 values less the level."""
         values = np.full(len(nodes), OUTSIDE, dtype=np.float32)
         domain = np.flatnonzero(((nodes >= 1) & (nodes <= self.resolution)).all(axis=1))
-        for start in range(0, len(domain), self.batch):
-            part = domain[start : start + self.batch]
-            values[part] = self.at_points(self.axis[nodes[part] - 1])
+        values[domain] = self.ask(self.axis[nodes[domain] - 1])
+        return values
+
+    def ask(self, points):
+        """(N, 3) float32 points, nodes of the domain -> (N,) float32 values less the level, counted."""
+        values = np.empty(len(points), dtype=np.float32)
+        for start in range(0, len(points), self.batch):
+            part = slice(start, start + self.batch)
+            values[part] = self.at_points(points[part])
             self._count(values[part])
         return values
 
@@ -144,11 +149,10 @@ def deepest_point(probe, generator, rounds=12, tries=64):
 
 
 class NodeStore:
-    """Values of nodes in bricks of 8^3, where they are needed.
+    """What is known of nodes, in bricks of 8^3, where they are needed.
 
-    A value is finite where the node was evaluated, +inf or -inf where only its sign is assumed, NaN where nothing is
-    known yet. Of a brick that is not stored only one assumed sign is kept. The arrays by brick have one layer more at
-    the upper end, for what lies beyond the domain; index -1 leads there too.
+    A node was evaluated, or its sign is assumed, or nothing is known of it yet; see `marching_kernels.Bricks`. Of a
+    brick that is not stored only one assumed sign is kept.
     """
 
     def __init__(self, resolution):
@@ -157,8 +161,16 @@ class NodeStore:
         self.slots = np.full((side + 1,) * 3, -1, dtype=np.int32)
         self.signs = np.ones((side + 1,) * 3, dtype=np.int8)
         self.coords = np.empty((0, 3), dtype=np.int32)
-        self.values = np.empty((0, BRICK, BRICK, BRICK), dtype=np.float32)
-        self.pairs = np.empty((0, HALF, HALF, HALF), dtype=np.int8)
+        self.values = np.empty((0, BRICK**3), dtype=np.float32)
+        self.evaluated, self.outside, self.inside = (np.empty((0, BRICK), dtype=np.uint64) for _ in range(3))
+
+    @property
+    def bricks(self):
+        """The arrays as the compiled loops take them."""
+        from marching_kernels import Bricks
+
+        stored = (self.values, self.evaluated, self.outside, self.inside, self.coords)
+        return Bricks(*(array[: self.used] for array in stored), self.slots, self.signs)
 
     def allocate(self, bricks, signs):
         """Stores bricks (n, 3), none stored before, with the assumed signs (n,) of their nodes; 0 where none is."""
@@ -168,15 +180,15 @@ class NodeStore:
         slots = np.arange(self.used, used)
         self.slots[tuple(bricks.T)] = slots
         self.coords[slots] = bricks
-        self.pairs[slots] = np.asarray(signs).reshape(-1, 1, 1, 1)
-        self.values[slots] = np.nan
+        self.evaluated[slots] = 0
+        self.outside[slots] = np.where(np.greater(signs, 0), ALL_NODES, 0).reshape(-1, 1)
+        self.inside[slots] = np.where(np.less(signs, 0), ALL_NODES, 0).reshape(-1, 1)
         self.used = used
         self._fill_beyond(slots)
-        self.spread_signs(slots)
         return slots
 
     def _grow(self, capacity):
-        for name in ("coords", "values", "pairs"):
+        for name in ("coords", "values", "evaluated", "outside", "inside"):
             old = getattr(self, name)
             new = np.empty((capacity, *old.shape[1:]), dtype=old.dtype)
             new[: self.used] = old[: self.used]
@@ -184,97 +196,35 @@ class NodeStore:
 
     def _fill_beyond(self, slots):
         """Nodes beyond the border of the domain are known: OUTSIDE."""
-        local = np.arange(BRICK)
-        for axis in range(3):
-            index = self.coords[slots, axis, None] * BRICK + local
-            brick, node = np.nonzero((index < 1) | (index > self.resolution))
-            np.moveaxis(self.values, axis + 1, 1)[slots[brick], node] = OUTSIDE
+        first = self.coords[slots] * BRICK
+        slots = slots[((first < 1) | (first + BRICK - 1 > self.resolution)).any(axis=1)]
+        index = self.coords[slots, :, None] * BRICK + np.arange(BRICK)
+        x, y, z = ((index < 1) | (index > self.resolution)).transpose(1, 0, 2)
+        beyond = x[:, :, None, None] | y[:, None, :, None] | z[:, None, None, :]
+        words = words_of(beyond)
+        self.values[slots] = OUTSIDE  # those within the domain are not evaluated yet
+        self.evaluated[slots] = words
+        self.outside[slots] |= words
+        self.inside[slots] &= ~words
+
+    def fill(self, slots, blocks):
+        """Keeps all values (n, 8, 8, 8) of bricks."""
+        self.values[slots] = blocks.reshape(-1, BRICK**3)
+        self.evaluated[slots] = ALL_NODES
+        self.outside[slots] = words_of(blocks > 0)
+        self.inside[slots] = ~self.outside[slots]
+
+    def forget(self):
+        """Nothing is assumed any more of nodes that were not evaluated."""
+        for words in (self.outside, self.inside):
+            words[: self.used] &= self.evaluated[: self.used]
 
     def skip(self, size, origins, signs):
-        """Assumes signs (n,) in blocks of cells, faces included: by brick, or below by 2^3 cells."""
-        unit, side = (BRICK, self.side) if size >= BRICK else (2, self.side * HALF)
-        inner = np.indices((size // unit,) * 3).reshape(3, -1).T.astype(np.int32)
-        units = (origins[:, None] // unit + inner).reshape(-1, 3)
-        inside = (units < side).all(axis=1)
-        units, signs = units[inside], np.repeat(signs, len(inner))[inside]
-        if size >= BRICK:
-            self.signs[tuple(units.T)] = signs
-        else:
-            self.pairs[(self.slots[tuple(units.T // HALF)], *(units.T % HALF))] = signs
-
-    def spread_signs(self, slots):
-        """Nodes that were not evaluated take the sign assumed in a block that they belong to, or NaN where none is."""
-        for start in range(0, len(slots), CHUNK):
-            part = slots[start : start + CHUNK]
-            signs = self._pairs_around(part)
-            for axis in (1, 2, 3):
-                low, high = (np.take(signs, range(first, first + HALF), axis) for first in (0, 1))
-                shape = (*low.shape[:axis], BRICK, *low.shape[axis + 1 :])
-                signs = np.stack([np.where(low == 0, high, low), high], axis=axis + 1).reshape(shape)
-            values = self.values[part]
-            with np.errstate(invalid="ignore"):  # 0 * inf is NaN, which is what is known there
-                self.values[part] = np.where(np.isfinite(values), values, signs * np.float32(np.inf))
-
-    def _pairs_around(self, slots):
-        """(n, 5, 5, 5) int8: the assumed signs by 2^3 cells, with those of the lower neighbours that share nodes."""
-        signs = np.empty((len(slots), HALF + 1, HALF + 1, HALF + 1), dtype=np.int8)
-        for corner in CORNERS:
-            neighbour = tuple((self.coords[slots] - corner).T)
-            source = self.slots[neighbour]
-            part = tuple(slice(HALF - 1, None) if step else slice(None) for step in corner)
-            target = tuple(slice(0, 1) if step else slice(1, None) for step in corner)
-            signs[(slice(None), *target)] = np.where(
-                (source >= 0).reshape(-1, 1, 1, 1),
-                self.pairs[(source, *part)],
-                self.signs[neighbour].reshape(-1, 1, 1, 1),
-            )
-        return signs
-
-    def decide(self, slots, fall, parities):
-        """Unknown nodes of bricks take the sign of an evaluated node next to them that is farther from the level than
-        the function can fall between the two; fall (n,): over one cell. parities: of the nodes that are looked at, at
-        the corners of 2^3 blocks (all even) or between; asked are the blocks' centres, and for nodes between, corners.
-        Where two of them contradict each other, none is believed. slots (n,): in a row.
-        """
-        centers, corners = self._every_other(slots, 1), self._every_other(slots, 0)
-        for parity in parities:
-            odd, even = np.flatnonzero(parity) + 1, np.flatnonzero(parity == 0) + 1
-            outside, inside = decided(centers, even, odd, 1, fall)
-            if len(odd):
-                by_corners = decided(corners, odd, even, 0, fall)
-                outside, inside = outside | by_corners[0], inside | by_corners[1]
-            values = self.values[(slice(slots[0], slots[-1] + 1), *(slice(k, None, 2) for k in parity))]
-            unknown = np.isnan(values)
-            values[unknown & outside & ~inside] = np.inf
-            values[unknown & inside & ~outside] = -np.inf
-
-    def _every_other(self, slots, parity):
-        """(n, 5, 5, 5) float32: the values of nodes of odd indices (parity 1), those of the lower neighbours first, or
-        of even ones, those of the upper neighbours last; 0 for what was not evaluated or lies beyond the domain."""
-        lattice = np.zeros((len(slots), HALF + 1, HALF + 1, HALF + 1), dtype=np.float32)
-        halo, inner = (slice(0, 1), slice(1, None)) if parity else (slice(HALF, None), slice(0, HALF))
-        edge = slice(BRICK - 1, None) if parity else slice(0, 1)
-        for corner in CORNERS:
-            source = self.slots[tuple((self.coords[slots] + (-corner if parity else corner)).T)]
-            stored = np.flatnonzero(source >= 0)
-            part = tuple(edge if step else slice(parity, None, 2) for step in corner)
-            target = tuple(halo if step else inner for step in corner)
-            lattice[(stored, *target)] = self.values[(source[stored], *part)]
-        lattice[~(np.abs(lattice) < OUTSIDE)] = 0.0
-        return lattice
-
-    def contradicted(self, slots):
-        """Bricks (n, 3), not stored, whose assumed sign a node on the lower face of a stored one contradicts."""
-        found = []
-        for corner in CORNERS[1:]:
-            neighbours = self.coords[slots] - corner
-            missing = self.slots[tuple(neighbours.T)] < 0
-            neighbours = neighbours[missing]
-            values = self.values[(slots[missing], *(slice(0, 1) if step else slice(None) for step in corner))]
-            signs = self.signs[tuple(neighbours.T)].reshape(-1, 1, 1, 1)
-            found.append(neighbours[((values > 0) != (signs > 0)).any(axis=(1, 2, 3))])
-        found = np.concatenate(found)
-        return found[(found >= 0).all(axis=1)]
+        """Assumes signs (n,) in blocks of size^3 cells, whole bricks."""
+        inner = np.indices((size // BRICK,) * 3).reshape(3, -1).T.astype(np.int32)
+        bricks = (origins[:, None] // BRICK + inner).reshape(-1, 3)
+        inside = (bricks < self.side).all(axis=1)
+        self.signs[tuple(bricks[inside].T)] = np.repeat(signs, len(inner))[inside]
 
     def opposed(self):
         """Bricks (n, 3), not stored, that touch one of the opposite sign, not stored either."""
@@ -292,41 +242,34 @@ class NodeStore:
         return bricks[self.slots[tuple(bricks.T)] < 0].astype(np.int32)
 
     def locate(self, nodes):
-        """(N, 3) nodes -> (N,) index of their brick in the flat arrays by brick, (N,) index into the flat values, which
-        is negative for a node whose brick is not stored."""
+        """(N, 3) nodes -> (N,) places: 512 slot + index in the brick, negative where the brick is not stored."""
         first, second, third = nodes.astype(np.intp).T
-        side = self.side + 1
-        bricks = ((first >> 3) * side + (second >> 3)) * side + (third >> 3)
-        offsets = ((first & 7) << 6) | ((second & 7) << 3) | (third & 7)
-        return bricks, self.slots.ravel()[bricks].astype(np.intp) * BRICK**3 + offsets
+        slots = self.slots[first >> 3, second >> 3, third >> 3].astype(np.intp)
+        return slots * BRICK**3 + (((first & 7) << 6) | ((second & 7) << 3) | (third & 7))
+
+    def is_evaluated(self, nodes):
+        """(N, 3) nodes -> (N,) bool."""
+        places = self.locate(nodes)
+        return (places >= 0) & has_bit(self.evaluated, places)
+
+    def is_outside(self, nodes):
+        """(N, 3) nodes -> (N,) bool: the sign, evaluated or assumed."""
+        places = self.locate(nodes)
+        return np.where(places >= 0, has_bit(self.outside, places), self.signs[tuple(nodes.T // BRICK)] > 0)
 
     def get(self, nodes):
-        """(N, 3) nodes -> (N,) float32: value, assumed sign times inf, or NaN."""
-        bricks, places = self.locate(nodes)
-        values = self.signs.ravel()[bricks] * np.float32(np.inf)
-        stored = np.flatnonzero(places >= 0)
-        values[stored] = self.values.ravel()[places[stored]]
+        """(N, 3) nodes -> (N,) float32, NaN where not evaluated."""
+        values = np.full(len(nodes), np.nan, dtype=np.float32)
+        known = np.flatnonzero(self.is_evaluated(nodes))
+        values[known] = self.values.ravel()[self.locate(nodes[known])]
         return values
 
     def put(self, nodes, values):
         """Keeps values at those of the nodes that are in stored bricks."""
-        _, places = self.locate(nodes)
-        stored = np.flatnonzero(places >= 0)
-        self.values.ravel()[places[stored]] = values[stored]
+        from marching_kernels import keep
 
-    def blocks(self, slots):
-        """Bricks with the nodes that they share with their upper neighbours: (n, 9, 9, 9) float32."""
-        blocks = np.empty((len(slots), BRICK + 1, BRICK + 1, BRICK + 1), dtype=np.float32)
-        for corner in CORNERS:
-            neighbour = tuple((self.coords[slots] + corner).T)
-            source = self.slots[neighbour]
-            part = tuple(slice(0, 1) if step else slice(None) for step in corner)
-            target = tuple(slice(BRICK, None) if step else slice(0, BRICK) for step in corner)
-            signs = self.signs[neighbour].astype(np.float32).reshape(-1, 1, 1, 1) * np.float32(np.inf)
-            blocks[(slice(None), *target)] = np.where(
-                (source >= 0).reshape(-1, 1, 1, 1), self.values[(source, *part)], signs
-            )
-        return blocks
+        places = self.locate(nodes)
+        keep(self.bricks, places[places >= 0], values[places >= 0])
 
 
 class SparseField:
@@ -344,31 +287,31 @@ class SparseField:
         self.coarse = [known]
         self.stats = {"audited": 0, "hits": 0, "corrected": 0}
 
-    def find_surface(self):
-        """The whole work: afterwards every crossed cell lies in stored bricks with all its nodes evaluated."""
+    def find_surface(self, needed):
+        """The whole work: afterwards every crossed cell lies in stored bricks, with the values of the corners that it
+        needs; needed (256,) uint8: which, as bits, by the signs of its corners."""
         opened = {self.root: grid_of_blocks(self.probe.resolution, self.root)}
-        while opened:
-            self._descend(self.root, opened)
-            self.store.spread_signs(np.arange(self.store.used))
+        while opened is not None:
+            self._descend(opened)
             self._resolve()
-            self._stored(self.store.contradicted(np.arange(self.store.used)))
-            corrected = self._follow(np.arange(self.store.used))
+            self._stored(self._contradicted())
+            corrected = self._follow(np.arange(self.store.used), needed)
             hits = self._audit()
             doubtful = len(hits) or corrected > DOUBT * self.probe.evaluated
-            opened = self._reopen(hits) if doubtful else {}
+            opened = self._reopen(hits) if doubtful else None
         self.stats |= {"trust": self.trust, "falls": {size: float(falls.max()) for size, falls in self.falls.items()}}
 
-    def _descend(self, size, opened):
-        """From blocks of `size` cells down to 2: skips what the surface cannot reach, halves what it can."""
-        origins = np.empty((0, 3), dtype=np.int32)
-        while size >= 2:
+    def _descend(self, opened):
+        """From the largest blocks down to bricks: skips what the surface cannot reach, halves what it can, and stores
+        the bricks that are left."""
+        size, origins = self.root, np.empty((0, 3), dtype=np.int32)
+        while size >= BRICK:
             origins = (origins[:, None] + CORNERS * size).reshape(-1, 3)  # the eighths of what the last round kept
             origins = origins[(origins <= self.probe.resolution).all(axis=1)]
             origins = self._skip(size, np.concatenate([origins, opened.get(size, origins[:0])]))
             self.probe.expected = self.probe.evaluated + 2 * len(origins) * size**2
-            if size == BRICK:
-                self._store_bricks(origins)
             size //= 2
+        self._store_bricks(origins)
 
     def _skip(self, size, origins):
         """Blocks (n, 3) -> those that may hold surface, part by part, in an order of chance: the first part, on which
@@ -390,8 +333,6 @@ class SparseField:
         skipped &= (values > 0) | ~border
         self.store.skip(size, origins[skipped], np.where(values[skipped] > 0, 1, -1).astype(np.int8))
         self.skipped.append((size, origins[skipped].astype(np.int16), values[skipped], reach[skipped]))
-        if size == 2 and 1 not in self.falls:
-            self._measure_fall_of_a_cell(centers[~skipped], values[~skipped])
         return origins[~skipped]
 
     def _reach(self, size, origins):
@@ -405,18 +346,12 @@ class SparseField:
     def _values(self, nodes):
         """Values at nodes, evaluated where the store has none."""
         values = self.store.get(nodes)
-        unknown = ~np.isfinite(values)
+        unknown = np.isnan(values)
         values[unknown] = self.probe.at(nodes[unknown])
         self.store.put(nodes[unknown], values[unknown])
         if not self.store.used:
             self.coarse.append((nodes[unknown], values[unknown]))
         return values
-
-    def _measure_fall_of_a_cell(self, centers, values):
-        """As size 1: from a node to the next along an axis, instead of from a block's centre to its corner."""
-        steps = np.concatenate([np.eye(3, dtype=np.int32), -np.eye(3, dtype=np.int32)])
-        ends = centers + steps[self.generator.integers(0, 6, len(centers))]
-        self._measure_fall(1, centers, values, ends, np.full(len(centers), self.probe.cell, dtype=np.float32))
 
     def _measure_fall(self, size, centers, values, ends, reach):
         """Keeps the steepest falls of a size by region: from nodes (n, 3) to others, reach (n,) away."""
@@ -435,8 +370,9 @@ class SparseField:
         near = np.flatnonzero(np.abs(values) < 3.0 * guess * reach)
         count = min(len(near), max(512, len(centers) // 16))
         chosen = self.generator.choice(near, count, replace=False)
-        ends, each = np.unique(np.clip(ends[chosen], 1, self.probe.resolution), axis=0, return_inverse=True)
-        falls = np.abs(values[chosen]) - np.sign(values[chosen]) * self._values(ends)[each]
+        ends = np.clip(ends[chosen], 1, self.probe.resolution)
+        _, first, each = np.unique(row_keys(ends, self.probe.resolution + 1), return_index=True, return_inverse=True)
+        falls = np.abs(values[chosen]) - np.sign(values[chosen]) * self._values(ends[first])[each]
         falls = np.maximum(falls / np.maximum(reach[chosen], 1e-30), 0.0)
         steepest = np.full(self.regions**3, falls.max(initial=LEAST_FALL * guess))
         if size < BRICK and count:
@@ -456,9 +392,7 @@ class SparseField:
 
     def _store_bricks(self, origins):
         bricks = origins // BRICK
-        slots = self.store.slots[tuple(bricks.T)]
-        self.store.pairs[slots[slots >= 0]] = 0
-        bricks = bricks[slots < 0]
+        bricks = bricks[self.store.slots[tuple(bricks.T)] < 0]
         self._check_memory(len(bricks))
         self.store.allocate(bricks, 0)
         self.store.allocate(self.store.opposed(), 0)
@@ -470,60 +404,89 @@ class SparseField:
         check_memory(self.max_memory, self.store.used + more, self.store.used, self.probe.resolution)
 
     def _resolve(self):
-        """Evaluates the nodes of the stored bricks of which nothing is known, but for those that a value next to them
-        decides: first the centres of the smallest blocks, then their corners, then all between."""
-        for parities in (CORNERS[7:], CORNERS[:1], CORNERS[1:7]):
-            for start in range(0, self.store.used, CHUNK):
-                slots = np.arange(start, min(start + CHUNK, self.store.used))
-                if not parities.all():
-                    self.store.decide(slots, self._fall_of_a_cell(slots), parities)
-                self._evaluate_unknown(slots, parities)
+        """Evaluates the nodes of the stored bricks of which nothing is known, but for those that a value near to them
+        decides: lattice after lattice, from wide to narrow."""
+        from marching_kernels import take_signs
 
-    def _fall_of_a_cell(self, slots):
-        """How far the function may fall over one cell of each brick, (n,) float32; more than any value where that was
-        not measured."""
-        if 1 not in self.falls:
-            return np.full(len(slots), np.inf, dtype=np.float32)
-        fall = self.trust * self._fall(1, self.store.coords[slots] * BRICK)
-        return (fall * self.probe.cell).astype(np.float32)
+        take_signs(self.store.bricks, 0, self.store.used)
+        self._evaluate_unknown(LATTICES[0])
+        self._measure_falls_of_nodes()
+        bounds = self._bounds()
+        self._carve(EVERYWHERE, bounds)
+        for lattice in LATTICES[1:]:
+            self._evaluate_unknown(lattice)
+            self._carve(lattice, bounds)
+        self._evaluate_unknown(EVERYWHERE)
 
-    def _evaluate_unknown(self, slots, parities):
-        """Evaluates what is not known among the nodes of some parities."""
-        for parity in parities:
-            values = self.store.values[(slice(slots[0], slots[-1] + 1), *(slice(odd, None, 2) for odd in parity))]
-            unknown = np.argwhere(np.isnan(values))
-            nodes = self.store.coords[slots[unknown[:, 0]]] * BRICK + (2 * unknown[:, 1:] + parity)
-            values[tuple(unknown.T)] = self.probe.at(nodes.astype(np.int32))
+    def _evaluate_unknown(self, lattice):
+        """Evaluates what is not known among the nodes of a lattice."""
+        from marching_kernels import keep, unknown_nodes
 
-    def _follow(self, slots):
-        """Follows the surface: evaluates all nodes of crossed cells, goes on where a sign was not as assumed, and
-        counts those signs."""
+        for start in range(0, self.store.used, CHUNK):
+            stop = min(start + CHUNK, self.store.used)
+            places, points = unknown_nodes(self.store.bricks, lattice, self.probe.axis, start, stop)
+            keep(self.store.bricks, places, self.probe.ask(points))
+
+    def _measure_falls_of_nodes(self):
+        """The falls from centres of blocks of 4^3 cells to their corners, to those of the 2^3 around, to the next node
+        along an axis."""
+        if 1 in self.falls:
+            return
+        local = 2 + 4 * CORNERS
+        centers = (self.store.coords[: self.store.used, None] * BRICK + local).reshape(-1, 3)
+        values = self.store.values[: self.store.used, local @ (BRICK**2, BRICK, 1)].ravel()
+        centers, values = centers[np.abs(values) < OUTSIDE], values[np.abs(values) < OUTSIDE]
+        axes = np.concatenate([np.eye(3, dtype=np.int32), -np.eye(3, dtype=np.int32)])
+        for size, steps in ((4, 4 * CORNERS - 2), (2, 2 * CORNERS - 1), (1, axes)):
+            ends = centers + steps[self.generator.integers(0, len(steps), len(centers))]
+            reach = np.full(len(centers), np.linalg.norm(steps[0]) * self.probe.cell, dtype=np.float32)
+            self._measure_fall(size, centers, values, ends, reach)
+
+    def _bounds(self):
+        """(regions^3, FARTHEST + 1) float32: how far the function may fall over a distance, by its square in cells."""
+        from marching_kernels import FARTHEST
+
+        squares = np.arange(FARTHEST + 1)
+        falls = np.stack([self.falls[1 if square < 9 else 2 if square < 12 else 4] for square in squares], axis=1)
+        bounds = self.trust * self.probe.cell * falls * np.sqrt(squares)
+        return np.maximum.accumulate(bounds, axis=1).astype(np.float32)
+
+    def _carve(self, lattice, bounds):
+        """Nodes take the sign of an evaluated one of a lattice from which the function cannot fall so far."""
+        from marching_kernels import ball_widths, carve
+
+        regions = self._region(self.store.coords[: self.store.used] * BRICK)
+        carve(self.store.bricks, lattice, bounds, regions, ball_widths(), 0, self.store.used)
+
+    def _contradicted(self):
+        """Bricks (n, 3), not stored, whose assumed sign a node on the lower face of a stored one contradicts."""
+        from marching_kernels import contradicted
+
+        slots, corners = np.nonzero(contradicted(self.store.bricks, self.store.used))
+        bricks = self.store.coords[slots] - CORNERS[corners]
+        return bricks[(bricks >= 0).all(axis=1)]
+
+    def _follow(self, slots, needed):
+        """Follows the surface: evaluates what crossed cells need, goes on where a sign was not as assumed, and counts
+        those signs."""
+        from marching_kernels import needed_nodes
+
         before = self.stats["corrected"]
         while len(slots):
-            flipped = [self._complete(slots[start : start + CHUNK]) for start in range(0, len(slots), CHUNK)]
+            parts = [slots[start : start + CHUNK] for start in range(0, len(slots), CHUNK)]
+            flipped = [self._verify(needed_nodes(self.store.bricks, needed, part)) for part in parts]
             flipped = np.concatenate(flipped)
             self.stats["corrected"] += len(flipped)
             bricks = np.maximum(flipped[:, None] - CORNERS, 0).reshape(-1, 3) // BRICK
             slots = self._stored(bricks)
         return self.stats["corrected"] - before
 
-    def _complete(self, slots):
-        """Evaluates what the crossed cells of bricks lack; (n, 3) nodes whose sign was not as assumed."""
-        blocks = self.store.blocks(slots)
-        needed = np.zeros(blocks.shape, dtype=bool)
-        cells = crossed(blocks)
-        for corner in CORNERS:
-            needed[(slice(None), *(slice(step, BRICK + step) for step in corner))] |= cells
-        needed &= ~np.isfinite(blocks)
-        found = np.argwhere(needed)
-        nodes = self.store.coords[slots[found[:, 0]]] * BRICK + found[:, 1:].astype(np.int32)
-        return self._verify(unique_rows(nodes, self.probe.resolution + 2))
-
     def _verify(self, nodes):
         """Evaluates nodes of assumed sign, each once; those whose sign was not as assumed."""
-        assumed = self.store.get(nodes)
+        nodes = unique_rows(nodes, self.probe.resolution + 2)
+        assumed = self.store.is_outside(nodes)
         self._stored(nodes >> 3)
-        return nodes[(self._values(nodes) > 0) != (assumed > 0)]
+        return nodes[(self._values(nodes) > 0) != assumed]
 
     def _stored(self, bricks):
         """Slots of bricks (n, 3), storing those that were not, with the sign assumed so far."""
@@ -532,7 +495,7 @@ class SparseField:
         if len(missing):
             self._check_memory(len(missing))
             self.store.allocate(missing, self.store.signs[tuple(missing.T)])
-        return self.store.slots[tuple(bricks.T)]
+        return self.store.slots[tuple(bricks.T)].astype(np.intp)
 
     def _audit(self):
         """Evaluates a random share of the nodes that were skipped; those of a sign other than assumed are the hits.
@@ -547,9 +510,8 @@ class SparseField:
         if self.probe.one_sided:
             nodes.append(self._nodes_around(deepest_point(self.probe, self.generator)[0]))
         nodes = unique_rows(np.concatenate(nodes), self.probe.resolution + 2)
-        nodes = nodes[~np.isfinite(self.store.get(nodes))]
-        assumed = self.store.get(nodes)
-        hits = nodes[(self.probe.at(nodes) > 0) != (assumed > 0)]
+        nodes = nodes[~self.store.is_evaluated(nodes)]
+        hits = nodes[(self.probe.at(nodes) > 0) != self.store.is_outside(nodes)]
         self.stats["audited"] += len(nodes)
         self.stats["hits"] += len(hits)
         return hits
@@ -576,20 +538,49 @@ class SparseField:
         return np.clip(nearest + np.indices((5, 5, 5), dtype=np.int32).reshape(3, -1).T - 2, 1, self.probe.resolution)
 
     def _reopen(self, hits):
-        """Lowers the trust: blocks to halve that are no longer skipped. Opens the bricks around the hits."""
+        """Lowers the trust: blocks to halve that are no longer skipped. Stores the bricks around the hits, and forgets
+        what was assumed in stored bricks."""
         self.trust *= DISTRUST
         near = np.clip(hits[:, None] // BRICK + np.indices((3, 3, 3)).reshape(3, -1).T - 1, 0, self.store.side - 1)
-        slots = self._stored(near.reshape(-1, 3).astype(np.int32))
-        self.store.pairs[slots] = 0
+        self._stored(near.reshape(-1, 3).astype(np.int32))
+        self.store.forget()
         opened, records, self.skipped = {}, self.skipped, []
         for size, origins, values, reach in records:
             again = np.abs(values) <= self.trust * self._fall(size, origins) * reach
             self.skipped.append((size, origins[~again], values[~again], reach[~again]))
             blocks = origins[again].astype(np.int32)
-            if size < BRICK:
-                self.store.skip(size, blocks, np.zeros(len(blocks), dtype=np.int8))
             opened[size] = np.concatenate([opened.get(size, blocks[:0]), blocks])
         return opened
+
+
+def words_of(nodes):
+    """(n, 8, 8, 8) bool -> (n, 8) uint64: node (y, z) of a plane is bit 8 y + z of its word."""
+    packed = np.packbits(nodes.reshape(-1, BRICK, BRICK**2), axis=2, bitorder="little")
+    return packed.view("<u8").reshape(-1, BRICK).astype(np.uint64)
+
+
+def has_bit(words, places):
+    """(N,) bool: whether the nodes at places are in the set that words are; any answer for negative places."""
+    rows = words.ravel()[places >> 6] if len(words) else np.zeros(len(places), dtype=np.uint64)
+    return (rows >> (places & 63).astype(np.uint64)) & np.uint64(1) > 0
+
+
+def lattice_words(parity, step):
+    """(8,) uint64: the nodes of a brick whose index along each axis is parity modulo step."""
+    x, y, z = (np.arange(BRICK) % step == odd for odd in parity)
+    return words_of((x[:, None, None] & y[:, None] & z)[None])[0]
+
+
+EVERYWHERE = lattice_words((0, 0, 0), 1)
+# The order in which the nodes of a brick are looked at: centres of 4^3 cells, of 2^3, their corners, then what lies
+# between, on their faces and on their edges.
+LATTICES = [
+    lattice_words((2, 2, 2), 4),
+    lattice_words((1, 1, 1), 2),
+    lattice_words((0, 0, 0), 2) & ~lattice_words((2, 2, 2), 4),
+    sum(lattice_words(parity, 2) for parity in CORNERS if parity.sum() == 2),
+    sum(lattice_words(parity, 2) for parity in CORNERS if parity.sum() == 1),
+]
 
 
 def grid_of_blocks(resolution, size):
@@ -600,31 +591,14 @@ def grid_of_blocks(resolution, size):
 
 def unique_rows(indices, side):
     """The different rows of (n, 3) indices below side, sorted."""
-    first, second, third = indices.astype(np.int64).T
-    keys = np.unique((first * side + second) * side + third)
+    keys = np.unique(row_keys(indices, side))
     return np.stack([keys // side**2, keys // side % side, keys % side], axis=1).astype(np.int32)
 
 
-def decided(lattice, between, along, first, fall):
-    """(outside, inside), (n, 4, 4, 4) bool: what a lattice of values (n, 5, 5, 5) says of the nodes that lie midway
-    between its values on the axes `between`, and beside them, from the one numbered `first` on, on the axes `along`."""
-    bound = (fall * np.float32(np.sqrt(len(between)))).reshape(-1, 1, 1, 1)
-    index = tuple(slice(first, first + HALF) if axis in along else slice(None) for axis in range(4))
-    highest = lowest = lattice[index]
-    for axis in between:
-        low, high = (tuple(slice(k, k + HALF) if a == axis else slice(None) for a in range(4)) for k in (0, 1))
-        highest, lowest = np.maximum(highest[low], highest[high]), np.minimum(lowest[low], lowest[high])
-    return highest > bound, lowest < -bound
-
-
-def crossed(blocks):
-    """(n, 9, 9, 9) values -> (n, 8, 8, 8) bool: the cells with corners of both signs."""
-    some = every = blocks > 0
-    for axis in (1, 2, 3):
-        low = tuple(slice(0, BRICK) if k == axis else slice(None) for k in range(4))
-        high = tuple(slice(1, BRICK + 1) if k == axis else slice(None) for k in range(4))
-        some, every = some[low] | some[high], every[low] & every[high]
-    return some & ~every
+def row_keys(indices, side):
+    """(n, 3) indices below side -> (n,) int64, different for different rows."""
+    first, second, third = indices.astype(np.int64).T
+    return (first * side + second) * side + third
 
 
 def check_memory(max_memory, bricks, stored, resolution):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import marching
 import marching_grid
+import marching_kernels
 from marching import MemoryBoundError, NoSurfaceError, march, march_dense
 
 ROOT = Path(marching.__file__).parent
@@ -107,6 +108,17 @@ def assert_same(one, other, resolution):
     assert np.array_equal(rotated(match[faces]), rotated(other_faces))
 
 
+def assert_same_triangles(result, vertices, faces):
+    """The same triangles where vertices have a match of their own, which those of scikit-image that fall together in a
+    node have not; the share of such triangles."""
+    distance, match = nearest(result.vertices, vertices)
+    assert distance.max() < SAME * 2 / (result.stats["resolution"] - 1)
+    once = np.bincount(match, minlength=len(vertices)) == 1
+    ours, theirs = (part[once[part].all(axis=1)] for part in (match[result.faces], faces))
+    assert np.array_equal(rotated(ours), rotated(theirs))
+    return len(ours) / len(faces)
+
+
 def rotated(faces):
     """Faces with their least vertex first, sorted."""
     first = faces.argmin(axis=1)[:, None]
@@ -156,8 +168,22 @@ def test_dense_is_scikit_image(shape):
     function, resolution, dense = shape
     vertices, faces = whole_grid(function, resolution)
     assert dense.vertices.shape == vertices.shape and dense.faces.shape == faces.shape
-    distance, _ = nearest(dense.vertices, vertices)
-    assert distance.max() < SAME * 2 / (resolution - 1)
+    assert_same_triangles(dense, vertices, faces)
+
+
+def test_table_is_scikit_image_whatever_the_values():
+    table = marching.cell_table()
+    sizes = np.random.default_rng(4).uniform(0.01, 1.0, (6, 256, 2, 2, 2)).astype(np.float32)
+    outside = (np.arange(256)[:, None] >> np.arange(8) & 1).astype(bool).reshape(-1, 2, 2, 2)
+    varied = np.zeros(256, dtype=bool)
+    for values in np.where(outside, sizes, -sizes):
+        cells, codes, _, faces = marching.march_cells(values)
+        for cell in range(256):
+            found = codes[faces[cells[faces[:, 0]] == cell]]
+            known = table.edges[cell, : 3 * table.triangles[cell]].reshape(-1, 3)
+            varied[cell] |= not np.array_equal(found, known)
+    assert np.array_equal(varied, table.ambiguous)
+    assert table.needed[0] == 0 and table.needed[1] == 0b00010111 and table.needed[0b1001] == 255
 
 
 @pytest.mark.parametrize("resolution", [32, 33])
@@ -168,7 +194,9 @@ def test_noise_of_every_ambiguity(resolution):
     result = march(noise, resolution)
     assert_watertight(*parts(result))
     assert_same(parts(result), parts(march_dense(noise, resolution)), resolution)
-    assert len(result.faces) == len(whole_grid(noise, resolution)[1])
+    vertices, faces = whole_grid(noise, resolution)
+    assert len(result.faces) == len(faces)
+    assert assert_same_triangles(result, vertices, faces) > 0.9
 
 
 def test_volume_and_area_of_a_sphere():
@@ -242,39 +270,63 @@ def test_as_function_gives_a_point_the_same_bits_in_any_company():
     assert np.array_equal(function(points[:1]), together[:1])
 
 
-def decided_slowly(values, parity, fall):
-    """What `NodeStore.decide` should give at each node of a parity, node by node: {node: sign}."""
+def carved_slowly(values, lattice, bounds):
+    """What `carve` should say of each node that is not evaluated, node by node: {node: {signs}}."""
     signs = {}
-    for node in itertools.product(*(range(odd, side, 2) for odd, side in zip(parity, values.shape, strict=True))):
-        for step in itertools.product((-1, 0, 1), repeat=3):
-            beside = np.add(node, step)
-            centre, corner = (beside % 2).all(), not (beside % 2).any()
-            if not (centre or (corner and any(parity))) or ((beside < 0) | (beside >= values.shape)).any():
-                continue
-            value = values[tuple(beside)]
-            if np.isfinite(value) and np.linalg.norm(step) * fall < abs(value) < marching_grid.OUTSIDE:
-                signs.setdefault(node, set()).add(np.sign(value))
-    return {node: sign.pop() for node, sign in signs.items() if len(sign) == 1 and np.isnan(values[node])}
+    for node in np.argwhere(np.isfinite(values) & lattice):
+        value = values[tuple(node)]
+        if abs(value) >= marching_grid.OUTSIDE:
+            continue
+        for step in itertools.product(range(-3, 4), repeat=3):
+            square, beside = np.dot(step, step), tuple(node + step)
+            within = 0 < square <= marching_kernels.FARTHEST and min(beside) >= 0 and max(beside) < len(values)
+            if within and abs(value) > bounds[square] and np.isnan(values[beside]):
+                signs.setdefault(beside, set()).add(value > 0)
+    return signs
 
 
-@pytest.mark.parametrize("parity", marching_grid.CORNERS[:7], ids=str)
-def test_sign_of_a_node_by_its_neighbours_is_what_a_loop_says(parity):
-    store, generator = marching_grid.NodeStore(12), np.random.default_rng(int(parity.sum()))
-    bricks = np.array(list(itertools.product((0, 1), repeat=3)), dtype=np.int32)
-    slots = store.allocate(bricks, 0)
-    values = generator.choice([-2.0, -0.5, 0.3, 0.9, 1.2, np.inf, np.nan, np.nan], (16, 16, 16)).astype(np.float32)
-    target = (np.indices(values.shape) % 2 == parity.reshape(3, 1, 1, 1)).all(axis=0)
-    values[target] = np.nan
-    values[[0, 13, 14, 15]] = marching_grid.OUTSIDE
-    for slot, (first, second, third) in zip(slots, bricks * 8, strict=True):
-        store.values[slot] = values[first : first + 8, second : second + 8, third : third + 8]
-    store.decide(slots, np.full(8, 0.8, np.float32), [parity])
-    nodes = np.argwhere(target & np.isnan(values))
-    found = store.get(nodes.astype(np.int32))
-    expected = decided_slowly(values, parity, 0.8)
-    assert len(expected) > 50
-    decided = {tuple(node): np.sign(value) for node, value in zip(nodes, found, strict=True) if np.isinf(value)}
-    assert decided == expected
+def stored(values):
+    """A store of all bricks of an array of nodes, those evaluated that are no NaN."""
+    store, side = marching_grid.NodeStore(len(values) - 4), len(values) // 8
+    bricks = np.array(list(itertools.product(range(side), repeat=3)), dtype=np.int32)
+    store.allocate(bricks, 0)
+    nodes = np.argwhere(np.isfinite(values)).astype(np.int32)
+    store.put(nodes, values[tuple(nodes.T)])
+    return store
+
+
+def test_signs_around_a_value_are_what_a_loop_says():
+    generator = np.random.default_rng(3)
+    values = generator.choice([-9.0, -2.0, 0.3, 1.2, 6.0, np.nan], (16, 16, 16), p=[0.01, 0.02, 0.02, 0.02, 0.01, 0.92])
+    values = values.astype(np.float32)
+    values[[0, 13, 14, 15]] = values[:, [0, 13, 14, 15]] = values[:, :, [0, 13, 14, 15]] = marching_grid.OUTSIDE
+    store, lattice = stored(values), (np.indices(values.shape) % 2 == 1).any(axis=0)
+    words = marching_grid.words_of(lattice[None, :8, :8, :8])[0]
+    bounds = np.sqrt(np.arange(marching_kernels.FARTHEST + 1)).astype(np.float32)
+    region = np.zeros(store.used, np.intp)
+    marching_kernels.carve(store.bricks, words, bounds[None], region, marching_kernels.ball_widths(), 0, store.used)
+    expected, nodes = carved_slowly(values, lattice, bounds), np.argwhere(np.isnan(values)).astype(np.int32)
+    places = store.locate(nodes)
+    outside, inside = (marching_grid.has_bit(words, places) for words in (store.outside, store.inside))
+    signs = zip(nodes, outside, inside, strict=True)
+    found = {tuple(node): {sign for sign, said in ((True, a), (False, b)) if said} for node, a, b in signs if a | b}
+    assert found == expected
+    assert sum(len(signs) == 2 for signs in expected.values()) > 10 and len(expected) > 500
+
+
+def test_nodes_to_evaluate_are_the_undecided_of_a_lattice():
+    values = np.full((16, 16, 16), np.nan, np.float32)
+    values[::3, 1::2, ::5] = 1.0
+    store, axis = stored(values), np.linspace(-1, 1, 12).astype(np.float32)
+    store.outside[:2, 4] |= np.uint64(255)
+    store.inside[0, 4] |= np.uint64(15)
+    places, points = marching_kernels.unknown_nodes(store.bricks, marching_grid.lattice_words((0, 0, 0), 2), axis, 0, 8)
+    every = np.argwhere(np.isnan(values)).astype(np.int32)
+    outside, inside = (marching_grid.has_bit(words, store.locate(every)) for words in (store.outside, store.inside))
+    within = ((every >= 1) & (every <= 12)).all(axis=1) & (every % 2 == 0).all(axis=1)
+    nodes = every[within & (outside == inside)]
+    assert np.array_equal(np.sort(places), np.sort(store.locate(nodes)))
+    assert np.array_equal(points[np.argsort(places)], axis[nodes[np.argsort(store.locate(nodes))] - 1])
 
 
 def test_sign_by_a_neighbour_is_corrected_where_it_is_wrong(monkeypatch):
@@ -314,16 +366,16 @@ def test_lower_trust_opens_what_was_skipped(monkeypatch):
     result = march(balls, 64)
     assert result.stats["trust"] > 1.0
     assert_same(parts(result), parts(dense), 64)
-    monkeypatch.setattr(marching.SparseField, "_reopen", lambda *_: {})
+    monkeypatch.setattr(marching.SparseField, "_reopen", lambda *_: None)
     assert len(march(balls, 64).faces) < len(dense.faces)
 
 
 def test_surface_is_followed_through_skipped_blocks(monkeypatch):
-    # A torus of which one half is said to be far away: it is found from the other half, without an audit.
+    # A torus of which one half is said to be far away, from outside: it is found from the other, without an audit.
     monkeypatch.setattr(marching.SparseField, "_audit", lambda self: np.empty((0, 3), np.int32))
     monkeypatch.setattr(marching.SparseField, "_steepest_falls", lambda *_: 1.1)
     shape = torus(0.6, 0.2)
-    lying = lambda points: np.where(points[:, 0] > 0, 40.0, 1.0) * shape(points)  # noqa: E731
+    lying = lambda points: np.where((points[:, 0] > 0) & (shape(points) > 0), 40.0, 1.0) * shape(points)  # noqa: E731
     result = march(lying, 64)
     assert result.stats["corrected"] > 0
     assert_same(parts(result), parts(march_dense(lying, 64)), 64)
