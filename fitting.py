@@ -19,6 +19,7 @@ import torch
 from encoding import threads_for
 from network import NeuralSDF
 from optimizer import make_optimizer
+from products import is_rounded
 
 LOSSES = ("l1", "l2", "clamp", "weighted", "relative")
 SCHEDULES = ("linear", "cosine", "constant")
@@ -190,7 +191,8 @@ class FitRun:
         # x, y, z, target and perhaps weight side by side: a batch then reads one place in memory for each sample.
         self.samples = torch.cat(columns, dim=1)
         self.parameters = list(network.parameters())
-        self.optimizer = make_optimizer(settings.optimizer, self.parameters, network.encoding is not None)
+        encoded, rounded = network.encoding is not None, is_rounded(network.layers)
+        self.optimizer = make_optimizer(settings.optimizer, self.parameters, encoded, rounded)
         self.peak_rate = settings.learning_rate * self.optimizer.rate
         if network.activation == "sine":
             self.peak_rate *= SINE_RATE

@@ -7,7 +7,7 @@ value back from the device, so a GPU is never waited for.
 SOAP (Vyas et al., 2024; Shampoo: Gupta et al., 2018) keeps, for every weight matrix, running means of G G^T and G^T G,
 and runs Adam on the gradient turned into their eigenvectors. The turn costs four small matrix products a step and
 saves far more steps than it costs. The eigenvectors are followed by one orthogonal iteration every REFRESH steps.
-The update is turned back in the dtype that `products` chooses; everything else is float32.
+These products are in the dtype that `products` chooses; everything else is float32.
 """
 
 import torch
@@ -110,16 +110,17 @@ class Adam:
 class Soap:
     """SOAP (Vyas et al., 2024) on weight matrices; Adam on everything else.
 
-    parameters: list of float32 tensors of one device, changed in place by `step`.
+    parameters: list of float32 tensors of one device, changed in place by `step`. rounded: whether their gradients are
+    (`products.is_rounded`), so that they may be turned by rounded bases.
     """
 
     rate = 5.0
 
-    def __init__(self, parameters: list[torch.Tensor]):
+    def __init__(self, parameters: list[torch.Tensor], rounded: bool = False):
         matrices = [parameter for parameter in parameters if is_preconditioned(parameter)]
         others = [parameter for parameter in parameters if not is_preconditioned(parameter)]
         self.is_matrix = [is_preconditioned(parameter) for parameter in parameters]
-        self.bases = [Bases(matrix) for matrix in matrices]
+        self.bases = [Bases(matrix, rounded) for matrix in matrices]
         # One Adam for all: of a matrix it moves, from zero, the step in the bases.
         self.turned_steps = [torch.zeros_like(matrix) for matrix in matrices]
         self.matrices = matrices
@@ -164,6 +165,7 @@ class Soap:
         for index, bases in enumerate(self.bases):
             for name, tensor in bases.state.items():
                 tensor.copy_(tensors[f"bases.{index}.{name}"])
+            bases.round()
 
 
 def is_preconditioned(parameter: torch.Tensor) -> bool:
@@ -172,9 +174,13 @@ def is_preconditioned(parameter: torch.Tensor) -> bool:
 
 
 class Bases:
-    """The two bases of one weight matrix (rows, columns), and the running means that they are the eigenvectors of."""
+    """The two bases of one weight matrix (rows, columns), and the running means that they are the eigenvectors of.
 
-    def __init__(self, matrix: torch.Tensor):
+    A rounded step is as good as an exact one. A gradient that is exact is turned exactly: what leaks from its large
+    components into its small ones would be magnified there; in one that is rounded itself that has happened already.
+    """
+
+    def __init__(self, matrix: torch.Tensor, rounded: bool):
         rows, columns = matrix.shape
         self.state = {
             "left_mean": matrix.new_zeros(rows, rows),
@@ -182,6 +188,15 @@ class Bases:
             "left": torch.eye(rows, device=matrix.device, dtype=matrix.dtype),
             "right": torch.eye(columns, device=matrix.device, dtype=matrix.dtype),
         }
+        self.step_dtype = gradient_dtype(matrix)
+        self.turn_dtype = self.step_dtype if rounded else matrix.dtype
+        self.round()
+
+    def round(self) -> None:
+        """Keep the bases in the dtypes of their products, until they change."""
+        left, right = self.state["left"], self.state["right"]
+        self.to_bases = left.T.to(self.turn_dtype), right.to(self.turn_dtype)
+        self.from_bases = left.to(self.step_dtype), right.T.to(self.step_dtype)
 
     def add_statistics(self, gradient: torch.Tensor) -> None:
         """Take a gradient into the running means of G G^T and G^T G."""
@@ -190,14 +205,14 @@ class Bases:
         self.state["right_mean"].addmm_(gradient.T, gradient, beta=STATISTICS_MEAN, alpha=weight)
 
     def turn(self, gradient: torch.Tensor) -> torch.Tensor:
-        """A gradient (rows, columns) in the bases; exactly, for what leaked from its large components into its small
-        ones would be magnified there."""
-        return self.state["left"].T @ gradient @ self.state["right"]
+        """A gradient (rows, columns) in the bases."""
+        left, right = self.to_bases
+        return (left @ gradient.to(self.turn_dtype) @ right).to(gradient.dtype)
 
     def turn_back(self, step: torch.Tensor) -> torch.Tensor:
-        """A step (rows, columns) in the bases, in the matrix's own; a rounded step is as good as an exact one."""
-        dtype = gradient_dtype(step)
-        return self.state["left"].to(dtype) @ step.to(dtype) @ self.state["right"].T.to(dtype)
+        """A step (rows, columns) in the bases, in the matrix's own coordinates; in the dtype of its products."""
+        left, right = self.from_bases
+        return left @ step.to(self.step_dtype) @ right
 
     def refresh(self, turned_mean: torch.Tensor, first: bool) -> None:
         """Follow the eigenvectors: exactly the first time, then by one step of orthogonal iteration; `turned_mean`
@@ -208,6 +223,7 @@ class Bases:
         turned_mean.copy_((new_left.T @ left) @ turned_mean @ (right.T @ new_right))
         left.copy_(new_left)
         right.copy_(new_right)
+        self.round()
 
 
 def following_basis(mean: torch.Tensor, basis: torch.Tensor, first: bool) -> torch.Tensor:
@@ -217,11 +233,13 @@ def following_basis(mean: torch.Tensor, basis: torch.Tensor, first: bool) -> tor
     return torch.linalg.qr(mean @ basis).Q
 
 
-def make_optimizer(name: str, parameters: list[torch.Tensor], encoded: bool = False) -> Adam | Soap:
-    """The optimiser `name` of `parameters`, an encoding's among them where `encoded`.
+def make_optimizer(
+    name: str, parameters: list[torch.Tensor], encoded: bool = False, rounded: bool = False
+) -> Adam | Soap:
+    """The optimiser `name` of `parameters`, an encoding's among them where `encoded`, their gradients maybe `rounded`.
 
     Raises ValueError for an unknown name.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"unknown optimizer {name!r}; one of {', '.join(OPTIMIZERS)}")
-    return Soap(parameters) if name == "soap" else Adam(parameters, TABLE_MEANS if encoded else ADAM_MEANS)
+    return Soap(parameters, rounded) if name == "soap" else Adam(parameters, TABLE_MEANS if encoded else ADAM_MEANS)
