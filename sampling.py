@@ -12,7 +12,8 @@ That bounds the density of the cell, and where r is large, of the point, before 
 Cells are split as long as that saves more questions to the oracle than it asks.
 
 In an open mesh the sign also turns on sheets where the winding number passes one half and no triangle is: the signed
-distance jumps there, and importance samples are rare. A share of an open mesh's points therefore lies at these sheets.
+distance jumps there, and importance samples are rare. And the sign may turn on few of its triangles. A share of an open
+mesh's points therefore lies in the cells of a grid where the sign turns, whatever turns it.
 """
 
 import argparse
@@ -20,7 +21,6 @@ import os
 import sys
 import zipfile
 import zlib
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -47,10 +47,10 @@ MEAN_RADIUS = 0.555
 SPLIT_GAIN = 0.2
 CHILDREN = np.stack(np.meshgrid(*[[-1.0, 1.0]] * 3, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float32)
 HALF_DIAGONAL = np.float32(np.sqrt(3))  # of a cube, as a multiple of half its side
-# Open meshes: the share of the points that the sheets get at the most; cells along an edge of the grids in which sheets
-# are looked for: first in all cells, then in the parts of those that they enter.
-SHEET_RATIO = 0.1
-SHEET_GRIDS = (64, 128)
+# Open meshes: the share of the points, but for those uniform over the cube, that lies where the sign turns; cells along
+# an edge of the grids in which that is looked for: first in all cells, then in the parts of those where it may be.
+TURN_RATIO = 0.5
+TURN_GRIDS = (64, 128, 256)
 CORNERS = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
 # Rounding of float32 distances and coordinates in the domain, some steps of 6e-8 with room.
 ROUNDING = 1e-6
@@ -76,7 +76,7 @@ def draw_samples(method, oracle, count, generator, importance_weight=None, unifo
     if unused & set(given):
         raise ValueError(f"{method} sampling has no {' and no '.join(sorted(unused & set(given)))}")
     if method == "Importance" and not oracle.mesh.closed:
-        given["sheet_ratio"] = SHEET_RATIO
+        given["turn_ratio"] = TURN_RATIO
     return draw(oracle, count, generator, **given)
 
 
@@ -191,29 +191,28 @@ def importance_samples(
     importance_weight=DEFAULT_IMPORTANCE_WEIGHT,
     uniform_ratio=DEFAULT_UNIFORM_RATIO,
     progress=None,
-    sheet_ratio=0.0,
+    turn_ratio=0.0,
 ):
     """count labelled points with density (1 - uniform_ratio) exp(-importance_weight |d|) / Z + uniform_ratio / 8.
 
     importance_weight: beta, per domain unit, positive; uniform_ratio: in [0, 1]; other arguments and result as for
-    draw_samples. sheet_ratio: in [0, 1], for open meshes: of the points that are not uniform over the cube, a share
-    min(sheet_ratio, V / (V + Z)) is uniform over the `sheet_cells` of volume V instead (Z as `Cells` estimates it),
-    which is about the density on the surface, or less. The points are independent; none is kept twice. Memory, as the
-    operating system counts it, the result included: 28 bytes a point and a constant of 60 MiB.
+    draw_samples. turn_ratio: in [0, 1], for open meshes: of the points that are not uniform over the cube, this share
+    is uniform over the `turn_cells` instead. The points are independent; none is kept twice. Memory, as the operating
+    system counts it, the result included: 28 bytes a point and a constant of 60 MiB.
     """
     if not 0 < importance_weight < np.inf:
         raise ValueError(f"importance_weight must be positive, got {importance_weight}")
-    if not 0 <= sheet_ratio <= 1:
-        raise ValueError(f"sheet_ratio must lie between 0 and 1, got {sheet_ratio}")
+    if not 0 <= turn_ratio <= 1:
+        raise ValueError(f"turn_ratio must lie between 0 and 1, got {turn_ratio}")
     uniform = _uniform_share(count, uniform_ratio, generator)
     samples = _Samples(count, progress)
     _add_uniform(samples, uniform, oracle, generator)
     first = uniform
     if uniform < count:
-        cells = Cells(oracle, count - uniform, importance_weight)
-        if sheet_ratio:
-            _add_sheets(samples, count - uniform, oracle, sheet_ratio, cells.integral, generator)
+        if turn_ratio:
+            _add_turns(samples, generator.binomial(count - uniform, turn_ratio), oracle, generator)
         first = samples.size
+        cells = Cells(oracle, count - first, importance_weight)
         acceptance = 1.0  # the first round cannot give too many, and measures what the others need
         while samples.size < count:
             before, proposals = samples.size, int((count - samples.size) / acceptance) + 1
@@ -222,32 +221,48 @@ def importance_samples(
     return samples.shuffled(generator, first=first)
 
 
-def _add_sheets(samples, count, oracle, sheet_ratio, integral, generator):
-    """Add the share of count points that lies at the sheets; integral: that of the importance density, Z."""
-    centre, half = sheet_cells(oracle)
-    if len(centre) == 0:
-        return
-    volume = len(centre) * (2.0 * half) ** 3
-    size = generator.binomial(count, min(sheet_ratio, volume / (volume + integral)))
-    for start in range(0, size, CHUNK):
+def _add_turns(samples, size, oracle, generator):
+    """Add size points uniform over the cells where the sign turns, if there are any."""
+    centre, half = turn_cells(oracle)
+    for start in range(0, size if len(centre) else 0, CHUNK):
         cell = np.sort(generator.integers(0, len(centre), min(size - start, CHUNK)))
         points = centre[cell] + half * _uniform_points(len(cell), generator)
         samples.add(points, oracle.signed_distance(points))
 
 
-def sheet_cells(oracle):
-    """Cells that no triangle enters and whose corners are not all on one side: centre (M, 3) float32, half the side.
+def turn_cells(oracle):
+    """Cells of the finest of TURN_GRIDS with corners on both sides: centre (M, 3) float32, half the side.
 
-    They are cells of the finest of SHEET_GRIDS; a sheet that leaves all corners on one side is overlooked.
+    Overlooked is what leaves all corners on one side: of such a cell, or of one of a coarser grid that no triangle
+    enters.
     """
-    cell = np.stack(np.unravel_index(np.arange(SHEET_GRIDS[0] ** 3), (SHEET_GRIDS[0],) * 3), axis=-1)
-    cell = cell[_turns_sign(oracle, cell, SHEET_GRIDS[0])]
-    for coarse, resolution in pairwise(SHEET_GRIDS):
-        cell = (cell[:, None] * (resolution // coarse) + CORNERS).reshape(-1, 3)
-        centre = ((2 * cell + 1) / resolution - 1).astype(np.float32)
-        cell = cell[oracle.distance(centre) > HALF_DIAGONAL / resolution]
-        cell = cell[_turns_sign(oracle, cell, resolution)]
-    return ((2 * cell + 1) / SHEET_GRIDS[-1] - 1).astype(np.float32), np.float32(1 / SHEET_GRIDS[-1])
+    cell, coarse = np.zeros((1, 3), dtype=np.int32), 1
+    for resolution in TURN_GRIDS:
+        blocks = _parts(cell, resolution // coarse)
+        cell = np.concatenate([part[_may_turn(oracle, part, resolution)] for part in blocks])
+        coarse = resolution
+    return _centres(cell, coarse), np.float32(1 / coarse)
+
+
+def _parts(cell, along):
+    """Yield the along^3 cells in each of (C, 3) int32 cells, of a grid that is finer by that factor, in blocks."""
+    inner = np.stack(np.unravel_index(np.arange(along**3), (along,) * 3), axis=-1).astype(np.int32)
+    block = max(1, CHUNK // (4 * along**3))
+    for start in range(0, max(len(cell), 1), block):
+        yield (cell[start : start + block, None] * np.int32(along) + inner).reshape(-1, 3)
+
+
+def _may_turn(oracle, cell, resolution):
+    """(C,) bool: which of (C, 3) cells have corners on both sides or, but for the finest grid, may hold a triangle."""
+    keep = _turns_sign(oracle, cell, resolution)
+    if resolution < TURN_GRIDS[-1]:
+        keep |= oracle.distance(_centres(cell, resolution)) <= HALF_DIAGONAL / resolution
+    return keep
+
+
+def _centres(cell, resolution):
+    """(C, 3) float32: the centres of (C, 3) int cells of a grid of resolution^3 over the cube."""
+    return ((2 * cell + 1) / resolution - 1).astype(np.float32)
 
 
 def _turns_sign(oracle, cell, resolution):
@@ -266,7 +281,6 @@ class Cells:
     oracle: DistanceOracle; count: number of points that will be drawn, which decides how fine the leaves get;
     importance_weight: beta. centre (M, 3), half (M,) half the side, distance (M,) |d| at the centre, nearest (M,) the
     least |d| that a point of the cell can have: all float32. weight (M,): volume times the bound exp(-beta nearest).
-    integral: an estimate, from the centres, of that of exp(-beta |d|) over the cube.
     """
 
     def __init__(self, oracle, count, importance_weight):
@@ -281,7 +295,6 @@ class Cells:
             finished += (2 * half) ** 3 * np.exp(-importance_weight * distance[~split].astype(np.float64)).sum()
             half /= 2
             centre = (centre[split][:, None] + half * CHILDREN).reshape(-1, 3)
-        self.integral = float(finished)
         self.centre, self.half, self.distance = (np.concatenate(parts) for parts in zip(*leaves, strict=True))
         self.nearest = np.maximum(self.distance - HALF_DIAGONAL * self.half, 0)
         self.weight = self.half.astype(np.float64) ** 3 * np.exp(-importance_weight * self.nearest)

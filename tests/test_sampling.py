@@ -153,75 +153,78 @@ def test_all_uniform_ratio_is_uniform(oracle, generator):
     assert_same_histogram(np.bincount(cell, minlength=64), np.full(64, 1 / 64))
 
 
-# ------------------------------------------------------------------------------------------------------------- sheets
+# ------------------------------------------------------------------------------------------------ where the sign turns
 
-LID = 0.51  # no multiple of a cell's side
+SIDE, LID = 0.505, 0.51  # no multiples of a cell's side
 
 
 def box_without_lid():
-    """A box that is open at z = LID, where its winding number is one half: the sheet is the flat lid."""
-    return without(box((-0.5, -0.5, -0.5), (0.5, 0.5, LID)), [10, 11])
+    """A box that is open at z = LID, where its winding number is one half: the sign turns at the lid all the same."""
+    return without(box((-SIDE,) * 3, (SIDE, SIDE, LID)), [10, 11])
 
 
-def in_lid_cells(points):
-    """Whether points (N, 3) lie in cells that the lid enters and no triangle does."""
-    half = 1 / sampling.SHEET_GRIDS[-1]
-    centre = (np.floor(points / (2 * half)) + 0.5) * 2 * half
-    to_rim = np.hypot(0.5 - np.abs(centre[:, :2]).max(axis=1), np.maximum(centre[:, 2] - LID, 0))
-    in_box = np.abs(centre[:, :2]).max(axis=1) < 0.5
-    return in_box & (np.abs(centre[:, 2] - LID) < half) & (to_rim > np.sqrt(3) * half)
+def in_box(points):
+    """Whether points (..., 3) lie in that box."""
+    return (np.abs(points[..., :2]).max(axis=-1) < SIDE) & (points[..., 2] > -SIDE) & (points[..., 2] < LID)
 
 
-def test_sheet_cells_are_those_of_the_lid():
-    centre, half = sampling.sheet_cells(DistanceOracle(box_without_lid(), "numba"))
-    axis = (np.arange(128, dtype=np.float32) + 0.5) / 64 - 1
-    every = np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
-    assert half == 1 / 128 and len(np.unique(centre, axis=0)) == len(centre) > 3000
-    assert np.array_equal(np.unique(centre, axis=0), every[in_lid_cells(every)])
+def in_turn_cells(points):
+    """Whether points (N, 3) lie in cells with corners on both sides of that box."""
+    side = 2 / sampling.TURN_GRIDS[-1]
+    corners = (np.floor(np.asarray(points, dtype=np.float64) / side)[:, None] + sampling.CORNERS) * side
+    return in_box(corners).any(axis=1) & ~in_box(corners).all(axis=1)
 
 
-def test_samples_of_an_open_mesh_have_the_density_of_surface_and_sheet():
+def test_turn_cells_are_those_of_the_walls_and_the_lid():
+    centre, half = sampling.turn_cells(DistanceOracle(box_without_lid(), "numba"))
+    assert half == 1 / 256 and centre.dtype == np.float32
+    assert in_turn_cells(centre).all() and len(np.unique(centre, axis=0)) == len(centre)
+    assert len(centre) == 130 * 130 * 131 - 128 * 128 * 129
+
+
+def test_turn_cells_of_a_part_smaller_than_a_coarse_cell_are_found():
+    """All corners of the coarsest grid lie outside of it; its triangles are what leads there."""
+    mesh = without(box((0.502, 0.502, 0.502), (0.525, 0.525, 0.525)), [10, 11])
+    oracle = DistanceOracle(mesh, "numba")
+    coarsest = next(sampling._parts(np.zeros((1, 3), np.int32), sampling.TURN_GRIDS[0]))
+    assert not sampling._turns_sign(oracle, coarsest, sampling.TURN_GRIDS[0]).any()
+    assert len(sampling.turn_cells(oracle)[0]) > 20
+
+
+def test_samples_of_an_open_mesh_have_the_density_of_surface_and_turn():
     mesh, ratio, count = box_without_lid(), 0.1, 100_000
     oracle, bins = DistanceOracle(mesh, "numba"), np.linspace(LID - 0.1, LID + 0.1, 60)
     points = np.random.default_rng(99).uniform(-1, 1, (800_000, 3))
-    importance, sheet = np.exp(-BETA * oracle.distance(points)), in_lid_cells(points)
-    volume, integral = len(sampling.sheet_cells(oracle)[0]) / 64**3, sampling.Cells(oracle, count, BETA).integral
-    assert abs(integral / (8 * importance.mean()) - 1) < 0.2  # by few centres, on walls along the cells
-    share = volume / (volume + integral)
-    assert 0.05 < share < sampling.SHEET_RATIO
-    weight = (1 - ratio) * ((1 - share) * importance / importance.sum() + share * sheet / sheet.sum())
+    importance, turn = np.exp(-BETA * oracle.distance(points)), in_turn_cells(points)
+    share = sampling.TURN_RATIO
+    weight = (1 - ratio) * ((1 - share) * importance / importance.sum() + share * turn / turn.sum())
     weight += ratio / len(points)
     where = np.digitize(points[:, 2], bins)
     shares, squares = np.bincount(where, weight, 61), np.bincount(where, weight**2, 61)
     drawn, sdf = draw_samples("Importance", oracle, count, np.random.default_rng(6), BETA, ratio)
     counts = np.bincount(np.digitize(drawn[:, 2], bins), minlength=61)
     assert_same_histogram(counts, shares, squares - shares**2 / len(points))
-    assert 20 * in_lid_cells(importance_samples(oracle, count, np.random.default_rng(6))[0]).sum() < (
-        in_lid_cells(drawn).sum()
-    )
-    inside = (np.abs(drawn[:, :2]).max(axis=1) < 0.5) & (np.abs(drawn[:, 2] - 0.005) < 0.505)
-    assert ((sdf < 0) == inside)[(np.abs(sdf) > 1e-5) & (np.abs(drawn[:, 2] - LID) > 1e-5)].all()
+    clear = (np.abs(sdf) > 1e-5) & (np.abs(drawn[:, 2] - LID) > 1e-5)
+    assert ((sdf < 0) == in_box(drawn))[clear].all()
 
 
-def test_the_sheets_get_their_share_at_the_most(generator, monkeypatch):
-    monkeypatch.setattr(sampling, "SHEET_RATIO", 0.02)
-    points, _ = draw_samples("Importance", DistanceOracle(box_without_lid(), "numba"), 50_000, generator, BETA, 0.0)
-    few = 4 * np.sqrt(0.02 / 50_000)
-    assert 0.02 - few < in_lid_cells(points).mean() < 0.02 + 0.005 + few
+def test_all_points_can_lie_where_the_sign_turns(generator):
+    oracle = DistanceOracle(box_without_lid(), "numba")
+    points, _ = importance_samples(oracle, 5000, generator, uniform_ratio=0.0, turn_ratio=1.0)
+    assert in_turn_cells(points).all() and len(np.unique(points, axis=0)) == 5000
 
 
 @pytest.mark.parametrize("shape", [torus, part])
-def test_a_closed_mesh_has_no_sheet(shape):
+def test_a_closed_mesh_has_no_such_share(shape):
     oracle = DistanceOracle(shape(), "numba")
-    assert len(sampling.sheet_cells(oracle)[0]) == 0
     drawn = draw_samples("Importance", oracle, 5000, np.random.default_rng(1))
     plain = importance_samples(oracle, 5000, np.random.default_rng(1))
     assert np.array_equal(drawn[0], plain[0]) and np.array_equal(drawn[1], plain[1])
 
 
-def test_an_impossible_share_of_sheets_is_an_error(oracle, generator):
-    with pytest.raises(ValueError, match="sheet_ratio must lie between 0 and 1"):
-        importance_samples(oracle, 10, generator, sheet_ratio=1.5)
+def test_an_impossible_share_is_an_error(oracle, generator):
+    with pytest.raises(ValueError, match="turn_ratio must lie between 0 and 1"):
+        importance_samples(oracle, 10, generator, turn_ratio=1.5)
 
 
 # ------------------------------------------------------------------------------------------------- labels, order, cost
