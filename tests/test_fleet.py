@@ -625,7 +625,8 @@ def small_disk(tmp_path):
     try:
         yield folder, lambda options: mount(f"remount,{options}")
     finally:
-        subprocess.run(["umount", "-l", folder])
+        while folder.is_mount():
+            subprocess.run(["umount", "-l", folder], check=True)
 
 
 def test_a_full_disk_is_recorded_and_room_for_more_lets_the_run_go_on(tmp_path, small_disk):
@@ -656,6 +657,26 @@ def test_a_read_only_folder_is_told_in_one_line_and_left_alone(tmp_path, small_d
     assert (code, fitted) == (1, []) and err.count("\n") == 1
     assert "cannot write there (Read-only file system)" in err
     assert sorted(path.name for path in out.rglob("*")) == before
+
+
+def test_a_folder_that_turns_read_only_in_mid_run_fails_its_parts_and_loses_none(tmp_path, small_disk):
+    out, mount_again = small_disk
+    mount_again("size=20m")
+    source, log = a_folder(tmp_path / "parts", 20), tmp_path / "log"
+    driver = start("light", source, out, "--workers", 1, log=log)
+    wait_for(lambda: len(list(out.glob("*.json"))) >= 2, "two parts")
+    # A second mount over the first: files that are open stay as they are, every name is read-only from now on.
+    subprocess.run(["mount", "--bind", out, out], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", out], check=True)
+    done = {path.stem for path in out.glob("*.json")}
+    code, printed, err = finish(driver)
+    failed = [line for line in printed.splitlines() if line.startswith("failed: ")]
+    assert code == 1 and 2 <= len(done) == 20 - len(failed) < 20
+    assert all("Read-only file system" in line for line in failed) and "not written: " in err
+    subprocess.run(["umount", out], check=True)
+    code, printed, _ = finish(start("light", source, out, "--workers", 1, log=log))
+    assert code == 0 and f"20 of 20 done ({len(done)} of them before)" in printed
+    check_folder(source, out, log)
 
 
 def test_a_folder_that_goes_away_fails_its_parts_and_loses_none(tmp_path, here, monkeypatch):
