@@ -77,7 +77,7 @@ def march(
     a cell, along gradient ((N, 3) float32 -> (N, 3)), or along central differences where that is None. max_memory:
     bytes that this process may occupy in all, None for no bound. Needed are what it occupies when called, what a call
     of the function takes, 64 MiB, and BRICK_BYTES for each brick of 8^3 cells at the surface; where that is too much,
-    MemoryBoundError comes before the work (a dense march, which stores no bricks, is not bound). progress: None or a
+    MemoryBoundError comes before the work (a dense march is not bound). progress: None or a
     callable taking the estimated share done, 0 to 1. generator: numpy Generator of the samples and the audit (default:
     seed 0). dense: evaluate every node.
 

@@ -2,8 +2,9 @@
 
 Owns: the R^3 nodes that span the domain [-1, 1]^3 (`Probe`, which asks the function and counts), and the part of them
 that is kept, in bricks (`NodeStore`, filled by `SparseField`). Comes in: a callable taking (N, 3) float32 points and
-returning (N,) values, negative inside. Goes out: bricks in which every corner of every cell that the surface crosses is
-evaluated. `marching.py` makes the mesh of them.
+returning (N,) values, negative inside. Goes out: bricks in which both ends of every edge of the grid that the surface
+crosses are evaluated, and all corners of cells in which the values decide what is connected. `marching.py` makes the
+mesh of them.
 
 Coarse to fine. Cells of the grid are grouped in cubic blocks, halved from R/16 cells to 8. A block is skipped where the
 function at its centre is farther from the level than it can fall within the block; how far it can fall is measured on
@@ -11,7 +12,7 @@ the function itself, by block size and region. What stays is stored in bricks of
 each evaluated node: those within the distance over which the function cannot fall so far take its sign, and of the
 others lattice after lattice is evaluated, from wide to narrow. Then the surface is followed: both ends of an edge that
 it crosses are evaluated, and a sign that differs from the assumed one opens the next cells, so the mesh is closed
-whatever was assumed, and a surface that was touched anywhere is found whole. Last, a random share of what was skipped
+whatever was assumed, and a surface that was touched is followed to its end. Last, a random share of what was skipped
 is audited; a hit opens its neighbourhood, lowers the trust and repeats the work with what the lower trust asks for.
 """
 
@@ -20,8 +21,7 @@ import os
 
 import numpy as np
 
-# Cells along the edge of a brick: the unit of storage and of one marching-cubes block. 8 keeps a block's overlap with
-# its neighbours small (9^3 nodes for 8^3 cells) and a brick half full of surface.
+# Nodes along the edge of a brick, the unit of storage: a plane of them is one word of 64 bits in the compiled loops.
 BRICK = 8
 # The value of everything beyond the border of the domain: far outside, so that a shape cut by the border is capped.
 OUTSIDE = np.float32(1e30)
@@ -37,7 +37,7 @@ LEAST_FALL = 0.5
 DISTRUST = 1.5
 DOUBT = 1e-3
 ALL_NODES = np.uint64(2**64 - 1)
-# Bricks handled at a time, 3 KiB of temporaries each; blocks judged at a time, 200 bytes each.
+# Bricks handled at a time, at most 5 KiB of temporaries each; blocks judged at a time, 200 bytes each.
 CHUNK = 8192
 PART = 2**18
 # What a brick at the surface takes at the peak, its share of the mesh included: measured 5.0 KiB.
@@ -326,8 +326,7 @@ class SparseField:
         centers, reach = self._reach(size, origins)
         values = self._values(centers)
         if size not in self.falls:
-            corners = origins + self.generator.integers(0, 2, origins.shape, dtype=np.int32) * size
-            self._measure_fall(size, centers, values, corners, reach)
+            self._measure_fall(size, centers, values, CORNERS * size - size // 2, reach)
         border = ((origins < 1) | (origins + size > self.probe.resolution)).any(axis=1)
         skipped = np.abs(values) > self.trust * self._fall(size, origins) * reach
         skipped &= (values > 0) | ~border
@@ -353,13 +352,13 @@ class SparseField:
             self.coarse.append((nodes[unknown], values[unknown]))
         return values
 
-    def _measure_fall(self, size, centers, values, ends, reach):
-        """Keeps the steepest falls of a size by region: from nodes (n, 3) to others, reach (n,) away."""
-        falls = self._steepest_falls(size, centers, values, ends, reach)
+    def _measure_fall(self, size, centers, values, steps, reach):
+        """Keeps the steepest falls of a size by region: from nodes (n, 3) by any of the steps, reach (n,) long."""
+        falls = self._steepest_falls(size, centers, values, steps, reach)
         self.falls[size] = np.broadcast_to(falls, self.regions**3)
 
-    def _steepest_falls(self, size, centers, values, ends, reach):
-        """By region, how far |f| falls from a block's centre to a corner, per distance: the largest of a sample.
+    def _steepest_falls(self, size, centers, values, steps, reach):
+        """By region, how far |f| falls by one of the steps from a block's centre, per distance: the most in a sample.
 
         It is the Lipschitz constant that matters at this size: the mean slope over the block. The largest gradient is
         two to four times as large for fitted networks, at creases much smaller than the block, and would open as
@@ -370,7 +369,8 @@ class SparseField:
         near = np.flatnonzero(np.abs(values) < 3.0 * guess * reach)
         count = min(len(near), max(512, len(centers) // 16))
         chosen = self.generator.choice(near, count, replace=False)
-        ends = np.clip(ends[chosen], 1, self.probe.resolution)
+        ends = centers[chosen] + steps[self.generator.integers(0, len(steps), count)]
+        ends = np.clip(ends, 1, self.probe.resolution)
         _, first, each = np.unique(row_keys(ends, self.probe.resolution + 1), return_index=True, return_inverse=True)
         falls = np.abs(values[chosen]) - np.sign(values[chosen]) * self._values(ends[first])[each]
         falls = np.maximum(falls / np.maximum(reach[chosen], 1e-30), 0.0)
@@ -408,6 +408,8 @@ class SparseField:
         decides: lattice after lattice, from wide to narrow."""
         from marching_kernels import take_signs
 
+        if not self.store.used:
+            return
         take_signs(self.store.bricks, 0, self.store.used)
         self._evaluate_unknown(LATTICES[0])
         self._measure_falls_of_nodes()
@@ -438,9 +440,8 @@ class SparseField:
         centers, values = centers[np.abs(values) < OUTSIDE], values[np.abs(values) < OUTSIDE]
         axes = np.concatenate([np.eye(3, dtype=np.int32), -np.eye(3, dtype=np.int32)])
         for size, steps in ((4, 4 * CORNERS - 2), (2, 2 * CORNERS - 1), (1, axes)):
-            ends = centers + steps[self.generator.integers(0, len(steps), len(centers))]
             reach = np.full(len(centers), np.linalg.norm(steps[0]) * self.probe.cell, dtype=np.float32)
-            self._measure_fall(size, centers, values, ends, reach)
+            self._measure_fall(size, centers, values, steps, reach)
 
     def _bounds(self):
         """(regions^3, FARTHEST + 1) float32: how far the function may fall over a distance, by its square in cells."""
@@ -511,10 +512,13 @@ class SparseField:
             nodes.append(self._nodes_around(deepest_point(self.probe, self.generator)[0]))
         nodes = unique_rows(np.concatenate(nodes), self.probe.resolution + 2)
         nodes = nodes[~self.store.is_evaluated(nodes)]
-        hits = nodes[(self.probe.at(nodes) > 0) != self.store.is_outside(nodes)]
+        values = self.probe.at(nodes)
+        wrong = (values > 0) != self.store.is_outside(nodes)
+        self._stored(nodes[wrong] >> 3)
+        self.store.put(nodes[wrong], values[wrong])
         self.stats["audited"] += len(nodes)
-        self.stats["hits"] += len(hits)
-        return hits
+        self.stats["hits"] += int(wrong.sum())
+        return nodes[wrong]
 
     def _narrow_nodes(self, count):
         """Random corners of blocks that were skipped with less than half as much again as needed."""
