@@ -14,6 +14,9 @@ from torch import nn
 
 # A matrix with a shorter side than this gains less than its cast costs.
 SHORTEST_SIDE = 64
+# oneDNN compiles a product for each number of rows that it meets and keeps a thousand of them: 20 ms and 6 MB a number
+# with the DAM network. So it meets few: powers of two from the first number on, then multiples of the second.
+FEWEST_ROWS, MANY_ROWS = 64, 4096
 # The gradient before an activation from the one behind it and from what the activation gave. Sines are not here: theirs
 # needs what they were given, and more digits of it than bfloat16 has.
 BACKWARD = {
@@ -46,12 +49,21 @@ def evaluate(layers: nn.Sequential, values: torch.Tensor) -> torch.Tensor:
     if values.device.type != "cpu" or values.dtype != torch.float32:
         return layers(values)
     if not torch.is_grad_enabled():
+        count = len(values)
+        values = torch.nn.functional.pad(values, (0, 0, 0, padded_rows(count) - count))
         for linear, activation in pairs(layers):
             values = unwatched(values, linear, activation)
-        return values
+        return values[:count]
     if layers.training and is_rounded(layers):
         return RoundedGradients.apply(values, layers, *layers.parameters())
     return layers(values)
+
+
+def padded_rows(count: int) -> int:
+    """The number of rows, at least `count`, with which oneDNN is asked."""
+    if count > MANY_ROWS:
+        return -(-count // MANY_ROWS) * MANY_ROWS
+    return max(FEWEST_ROWS, 1 << (count - 1).bit_length()) if count else 0
 
 
 def pairs(layers: nn.Sequential) -> Iterator[tuple[nn.Linear, nn.Module | None]]:

@@ -93,3 +93,16 @@ def test_evaluation_with_gradients_can_be_differentiated():
     points = torch.rand(9, 3, requires_grad=True)
     (gradient,) = torch.autograd.grad(evaluate(layers, points).sum(), points)
     assert gradient.shape == (9, 3) and float(gradient.abs().max()) > 0
+
+
+def test_onednn_meets_few_numbers_of_rows_and_no_padding_is_seen(monkeypatch):
+    layers = make_layers((96, 64), "relu")
+    points = torch.rand(20_000, 3, generator=torch.Generator().manual_seed(2))
+    met, unwatched = set(), products.unwatched
+    monkeypatch.setattr(products, "unwatched", lambda values, *rest: met.add(len(values)) or unwatched(values, *rest))
+    with torch.no_grad():
+        whole = layers(points)
+        for count in (0, 1, 2, 63, 64, 65, 100, 127, 200, 300, 333, 1000, 2047, 3000, 4095, 4096, 4097, 9000, 20_000):
+            found = evaluate(layers, points[:count])
+            assert found.shape == (count, 1) and torch.allclose(found, whole[:count], rtol=1e-5, atol=1e-6)
+    assert met == {0, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 12288, 20480}
