@@ -105,7 +105,7 @@ def bench(name, function, flags, models):
         print(f"{line(name, sparse)}; {verdict}", flush=True)
         print(f"{'':30} bodies: {bodies(sparse)}{exact_bodies(name, resolution, flags.folder)}", flush=True)
     for resolution in filter(None, flags.timed):
-        sparse, seconds = marching.march(function, resolution), dense_seconds(function, resolution)
+        sparse, seconds = timed_march(function, resolution), dense_seconds(function, resolution)
         ratio = seconds / sparse.stats["seconds"]
         print(f"{line(name, sparse)}  dense {seconds:.0f} s (a tenth, scaled), {ratio:.1f} times", flush=True)
     return good
@@ -118,6 +118,14 @@ def line(name, result):
         f"  evaluated {stats['evaluated']:8} (1/{stats['nodes'] / stats['evaluated']:.1f}), corrected "
         f"{stats['corrected']}, audited {stats['audited']}, hits {stats['hits']}, {stats['seconds']:.2f} s"
     )
+
+
+def timed_march(function, resolution, short=5.0):
+    """The march of median time of three; the only one where it takes more than `short` seconds."""
+    results = [marching.march(function, resolution)]
+    if results[0].stats["seconds"] < short:
+        results += [marching.march(function, resolution) for _ in range(2)]
+    return sorted(results, key=lambda result: result.stats["seconds"])[len(results) // 2]
 
 
 def dense_seconds(function, resolution):
