@@ -2,8 +2,8 @@
 
 Comes in: `Bricks`, the arrays of `marching_grid.NodeStore`. Goes out: nodes to evaluate, vertices, triangles. A brick
 has 8^3 nodes; a set of them is 8 words, one for each x, in which node (y, z) is bit 8 y + z, so that a step of these
-loops treats a line of nodes at once. Numba compiles each at its first call (half a minute in all) and keeps the machine
-code in `__pycache__`.
+loops treats a line of nodes at once. Numba compiles each at its first call (a quarter of a minute in all) and keeps the
+machine code in `__pycache__`.
 """
 
 from typing import NamedTuple
