@@ -27,7 +27,6 @@ import numpy as np
 if TYPE_CHECKING:  # torch takes seconds to import, which a part that is done already need not pay
     from network import NeuralSDF
 
-OUTPUT_FORMATS = ("stl", "ply", "obj", "glb", "3mf", "off")
 SUMMARY_COLUMNS = (
     "name",
     "input",
@@ -122,8 +121,10 @@ class Artifacts:
         network.save(self.model)
 
     def discard(self) -> None:
-        """Remove the files of an earlier fit, the record first. Raises OSError."""
-        for path in (self.record, *self._others()):
+        """Remove the files of an earlier fit, a surface of another format too; the record first. Raises OSError."""
+        named = (self.read_record() or {}).get("files", {})
+        surfaces = [self.folder / file for file in named if file.startswith(f"{self.name}.") and "/" not in file]
+        for path in (self.record, *self._others(), *surfaces):
             path.unlink(missing_ok=True)
 
     def write_report(self, page: str, curves: bytes) -> None:

@@ -2,7 +2,8 @@
 
 In: a `NeuralSDF` and labelled points as arrays; it knows nothing of meshes or files of meshes. Out: the network fitted
 in place, and a `FitResult`. All samples lie on the network's device for the whole fit; the loop reads nothing back from
-it between checks. Same machine, same seed, same flags: same weights to the bit on the CPU, interrupted or not.
+it between checks and checkpoints. Same machine, same seed, same flags: same weights to the bit on the CPU, interrupted
+or not, unless a clock ends the fit.
 """
 
 import json
@@ -32,10 +33,11 @@ SURFACE_WEIGHT = 4.0
 RELATIVE_DISTANCE = 0.05
 # Steps over which the rate of a fit with an encoding rises from 0: without them some fits collapsed (docs/log.md).
 WARM_UP_STEPS = 30
-# The loop looks at its loss, its clock and its held-out error this often: 100 times a fit, or every 50 steps of a fit
-# whose number of steps is not known beforehand.
+# The loop looks at its loss and its held-out error this often: 100 times a fit; of a fit whose number of steps is not
+# known beforehand every 50 steps, or after so many seconds if these are fewer steps.
 CHECKS = 100
 CHECK_STEPS = 50
+CHECK_SECONDS = 1.0
 # The held-out points of a check are at most this share of the samples since the last one, as a point costs a third of a
 # sample: of a fit of few steps a check looks at fewer, but at this many. A fit with a target error looks at all.
 HELD_OUT_SHARE, LEAST_HELD_OUT = 0.1, 64
@@ -60,8 +62,9 @@ class CheckpointError(ValueError):
 class FitSettings:
     """What the weights depend on, beside the samples and the network's shape.
 
-    epochs: passes over the samples. learning_rate: Adam's rate; SOAP takes 5 times it; a network with an encoding
-    reaches it after WARM_UP_STEPS. importance_weight: decay of the weighted loss with |d|, per domain unit.
+    epochs: passes over the samples, each cut into whole batches, what is left over left out. learning_rate: Adam's
+    rate; SOAP takes 5 times it; a network with an encoding reaches it after WARM_UP_STEPS. importance_weight: decay of
+    the weighted loss with |d|, per domain unit.
     time_budget: seconds, 0 for none; it replaces `epochs`. target_error: domain units, 0 for none.
     """
 
@@ -105,22 +108,24 @@ class FitHooks:
     """What a fit calls and keeps beside its weights; none of it changes them.
 
     held_out: (M, 3) points of the zero level in random order, for `target_error` and the curve. validate: called after
-    each epoch, its number is kept. progress: called with (share done in [0, 1], loss) at every check. checkpoint: path
-    that is written every `checkpoint_seconds`; identity: what a checkpoint must agree in, by name. should_stop: asked
-    at every check.
+    each epoch, its number is kept. progress: called with (share done in [0, 1], loss) at every check. should_stop:
+    asked after every step. checkpoint: path that is read to resume, and written every `checkpoint_seconds` and when
+    the fit is stopped; None seconds: never. identity: what it must agree in, by name. warn: called with a line when it
+    cannot be written, which ends no fit.
     """
 
     held_out: np.ndarray | None = None
     validate: Callable[[], float] | None = None
     progress: Callable[[float, float], None] | None = None
     checkpoint: Path | None = None
-    checkpoint_seconds: float = 30.0
+    checkpoint_seconds: float | None = 30.0
     identity: dict = field(default_factory=dict)
+    warn: Callable[[str], None] | None = None
     should_stop: Callable[[], bool] | None = None
 
 
 class Interrupted(RuntimeError):
-    """`should_stop` said so; the checkpoint, if there is one, holds the fit as it stands."""
+    """`should_stop` said so; the checkpoint, if one is written, holds the fit as it stands."""
 
 
 def fit(
@@ -180,7 +185,7 @@ class FitRun:
         self.result = FitResult(restarts=restarts)
         self.seed = settings.seed + restarts
         network.train()
-        network.initialise(settings.init, torch.Generator().manual_seed(self.seed))
+        network.initialise(settings.init, generator_of(self.seed))
         device = next(network.parameters()).device
         distances = torch.as_tensor(sdf, dtype=torch.float32, device=device)
         points = torch.as_tensor(points, dtype=torch.float32, device=device)
@@ -207,7 +212,8 @@ class FitRun:
         self.order = None
         self.seconds_before = 0.0
         self.started = time.monotonic()
-        self.checkpointed = self.started
+        self.checkpointed = self.checked = self.started
+        self.warned = ""
 
     @property
     def total_steps(self) -> int | None:
@@ -216,7 +222,7 @@ class FitRun:
 
     @property
     def steps_a_check(self) -> int:
-        """Steps between two checks."""
+        """Steps between two checks, at the most."""
         return CHECK_STEPS if self.total_steps is None else max(1, self.total_steps // CHECKS)
 
     @property
@@ -245,14 +251,14 @@ class FitRun:
 
     def to_the_end(self) -> None:
         """Take all steps. Raises CollapseError, Interrupted."""
-        every = self.steps_a_check
         while (share := self.share_done) < 1:
             rate = self.peak_rate * rate_factor(self.settings.schedule, share) * self.warm_up
             self.step(rate)
             if self.steps % self.steps_an_epoch == 0 and self.hooks.validate is not None:
                 self.result.history["validation"].append(self.hooks.validate())
-            if self.steps % every == 0 and self.check(rate):
+            if self.check_is_due() and self.check(rate):
                 break
+            self.keep()
         else:
             self.result.ended_by = "timeBudget" if self.settings.time_budget else "epochs"
         self.result.seconds, self.result.samples = self.seconds, self.steps * self.batch_size
@@ -272,14 +278,21 @@ class FitRun:
         """The next batch of this epoch's order; each epoch has its own, from the seed and its number alone."""
         epoch, index = divmod(self.steps, self.steps_an_epoch)
         if self.order is None or index == 0:
-            generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
-            self.order = torch.randperm(len(self.samples), generator=generator).to(self.samples.device)
+            order = torch.randperm(len(self.samples), generator=generator_of(self.seed * 1_000_003 + epoch))
+            self.order = order.to(self.samples.device)
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         samples = self.samples.index_select(0, chosen)
         return samples[:, :3], samples[:, 3], samples[:, 4] if samples.shape[1] == 5 else None
 
+    def check_is_due(self) -> bool:
+        """Whether it is time for a check: by steps, and by the clock where that ends the fit."""
+        if self.steps % self.steps_a_check == 0:
+            return True
+        return self.total_steps is None and time.monotonic() - self.checked >= CHECK_SECONDS
+
     def check(self, rate: float) -> bool:
-        """Keep the curves, look for NaN, write a checkpoint when it is time; True when the target error is reached."""
+        """Keep the curves, look for NaN; True when the target error is reached."""
+        self.checked = time.monotonic()
         loss = float(self.loss_sum) / max(1, self.loss_steps)
         self.loss_sum.zero_()
         self.loss_steps = 0
@@ -297,17 +310,31 @@ class FitRun:
             history[name].append(value)
         if self.hooks.progress is not None:
             self.hooks.progress(self.share_done, loss)
-        stop = self.hooks.should_stop is not None and self.hooks.should_stop()
-        due = time.monotonic() - self.checkpointed >= self.hooks.checkpoint_seconds
-        if self.hooks.checkpoint is not None and (due or stop):
-            self.save(self.hooks.checkpoint)
-            self.checkpointed = time.monotonic()
-        if stop:
-            raise Interrupted("stopped on request")
         if self.settings.target_error and held_out <= self.settings.target_error:
             self.result.ended_by = "targetError"
             return True
         return False
+
+    def keep(self) -> None:
+        """Write a checkpoint when it is time or when the fit is asked to stop. Raises Interrupted."""
+        hooks = self.hooks
+        stop = hooks.should_stop is not None and hooks.should_stop()
+        written = hooks.checkpoint is not None and hooks.checkpoint_seconds is not None
+        if written and (stop or time.monotonic() - self.checkpointed >= hooks.checkpoint_seconds):
+            self.save_or_warn(hooks.checkpoint)
+            self.checkpointed = time.monotonic()
+        if stop:
+            raise Interrupted("stopped on request")
+
+    def save_or_warn(self, path: Path) -> None:
+        """Write a checkpoint; where it cannot be written say so once and go on: the next time may do."""
+        try:
+            self.save(path)
+        except OSError as error:
+            line = f"no checkpoint written: {path}: {error.strerror or error}"
+            if line != self.warned and self.hooks.warn is not None:
+                self.hooks.warn(line)
+            self.warned = line
 
     def held_out_error(self) -> float:
         """Mean |f| over the held-out points of the surface, domain units; NaN where there are none."""
@@ -322,7 +349,7 @@ class FitRun:
             points, targets = self.samples[:COLLAPSE_POINTS, :3], self.samples[:COLLAPSE_POINTS, 3]
             values = self.network.domain(points)
             distances = self.network.scaler.inverse(targets)
-            spread, expected = float(values.std()), float(distances.std())
+            spread, expected = float(values.std(correction=0)), float(distances.std(correction=0))
             signs_expected = bool((distances < 0).any()) and bool((distances > 0).any())
             signs_found = bool((values < 0).any()) and bool((values > 0).any())
         if not math.isfinite(spread):
@@ -382,13 +409,11 @@ class FitRun:
         self.seed = self.settings.seed + place["restarts"]
         self.result.restarts, self.result.history = place["restarts"], place["history"]
         self.result.resumed_at = self.steps * self.batch_size
-        self.restore_order()
 
-    def restore_order(self) -> None:
-        """Draw the order of the epoch in progress again."""
-        steps, self.order = self.steps, None
-        if steps % self.steps_an_epoch:
-            self.batch()
+
+def generator_of(seed: int) -> torch.Generator:
+    """torch's generator of a seed of 0 or more, however large."""
+    return torch.Generator().manual_seed(seed % 2**63)
 
 
 def read_checkpoint(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:

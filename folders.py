@@ -159,7 +159,7 @@ class Sender:
         files, artifacts = result.pop("files", {}), artifacts_of(job)
         complete = artifacts.record.name in files
         try:
-            if complete:
+            if files.keys() - {artifacts.checkpoint.name}:  # those of an earlier fit would be taken for this one's
                 artifacts.discard()
             for name in sorted(files, key=lambda name: name == artifacts.record.name):
                 (artifacts.folder / name).parent.mkdir(exist_ok=True)

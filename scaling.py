@@ -110,8 +110,9 @@ class PowerTransformer(nn.Module):
 class QuantileTransformer(nn.Module):
     """Piecewise linear map of the targets' quantiles onto those of the normal distribution.
 
-    Knots are at scikit-learn's quantiles; equal ones are merged so that the map is strictly monotone both ways. Between
-    knots both directions are linear, so the inverse undoes `forward` within rounding.
+    Knots are at scikit-learn's quantiles; equal ones are merged, at the mean of their images, so that the map is
+    strictly monotone both ways. Between knots both directions are linear, so the inverse undoes `forward` within
+    rounding.
     """
 
     name = "QuantileTransformer"
@@ -133,10 +134,10 @@ class QuantileTransformer(nn.Module):
         fitted = Fitted(n_quantiles=min(QUANTILES, len(sdf)), output_distribution="normal", subsample=None)
         fitted.fit(sdf.astype(np.float64).reshape(-1, 1))
         scaled = ndtri(np.clip(fitted.references_, NORMAL_TAIL, 1 - NORMAL_TAIL))
-        distances, first = np.unique(fitted.quantiles_[:, 0].astype(np.float32), return_index=True)
+        distances, group = np.unique(fitted.quantiles_[:, 0].astype(np.float32), return_inverse=True)
         if len(distances) < 2:
             raise ValueError("QuantileTransformer needs at least two different distances")
-        return cls(distances, scaled[first])
+        return cls(distances, np.bincount(group, scaled) / np.bincount(group))
 
     def forward(self, sdf: torch.Tensor) -> torch.Tensor:
         return interpolate(sdf, self.distances, self.scaled)

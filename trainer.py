@@ -260,7 +260,7 @@ def add_fit_flags(parser: argparse.ArgumentParser) -> None:
 def add_machine_flags(parser: argparse.ArgumentParser) -> None:
     """Where it runs."""
     group = parser.add_argument_group("machine")
-    group.add_argument("--gpu", type=int, help="number of the GPU; -1 is the CPU (default: GPU 0 if there is one)")
+    group.add_argument("--gpu", type=gpu, help="number of the GPU; -1 is the CPU (default: GPU 0 if there is one)")
 
 
 def add_fleet_flags(parser: argparse.ArgumentParser) -> None:
@@ -310,6 +310,14 @@ def natural(text: str) -> int:
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def gpu(text: str) -> int:
+    """The number of a GPU, or -1, for argparse."""
+    value = int(text)
+    if value < -1:
+        raise argparse.ArgumentTypeError(f"{text} is no GPU; -1 is the CPU")
     return value
 
 
@@ -416,13 +424,14 @@ def fit_part(part: Part, artifacts) -> dict:
     from artifacts import content_of
 
     start = time.perf_counter()
+    device = choose_device(part.flags.gpu)
     with part.timed("load"):
         load(part)
     part.content = content_of(part.source)
     with part.timed("label"):
         label(part)
     with part.timed("fit"):
-        network = make_network(part)
+        network = make_network(part).to(device)
         result = fit_network(part, network, artifacts, part.should_stop)
         artifacts.write_model(network)
     with part.timed("reconstruct"):
@@ -457,6 +466,9 @@ def load_labelled(part: Part) -> None:
     """Read a samples file and keep a share of it from training."""
     from sampling import load_samples
 
+    for name in ("targetError", "validationRes"):
+        if getattr(part.flags, name):
+            raise ValueError(f"{part.source}: --{name} needs a mesh; samples have no surface to look at: leave it out")
     points, sdf, part.transform = load_samples(part.source)
     order = part.stream("held_out").permutation(len(points))
     count = min(HELD_OUT_SAMPLES, max(1, int(len(points) * HELD_OUT_SHARE)))
@@ -496,7 +508,7 @@ def advance(part: Part, bar, count: int) -> None:
 
 
 def make_network(part: Part) -> "NeuralSDF":
-    """The network that the flags describe, on the device, its scaler fitted to the targets."""
+    """The network that the flags describe, its scaler fitted to the targets."""
     from encoding import HashGrid
     from network import DAM_WIDTHS, NeuralSDF
     from scaling import fit_scaler
@@ -512,8 +524,7 @@ def make_network(part: Part) -> "NeuralSDF":
     )
     encoding = HashGrid(*sizes) if flags.encoding == "hashgrid" else None
     scaler = fit_scaler(flags.scaler, part.sdf)
-    network = NeuralSDF(widths, flags.activation, encoding, scaler, part.transform.center, part.transform.scale)
-    return network.to(choose_device(flags.gpu))
+    return NeuralSDF(widths, flags.activation, encoding, scaler, part.transform.center, part.transform.scale)
 
 
 def choose_device(gpu: int | None) -> str:
@@ -557,9 +568,10 @@ def fit_network(part: Part, network: "NeuralSDF", artifacts, should_stop):
             held_out=held_out_points(part),
             validate=validation(part, network),
             progress=lambda done, loss: show_share(bar, done, loss),
-            checkpoint=artifacts.checkpoint if flags.checkpointSeconds else None,
-            checkpoint_seconds=flags.checkpointSeconds,
+            checkpoint=artifacts.checkpoint,
+            checkpoint_seconds=flags.checkpointSeconds or None,
             identity=identity_of(part),
+            warn=say,
             should_stop=should_stop,
         )
         result = fit(network, part.points, part.sdf, settings_of(flags), hooks, resume=bool(flags.resume))
@@ -585,21 +597,17 @@ def validation(part: Part, network: "NeuralSDF"):
     resolution = part.flags.validationRes
     if resolution == 0 or part.oracle is None:
         return None
-    from metrics import grid_points
+    from metrics import grid_points, validation_grid
 
     points = grid_points(resolution)
     distances = part.oracle.signed_distance(points)
-    return lambda: float(abs(network.domain(points) - distances).mean())
+    return lambda: validation_grid(network.domain, points, distances)
 
 
 def identity_of(part: Part) -> dict:
     """What, beside settings and shape, a checkpoint must agree in: the file's content and how it was sampled."""
-    import hashlib
-
-    flags = part.flags
     names = ("num_points", "samplingMethod", "uniformRatio", "distanceEngine")
-    content = hashlib.sha256(part.source.read_bytes()).hexdigest()
-    return {"content": content} | {name: getattr(flags, name) for name in names}
+    return {"content": part.content} | {name: getattr(part.flags, name) for name in names}
 
 
 def reconstruct(part: Part, network: "NeuralSDF"):
@@ -678,7 +686,7 @@ def versions() -> dict[str, str]:
 
 
 def write_report(part: Part, artifacts, record: dict, result, reconstruction, distances) -> None:
-    """Write the page and the curves, for a folder the thumbnail; show a single part's page where that is asked for."""
+    """Write the page and the curves, for a folder the thumbnail."""
     from report import curves_png, html_report, thumbnail_png
 
     def in_file_units(vertices, faces):
@@ -690,8 +698,6 @@ def write_report(part: Part, artifacts, record: dict, result, reconstruction, di
     artifacts.write_report(page, curves_png(artifacts.name, result.history, record))
     if part.in_folder and (pictured := shown or shown_input) is not None:
         artifacts.write_thumbnail(thumbnail_png(*pictured))
-    if part.flags.showVis and not part.in_folder:
-        show(artifacts.page)
 
 
 def show(page: Path) -> None:
@@ -764,7 +770,10 @@ def fit_or_go_on(job: dict, source: Path, artifacts, should_stop) -> dict:
     flags = SimpleNamespace(**job["flags"])
     if in_folder and flags.overwrite and job.get("attempt", 1) == 1:
         artifacts.checkpoint.unlink(missing_ok=True)
-    flags.resume = int(flags.resume or (in_folder and artifacts.checkpoint.is_file()))
+    there = artifacts.checkpoint.is_file()
+    if flags.resume and not (there or in_folder):
+        say(f"{artifacts.checkpoint}: no such checkpoint; the fit begins anew")
+    flags.resume = int(flags.resume or (in_folder and there))
     given = source, flags, should_stop, in_folder, job["input"]
     try:
         return fit_part(Part(*given), artifacts)
@@ -818,13 +827,13 @@ def find_inputs(source: Path) -> list[Path]:
     return found
 
 
-def names_of(inputs: list[Path], suffix: str) -> list[str]:
+def names_of(inputs: list[Path], suffix: str, in_folder: bool = True) -> list[str]:
     """A name for each input's files: the stem, with the file's suffix where two share a stem, and all different.
 
     A folder's own files (index.html, summary.csv) and file systems without capital letters are thought of.
     """
     shared = Counter(path.stem.casefold() for path in inputs)
-    shared.update(RESERVED_NAMES if len(inputs) > 1 else ())
+    shared.update(RESERVED_NAMES if in_folder else ())
     names, taken = [], set()
     for path in inputs:
         name = path.stem if shared[path.stem.casefold()] == 1 else f"{path.stem}_{path.suffix.lstrip('.').lower()}"
@@ -849,7 +858,7 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         return complain(one_line(error))
     settings = {key: value for key, value in vars(flags).items() if key != "input"}
-    names = names_of(inputs, flags.suffix)
+    names = names_of(inputs, flags.suffix, source.is_dir())
     if source.is_dir():
         jobs = (
             {"input": str(path), "name": name, "flags": settings, "folder": True}
@@ -886,12 +895,14 @@ def fit_single(job: dict, folder: Path) -> int:
     if result.get("skipped"):
         say("done before, with these flags and this content; --overwrite 1 fits it again")
     print_result(result["record"], folder / job["name"])
+    if job["flags"]["showVis"]:
+        show(folder / f"{job['name']}.html")
     return 0
 
 
 def fit_folder(jobs: "Iterator[dict]", names: list[str], flags: argparse.Namespace, worker="trainer:fit_one") -> int:
     """Fit many inputs; returns the exit code. jobs, names: of each input, in order; worker: module:function."""
-    from artifacts import Running, remove_leavings
+    from artifacts import BusyError, Running, remove_leavings
     from fleet import FleetError, Stop, run
 
     folder = Path(flags.outputDir)
@@ -899,10 +910,14 @@ def fit_folder(jobs: "Iterator[dict]", names: list[str], flags: argparse.Namespa
     with Running(folder) as running:
         if running.alone:
             remove_leavings(folder)
-        book = FolderBook(folder, names, vars(flags), fresh=running.alone)
         try:
             place = place_to_run(flags, worker, len(names), stop)
         except FleetError as error:
+            return complain(one_line(error))
+        try:
+            book = FolderBook(folder, names, vars(flags), fresh=running.alone)
+        except (OSError, BusyError) as error:
+            place.kill()
             return complain(one_line(error))
         stop.at_once = place.kill
         with stop:
@@ -1003,4 +1018,5 @@ def complain(line: str) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no UTF-8
     sys.exit(main())

@@ -169,14 +169,14 @@ def test_the_rate_of_a_hash_grid_rises_and_others_start_at_once():
     assert FitRun(a_network(sdf), points, sdf, INSTANT, FitHooks(), 0).warm_up == 1.0
 
 
-def interrupted_after(checks):
-    left = iter(range(checks))
+def interrupted_after(steps):
+    left = iter(range(steps))
     return lambda: next(left, None) is None
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("checks", [1, 57, 90])
-def test_interrupted_and_resumed_to_the_bit(tmp_path, optimizer, checks):
+@pytest.mark.parametrize("steps", [1, 163, 290])  # and one more: between two checks, twice, and at one
+def test_interrupted_and_resumed_to_the_bit(tmp_path, optimizer, steps):
     points, sdf = shapes.samples(shapes.box, 8_000)
     settings = FitSettings(epochs=5, batch_size=128, optimizer=optimizer)
     whole = a_network(sdf)
@@ -184,7 +184,7 @@ def test_interrupted_and_resumed_to_the_bit(tmp_path, optimizer, checks):
     checkpoint = tmp_path / "a.checkpoint"
     network = a_network(sdf)
     with pytest.raises(Interrupted):
-        fit(network, points, sdf, settings, FitHooks(checkpoint=checkpoint, should_stop=interrupted_after(checks)))
+        fit(network, points, sdf, settings, FitHooks(checkpoint=checkpoint, should_stop=interrupted_after(steps)))
     again = a_network(sdf)
     result = fit(again, points, sdf, settings, FitHooks(checkpoint=checkpoint), resume=True)
     assert 0 < result.resumed_at < result.samples == expected.samples
@@ -219,6 +219,41 @@ def test_killed_processes_and_resumed_to_the_bit(tmp_path):
     result = fit(network, points, sdf, settings, FitHooks(checkpoint=checkpoint), resume=True)
     assert result.resumed_at > 0
     assert torch.equal(weights_of(network), weights_of(whole))
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told_once_and_ends_no_fit(tmp_path):
+    points, sdf = shapes.samples(shapes.box, 4_000)
+    settings, told = FitSettings(epochs=2, batch_size=128), []
+    lost = tmp_path / "no such folder" / "a.checkpoint"
+    result = fit(
+        a_network(sdf), points, sdf, settings, FitHooks(checkpoint=lost, checkpoint_seconds=0, warn=told.append)
+    )
+    assert result.samples == 2 * 3968
+    assert told == [f"no checkpoint written: {lost}: No such file or directory"]
+    with pytest.raises(Interrupted):
+        fit(a_network(sdf), points, sdf, settings, FitHooks(checkpoint=lost, should_stop=interrupted_after(3)))
+
+
+def test_checkpoints_that_are_off_are_read_and_not_written(tmp_path):
+    points, sdf = shapes.samples(shapes.box, 4_000)
+    settings, checkpoint = FitSettings(epochs=2, batch_size=128), tmp_path / "a.checkpoint"
+    off = FitHooks(checkpoint=checkpoint, checkpoint_seconds=None, should_stop=interrupted_after(9))
+    with pytest.raises(Interrupted):
+        fit(a_network(sdf), points, sdf, settings, off)
+    assert not checkpoint.exists()
+    with pytest.raises(Interrupted):
+        fit(a_network(sdf), points, sdf, settings, FitHooks(checkpoint=checkpoint, should_stop=interrupted_after(9)))
+    before = checkpoint.read_bytes()
+    result = fit(a_network(sdf), points, sdf, settings, replace(off, should_stop=None), resume=True)
+    assert result.resumed_at == 10 * 128 and checkpoint.read_bytes() == before
+
+
+def test_large_seeds_and_two_samples():
+    points, sdf = np.array([[0.5, 0, 0], [0.9, 0, 0]], np.float32), np.array([-0.1, 0.3], np.float32)
+    network = a_network(sdf)
+    assert fit(network, points, sdf, FitSettings(epochs=300, batch_size=512, seed=2**70 + 1)).samples == 600
+    np.testing.assert_allclose(network.domain(points), sdf, atol=0.1)
+    assert fit(a_network(sdf, "none"), points[1:], sdf[1:], FitSettings(epochs=300)).samples == 300
 
 
 def test_checkpoint_of_another_fit_is_refused_with_the_difference(tmp_path):
@@ -261,6 +296,15 @@ def test_time_budget_ends_the_schedule(monkeypatch):
     assert 30 <= result.seconds < 31
     rates = result.history["learning_rate"]
     assert rates[-1] < 0.05 * rates[0] and all(np.diff(rates) < 0)
+
+
+def test_slow_steps_of_a_time_budget_are_looked_at_all_the_same(monkeypatch):
+    points, sdf = shapes.samples(shapes.box, 4_000)
+    clock = iter(np.arange(0, 1e6, 0.3))
+    monkeypatch.setattr(fitting.time, "monotonic", lambda: next(clock))
+    settings = FitSettings(batch_size=128, time_budget=30.0, target_error=1e-9)
+    result = fit(a_network(sdf), points, sdf, settings, FitHooks(held_out=points[:64]))
+    assert result.samples < 128 * fitting.CHECK_STEPS and len(result.history["held_out"]) > 5
 
 
 def test_target_error_stops_on_held_out_points():

@@ -22,6 +22,7 @@ import trimesh
 
 import artifacts
 import fleet
+import folders
 import trainer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -377,7 +378,8 @@ def test_names_are_different_and_not_those_of_the_folders_own_files():
     assert names[0] == "a_obj_x" and names[4] == "b_x"
     assert names[5:] == ["index_stl_x", "summary_obj_x"]
     assert len({name.casefold() for name in names}) == len(names)
-    assert trainer.names_of([Path("index.stl")], "") == ["index"]
+    assert trainer.names_of([Path("running.stl")], "") == ["running_stl"]
+    assert trainer.names_of([Path("index.stl")], "", in_folder=False) == ["index"]
 
 
 def test_inputs_are_never_written_over(tmp_path, here):
@@ -647,6 +649,14 @@ def test_a_full_disk_is_recorded_and_room_for_more_lets_the_run_go_on(tmp_path, 
     check_folder(source, out, log)
 
 
+def test_a_disk_without_any_room_is_told_in_one_line(tmp_path, small_disk):
+    out, _ = small_disk
+    with pytest.raises(OSError):
+        (out / "filler").write_bytes(bytes(2**30))
+    code, _, err = finish(start("light", a_folder(tmp_path / "parts", 3), out, "--workers", 1))
+    assert code == 1 and err.count("\n") == 1 and "No space left on device" in err
+
+
 def test_a_read_only_folder_is_told_in_one_line_and_left_alone(tmp_path, small_disk, here):
     out, mount_again = small_disk
     source = a_folder(tmp_path / "parts", 3)
@@ -777,7 +787,7 @@ def test_an_interrupted_part_goes_on_from_its_checkpoint(tmp_path, capfd):
             time.sleep(0.001)
         os.kill(os.getpid(), signal.SIGINT)
 
-    threading.Thread(target=interrupt).start()
+    threading.Thread(target=interrupt, daemon=True).start()
     code, printed, err = run_here(capfd, source, "--outputDir", out, "--workers", 0, *flags)
     assert code == 130 and "stopping in order" in err and "0 of 1 done" in printed
     assert (out / "box_0.checkpoint").exists() and summary(out) == []
@@ -836,6 +846,21 @@ def test_small_chunks_change_no_result(tmp_path, capsys):
     with trainer.chunks(small=True):
         assert before > distance.CHUNK
     assert before == distance.CHUNK
+
+
+def test_files_of_a_sent_fit_that_failed_replace_those_of_an_earlier_one(tmp_path):
+    flags = {"outputDir": str(tmp_path), "outputFormat": "stl", "overwrite": 1}
+    sender, job = folders.Sender(), {"name": "a", "input": str(tmp_path / "in.stl"), "flags": flags}
+    (tmp_path / "in.stl").write_bytes(b"x")
+    for name in ("a.json", "a.safetensors", "a.stl"):
+        (tmp_path / name).write_bytes(b"{}")
+    sender.send(job)
+    sender.receive(job, {"status": "stopped", "files": {"a.checkpoint": b"1"}})
+    assert (tmp_path / "a.json").exists() and (tmp_path / "a.checkpoint").read_bytes() == b"1"
+    sender.send(job)
+    sender.receive(job, {"status": "failed", "files": {"a.safetensors": b"new", "a.checkpoint": b"2"}})
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name.startswith("a.")}
+    assert left == {"a.safetensors": b"new", "a.checkpoint": b"2"}
 
 
 @pytest.mark.long

@@ -98,3 +98,5 @@ def test_quantiles_survive_repeated_targets():
     scaler = fit_scaler("QuantileTransformer", sdf)
     values = torch.linspace(-0.1, 0.1, 101)
     assert torch.allclose(scaler.inverse(scaler(values)), values, atol=1e-5)
+    both_sides = np.concatenate([np.zeros(5000), np.linspace(-1, 1, 5000)]).astype(np.float32)
+    assert abs(fit_scaler("QuantileTransformer", both_sides)(torch.zeros(1))) < 0.01

@@ -117,6 +117,18 @@ def test_reconstruction_off_leaves_the_model(tmp_path, capsys):
     assert files_of(tmp_path / "out") == ["box.html", "box.json", "box.png", "box.safetensors"]
 
 
+def test_what_is_done_is_shown_and_another_format_replaces_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    words = [a_box(tmp_path), "--outputDir", tmp_path / "out", *SMALL, *QUICK]
+    code, _, err = run(capsys, *words, "--resume", "1")
+    assert code == 0 and f"{tmp_path / 'out/box.checkpoint'}: no such checkpoint; the fit begins anew" in err
+    code, _, err = run(capsys, *words, "--showVis", "1")
+    assert code == 0 and "done before" in err and "no display here; the report is" in err
+    assert run(capsys, *words, "--outputFormat", "ply")[0] == 0
+    assert files_of(tmp_path / "out") == ["box.html", "box.json", "box.ply", "box.png", "box.safetensors"]
+
+
 def test_samples_as_input(tmp_path, capsys):
     generator = np.random.default_rng(0)
     points = generator.uniform(-1, 1, (20_000, 3))
@@ -126,6 +138,9 @@ def test_samples_as_input(tmp_path, capsys):
     assert run(capsys, tmp_path / "ball.npz", "--outputDir", tmp_path / "out", *flags)[0] == 0
     mesh = trimesh.load(tmp_path / "out/ball.stl")
     np.testing.assert_allclose(mesh.bounds, [[-1, -6, -6], [11, 6, 6]], atol=0.6)
+    for flag, value in (("--targetError", "0.01"), ("--validationRes", "8")):
+        code, _, err = run(capsys, tmp_path / "ball.npz", "--outputDir", tmp_path / "off", *flags, flag, value)
+        assert code == 1 and f"{flag} needs a mesh" in err and err.count("\n") == 1
     assert json.loads((tmp_path / "out/ball.json").read_text())["metrics"]["importance_error"] < 0.05
 
 
@@ -230,6 +245,14 @@ def test_no_surface_is_a_message_and_the_model_is_saved(tmp_path, capsys):
     code, _, err = run(capsys, tmp_path / "air.npz", "--outputDir", tmp_path / "out", *SMALL, *QUICK)
     assert code == 1 and "no reconstruction" in err
     assert files_of(tmp_path / "out") == ["air.html", "air.json", "air.png", "air.safetensors"]
+
+
+def test_a_file_name_that_is_no_utf8_is_fitted_and_named(tmp_path):
+    source = a_box(tmp_path).rename(tmp_path / os.fsdecode(b"box\xff.stl"))
+    words = [sys.executable, ROOT / "trainer.py", source, "--outputDir", tmp_path / "out", *SMALL, *QUICK]
+    environment = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "box\\udcff.html" in done.stdout and "Traceback" not in done.stderr
 
 
 def test_killed_and_resumed_gives_the_weights_of_the_whole_run(tmp_path, capsys):
