@@ -229,9 +229,9 @@ class Lock:
         machine, _, process = os.pread(descriptor, 500, 0).decode(errors="replace").strip().rpartition(" ")
         if not machine or time.time() - os.fstat(descriptor).st_mtime > DEAD_SECONDS:
             return False
-        if machine != this_machine():
-            return True
-        return no_flock and process.isdigit() and Path(f"/proc/{process}").exists()
+        if no_flock:
+            return machine != this_machine() or (process.isdigit() and Path(f"/proc/{process}").exists())
+        return machine.rpartition(" ")[2] != this_machine().rpartition(" ")[2]  # a container has the start of its host
 
     def owner(self) -> str:
         """Machine and number of the process that has the lock, as far as the file says, or ''."""
@@ -261,7 +261,7 @@ def beat() -> None:
 
 
 def this_machine() -> str:
-    """A name that no other machine, and no other start of this one, has."""
+    """A name that no other machine, and no other start of this one, has; its last word is the start's own."""
     try:
         start = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
     except OSError:

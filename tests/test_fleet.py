@@ -428,6 +428,11 @@ def test_a_lock_ends_with_its_process_and_is_told_apart_from_a_dead_machines(tmp
     path.write_text("another-machine 12345678 99\n")
     with pytest.raises(artifacts.BusyError, match="another-machine"), artifacts.Lock(path):
         pass
+    start = artifacts.this_machine().rpartition(" ")[2]
+    path.write_text(f"a-container-that-was-killed {start} 1\n")  # flock of the same kernel has told already
+    with artifacts.Lock(path):
+        pass
+    path.write_text("another-machine 12345678 99\n")
     os.utime(path, (0, time.time() - artifacts.DEAD_SECONDS - 1))
     with artifacts.Lock(path):
         pass
