@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flag_types import memory, natural, positive
 from marching_grid import (
     BRICK,
     OUTSIDE,
@@ -390,11 +391,14 @@ def thickness(probe, sign, point, steps=64):
 
 def main(arguments=None):
     """`python marching.py MODEL`: marches a fitted model and writes the mesh in file units."""
-    flags = command_line().parse_args(arguments)
+    parser = command_line()
+    flags = parser.parse_args(arguments)
+    if flags.dense and flags.maxMemory:
+        parser.error("--maxMemory bounds no dense march; leave one of them out")
     settle_threads()
     try:
         return march_model(flags)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, MemoryError) as error:
         print(f"marching.py: {error}", file=sys.stderr)
         return 1
 
@@ -403,16 +407,21 @@ def command_line():
     """The flags of `python marching.py`."""
     parser = argparse.ArgumentParser(description="The mesh of a fitted model, in the units of its input file.")
     parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors")
-    parser.add_argument("--reconstructionRes", type=int, default=256, help="nodes along an edge of the grid")
-    parser.add_argument("--output", help="mesh file: .stl .ply .obj .glb .3mf .off (default: MODEL's name with .stl)")
+    parser.add_argument("--reconstructionRes", type=positive, default=256, help="nodes along an edge of the grid")
     parser.add_argument(
-        "--maxMemory",
-        type=memory_size,
-        help="bytes for the whole process, as 800M or 2G; .glb and .3mf are put together in memory beyond it "
-        "(default: no bound)",
+        "--output",
+        help="mesh file: .stl .ply .obj .glb .3mf .off (default: MODEL's name with .stl, where there is no such file)",
     )
     parser.add_argument(
-        "--refine", type=int, default=0, help="Newton steps that move vertices onto the level; 0 is off"
+        "--maxMemory",
+        type=memory,
+        default=0,
+        metavar="BYTES",
+        help="that the whole process may occupy, such as 2G; .glb and .3mf are put together in memory beyond it; 0 is "
+        "no bound (default 0)",
+    )
+    parser.add_argument(
+        "--refine", type=natural, default=0, help="Newton steps that move vertices onto the level; 0 is off"
     )
     parser.add_argument(
         "--dense", type=int, choices=(0, 1), default=0, help="1 evaluates every node of the grid; 0 is off"
@@ -420,48 +429,40 @@ def command_line():
     return parser
 
 
-def memory_size(text):
-    """'800M', '2G' or plain bytes -> bytes."""
-    factor = {"K": 2**10, "M": 2**20, "G": 2**30}.get(text[-1:].upper())
-    try:
-        size = int(float(text[:-1] if factor else text) * (factor or 1))
-    except ValueError:
-        size = 0
-    if size <= 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size of memory; write it as 800M or 2G")
-    return size
-
-
 def march_model(flags):
     """Load, march, write, say what was done; 0. Raises ValueError or OSError with the line for the user."""
-    from mesh_files import write_mesh
+    from mesh_files import coarseness, write_mesh
     from network import NeuralSDF
 
     model = NeuralSDF.load(flags.model)
-    output = Path(flags.output) if flags.output else Path(flags.model).with_suffix(".stl")
-    check_output(output)
+    output = Path(flags.output or Path(flags.model).with_suffix(".stl"))
+    check_output(output, asked_for=flags.output is not None)
     with progress_bar() as progress:
         result = march(
             as_function(model.distance),
             flags.reconstructionRes,
             gradient=as_gradient(model.distance),
             refine=flags.refine,
-            max_memory=flags.maxMemory,
+            max_memory=flags.maxMemory or None,
             progress=progress,
             dense=bool(flags.dense),
         )
     vertices, faces, stats = model.to_file(result.vertices), result.faces, result.stats
     del result
+    if line := coarseness(output, vertices, 2.0 / (flags.reconstructionRes - 1) / model.scale):
+        print(f"{line}; --output with .ply keeps all digits")
     write_mesh(output, vertices, faces)
     print(describe(stats))
     print(f"{output}: {len(vertices)} vertices, {len(faces)} triangles")
     return 0
 
 
-def check_output(output):
-    """ValueError, before the work, for a mesh file that could not be written after it."""
+def check_output(output, asked_for):
+    """ValueError, before the work, for a mesh file that could not be written after it, or replaces one unasked."""
     from mesh_files import ENCODERS
 
+    if output.exists() and not asked_for:
+        raise ValueError(f"{output}: is there already; --output {output} writes over it")
     if output.suffix.lower() not in ENCODERS:
         raise ValueError(f"{output}: cannot write a '{output.suffix}' file; use one of {' '.join(ENCODERS)}")
     if not output.parent.is_dir():

@@ -8,8 +8,10 @@ In: a path, or vertices and faces to write. Out: vertices (V, 3) float64 in file
 merged, nothing dropped. A file that cannot be used raises `MeshError`, whose message is the one line that a user reads.
 """
 
+import json
 import os
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +39,7 @@ def read_triangles(path):
     try:
         _check_file(path)
         return reader(path, path.read_bytes()) if reader else _read_scene(path)
-    except MeshError:
+    except (MeshError, MemoryError):
         raise
     except OSError as error:
         reason = f"{error.strerror}: {error.filename}" if error.filename else str(error)
@@ -68,6 +70,8 @@ def _plain(data):
 
 STL_HEADER = 84  # 80 bytes of text and the count of triangles as a little-endian uint32
 STL_RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+# A step of float32 above this share of a grid's cell shows in the triangles.
+COARSE_STEP = 0.01
 ROWS_A_PIECE = 2**16  # of vertices or faces that are encoded at a time, some MiB
 
 
@@ -134,6 +138,8 @@ def _read_obj(path, data):
 def _obj_positions(rows):
     """x, y, z of 'v' lines, which may go on with a weight or a colour."""
     width = len(rows[0].split()) if rows else 3
+    if width < 3:
+        raise ValueError(f"a vertex with {width} coordinates")
     try:
         numbers = _numbers(rows, np.float64).reshape(len(rows), width)
     except ValueError:  # lines of different lengths, or comments after them
@@ -329,6 +335,9 @@ def _read_scene(path):
     import trimesh
 
     path.open("rb").close()  # a file without the right to read it is told apart from a damaged one
+    unread, notes = _unread_in_3mf(path) if path.suffix.lower() == ".3mf" else (_unread_in_gltf(path), [])
+    if unread:
+        raise MeshError(f"{path}: {unread}, which is not read here; export it again without, or as STL")
     try:
         scene = trimesh.load_scene(path, file_type=path.suffix[1:].lower(), process=False)
     except OSError as error:
@@ -346,8 +355,46 @@ def _read_scene(path):
         order = [0, 1, 2] if np.linalg.det(matrix[:3, :3]) > 0 else [0, 2, 1]
         faces.append(np.asarray(piece.faces, np.int64)[:, order] + offset)
         offset += len(vertices[-1])
-    notes = [f"Passed over {passed_over} pieces without triangles (points or lines)."] if passed_over else []
+    notes += [f"Passed over {passed_over} pieces without triangles (points or lines)."] if passed_over else []
     return np.concatenate(vertices), np.concatenate(faces), notes
+
+
+def _unread_in_gltf(path):
+    """What a glTF file has that trimesh leaves out or reads as zeros, or ''. Raises ValueError for a damaged file."""
+    data = path.read_bytes()
+    if data[:4] == b"glTF":
+        data = data[20 : 20 + int.from_bytes(data[12:16], "little")]
+    header = json.loads(data)
+    for name in header.get("extensionsRequired", []):
+        if "compression" in name:
+            return f"compressed by {name}"
+    shapes = [shape for mesh in header.get("meshes", []) for shape in mesh.get("primitives", [])]
+    if any(shape.get("mode", 4) == 6 for shape in shapes):
+        return "triangle fans"
+    positions = {shape.get("attributes", {}).get("POSITION") for shape in shapes}
+    if any("sparse" in header["accessors"][index] for index in positions - {None}):
+        return "sparse positions"
+    return ""
+
+
+def _unread_in_3mf(path):
+    """What a 3MF file has that trimesh mixes up, or '', and sentences about its unit. Raises ValueError, BadZipFile.
+
+    Of a component in another file of the archive trimesh takes every object there, whichever is meant.
+    """
+    with zipfile.ZipFile(path) as archive:
+        models = {name: archive.read(name) for name in archive.namelist() if name.lower().endswith(".model")}
+    text = b"\n".join(models.values())
+    meant = set(re.findall(rb'<[\w:]*component\b[^>]*?\bpath="/?([^"]+)"', text))
+    named = [re.findall(rb'<[\w:]*object\b[^>]*?\bid="([^"]+)"', models.get(part.decode(), b"")) for part in meant]
+    ids = [name for names in named for name in names]
+    units = set(re.findall(rb'<[\w:]*model\b[^>]*?\bunit="(\w+)"', text))
+    notes = [
+        f"Its unit is the {unit.decode()}: numbers stay as they are, though a .3mf that is written says millimeter."
+        for unit in sorted(units - {b"millimeter"})
+    ]
+    mixed = any(len(names) > 1 for names in named) or len(ids) != len(set(ids))
+    return "components that share files or numbers" if mixed else "", notes
 
 
 def _triangulate(vertices, corners, counts):
@@ -358,8 +405,9 @@ def _triangulate(vertices, corners, counts):
     """
     starts = np.cumsum(counts) - counts
     pieces = np.maximum(counts - 2, 0)
+    ends = np.cumsum(pieces)
     polygon = np.repeat(np.arange(len(counts)), pieces)
-    step = np.arange(pieces.sum()) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    step = np.arange(pieces.sum()) - np.repeat(ends - pieces, pieces)
     first = starts[polygon]
     faces = (
         corners[np.stack([first, first + step + 1, first + step + 2], axis=1)]
@@ -369,7 +417,7 @@ def _triangulate(vertices, corners, counts):
     if (counts > 3).any() and len(vertices) and faces.min() >= 0 and faces.max() < len(vertices):
         for index in _folded_polygons(vertices, faces, polygon, len(counts)):
             ring = corners[starts[index] : starts[index] + counts[index]]
-            faces[polygon == index] = _cut_polygon(vertices, ring)
+            faces[ends[index] - pieces[index] : ends[index]] = _cut_polygon(vertices, ring)
     return faces
 
 
@@ -455,6 +503,14 @@ def write_mesh(path, vertices, faces):
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def coarseness(path, vertices, cell):
+    """A sentence where a file keeps vertices (V, 3) so coarsely that a grid's cell (file units) shows it, or ''."""
+    step = float(np.spacing(np.float32(np.abs(vertices).max(initial=0.0))))
+    if Path(path).suffix.lower() != ".stl" or step <= COARSE_STEP * cell:
+        return ""
+    return f"{path}: float32, as STL has it, comes in steps of {step:.2g} here, for a cell of {cell:.2g}"
 
 
 def _pieces(rows):

@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from flag_types import natural, positive
+
 
 def point_errors(domain_function, oracle, count, generator, importance_weight=60.0):
     """Errors of a function against an oracle, each on `count` fresh points.
@@ -132,11 +134,13 @@ def main(arguments=None):
     """`python metrics.py MODEL MESH`: prints the errors of a fitted model against a mesh file."""
     flags = command_line().parse_args(arguments)
     try:
-        print_table(model_errors(flags))
-    except (ValueError, OSError, ImportError) as error:
-        print(f"metrics.py: {error}", file=sys.stderr)
-        return 1
-    return 0
+        errors, failure = model_errors(flags)
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        errors, failure = {}, str(error)
+    print_table(errors)
+    if failure:
+        print(f"metrics.py: {failure}", file=sys.stderr)
+    return int(bool(failure))
 
 
 def command_line():
@@ -144,28 +148,33 @@ def command_line():
     parser = argparse.ArgumentParser(description="The errors of a fitted model against a mesh file, in domain units.")
     parser.add_argument("model", metavar="MODEL", type=Path, help="a fitted model, .safetensors")
     parser.add_argument("mesh", metavar="MESH", type=Path, help="the mesh it stands for")
-    parser.add_argument("--num_points", type=int, default=200_000, help="fresh points for each error")
-    parser.add_argument("--reconstructionRes", type=int, default=256, help="grid of the reconstruction; 0 is off")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the points")
+    parser.add_argument("--num_points", type=positive, default=200_000, help="fresh points for each error")
+    parser.add_argument("--reconstructionRes", type=natural, default=256, help="grid of the reconstruction; 0 is off")
+    parser.add_argument("--seed", type=natural, default=0, help="seed of the points")
     return parser
 
 
 def model_errors(flags):
-    """All errors of flags.model against flags.mesh."""
+    """All errors of flags.model against flags.mesh, and why those of a reconstruction are missing, or ''."""
     from distance import DistanceOracle
     from geometry import load_mesh
-    from marching import as_function, march
+    from marching import NoSurfaceError, as_function, march
     from network import NeuralSDF
 
+    if flags.reconstructionRes == 1:
+        raise ValueError("--reconstructionRes 1: a grid needs 2 points along an axis or more; 0 is off")
     model, mesh = NeuralSDF.load(flags.model), load_mesh(flags.mesh)
     mesh = in_domain_of(model, mesh)
     oracle, generator = DistanceOracle(mesh), np.random.default_rng(flags.seed)
     function = as_function(model.distance)
     errors = point_errors(function, oracle, flags.num_points, generator)
-    if flags.reconstructionRes:
+    if flags.reconstructionRes == 0:
+        return errors, ""
+    try:
         result = march(function, flags.reconstructionRes, generator=generator)
-        errors |= mesh_errors(result.vertices, result.faces, mesh, oracle, flags.num_points, generator)
-    return errors
+    except NoSurfaceError as error:
+        return errors, str(error)
+    return errors | mesh_errors(result.vertices, result.faces, mesh, oracle, flags.num_points, generator), ""
 
 
 def in_domain_of(model, mesh):

@@ -22,6 +22,8 @@ import numpy as np
 # Triangles of a mesh on a page; above it the drawing (not the result) is simplified. So many are finer than
 # the pixels of half a screen and add half a megabyte to the page.
 PAGE_TRIANGLES = 40_000
+# Size, in its own units, at which a mesh is simplified.
+SIMPLIFIED_SIZE = 100.0
 # Points of a curve on a page or in NAME.png: more than a screen has columns of pixels.
 CURVE_POINTS = 2_000
 # Rows of a gallery; summary.csv has them all. Chromium sorts so many in 0.6 s, drawing included, on two
@@ -285,9 +287,11 @@ def simplified(vertices, faces, triangles):
         return vertices, faces
     import fast_simplification
 
-    center = vertices.mean(axis=0)
-    fewer, kept = fast_simplification.simplify(vertices - center, faces.astype(np.int32), target_count=triangles)
-    return np.asarray(fewer, np.float64) + center, np.asarray(kept, np.int64)
+    # Its thresholds of error are lengths: they fit a part of some hundred units.
+    center, scale = vertices.mean(axis=0), SIMPLIFIED_SIZE / max(np.ptp(vertices, axis=0).max(), 1e-30)
+    local = (vertices - center) * scale
+    fewer, kept = fast_simplification.simplify(local, faces.astype(np.int32), target_count=triangles)
+    return np.asarray(fewer, np.float64) / scale + center, np.asarray(kept, np.int64)
 
 
 def _mesh_trace(vertices, faces, origin):

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flag_types import natural, positive, positive_number, share
 from geometry import MeshError, Transform, diagnosis_lines, load_mesh
 
 METHODS = ("Importance", "Surface", "Uniform")
@@ -387,9 +388,9 @@ def load_samples(path):
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("train", "center", "scale") if name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a readable .npz of plain arrays ({_one_line(error)})") from None
-    if "train" not in arrays:
+    if not isinstance(arrays.get("train"), np.ndarray):
         raise ValueError(f"{path}: no array named train; samples need train (N, 4): x, y, z, sdf")
     train = _checked_train(path, arrays["train"])
     return np.ascontiguousarray(train[:, :3]), np.ascontiguousarray(train[:, 3]), _read_transform(path, arrays)
@@ -447,7 +448,7 @@ def main(arguments=None):
         parser.error("--uniformRatio has no meaning for --samplingMethod Uniform")
     try:
         _label(flags, out)
-    except (MeshError, ValueError, OSError, ImportError) as error:
+    except (MeshError, ValueError, OSError, ImportError, MemoryError) as error:
         print(f"sampling.py: {_one_line(error)}", file=sys.stderr)
         return 1
     return 0
@@ -483,20 +484,20 @@ def _label(flags, out):
 def _parser():
     parser = argparse.ArgumentParser(prog="sampling.py", description="Labelled points around a mesh, as .npz.")
     parser.add_argument("mesh", help="mesh file: .stl .obj .ply .off .glb .gltf .3mf")
-    parser.add_argument("--num_points", type=_positive(int), default=1_000_000, help="points to write (%(default)s)")
+    parser.add_argument("--num_points", type=positive, default=1_000_000, help="points to write (%(default)s)")
     parser.add_argument("--out", help="file to write (the mesh's name with .npz)")
     parser.add_argument("--samplingMethod", choices=METHODS, default="Importance", help="where to ask (%(default)s)")
     parser.add_argument(
         "--importanceWeight",
-        type=_positive(float),
+        type=positive_number,
         help=f"beta of the density exp(-beta |d|), per domain unit ({DEFAULT_IMPORTANCE_WEIGHT:g})",
     )
     parser.add_argument(
         "--uniformRatio",
-        type=_share,
+        type=share,
         help=f"share of points uniform over the cube, 0 is off ({DEFAULT_UNIFORM_RATIO:g})",
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the random numbers (%(default)s)")
+    parser.add_argument("--seed", type=natural, default=0, help="seed of the random numbers (%(default)s)")
     parser.add_argument(
         "--distanceEngine",
         choices=("auto", "open3d", "libigl", "numba"),
@@ -504,24 +505,6 @@ def _parser():
         help="of the exact distances (auto: the fastest, numba)",
     )
     return parser
-
-
-def _positive(kind):
-    def positive(text):
-        value = kind(text)
-        if not 0 < value < float("inf"):
-            raise argparse.ArgumentTypeError(f"{text} is not positive")
-        return value
-
-    positive.__name__ = f"positive {kind.__name__}"
-    return positive
-
-
-def _share(text):
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
 
 
 if __name__ == "__main__":

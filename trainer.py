@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from flag_types import gpu, memory, natural, not_negative, positive, positive_number, share
 from folders import FolderBook, Sender, SharedFolder, ended, one_line
 from threads import settle_threads
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
     from network import NeuralSDF
 
-MEMORY_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 # Points of the surface that the curve of the held-out error and --targetError look at; not the final metric's.
 HELD_OUT_POINTS = 1024
 # Share of a samples file that is kept from training, to score the fit where there is no mesh; at most this many points.
@@ -88,7 +88,7 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
         type=memory,
         default=0,
         metavar="BYTES",
-        help="bound of the reconstruction's memory, such as 1G; 0 is the built-in bound (default 0)",
+        help="that the process may occupy for a reconstruction to be made, such as 2G; 0 is no bound (default 0)",
     )
     group.add_argument(
         "--validationRes",
@@ -303,60 +303,6 @@ def add_fleet_flags(parser: argparse.ArgumentParser) -> None:
         choices=("paths", "bytes"),
         help="paths of a folder that the cluster shares, or the files themselves (default paths)",
     )
-
-
-def natural(text: str) -> int:
-    """An integer of 0 or more, for argparse."""
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
-def gpu(text: str) -> int:
-    """The number of a GPU, or -1, for argparse."""
-    value = int(text)
-    if value < -1:
-        raise argparse.ArgumentTypeError(f"{text} is no GPU; -1 is the CPU")
-    return value
-
-
-def positive(text: str) -> int:
-    """An integer of 1 or more, for argparse."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return value
-
-
-def not_negative(text: str) -> float:
-    """A finite number of 0 or more, for argparse."""
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
-    return value
-
-
-def positive_number(text: str) -> float:
-    """A finite number above 0, for argparse."""
-    value = not_negative(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return value
-
-
-def share(text: str) -> float:
-    """A number from 0 to 1, for argparse."""
-    value = not_negative(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text} is above 1")
-    return value
-
-
-def memory(text: str) -> int:
-    """Bytes, with K, M or G as a unit if given, for argparse."""
-    unit = MEMORY_UNITS.get(text[-1:].upper())
-    return int(not_negative(text[:-1] if unit else text) * (unit or 1))
 
 
 def contradiction(flags: argparse.Namespace) -> str:
@@ -615,7 +561,7 @@ def reconstruct(part: Part, network: "NeuralSDF"):
     flags = part.flags
     if flags.reconstructionRes == 0:
         return None, ""
-    from marching import NoSurfaceError, march
+    from marching import MemoryBoundError, NoSurfaceError, march
 
     with progress_bar("march", 100, unit="%") as bar:
         try:
@@ -626,7 +572,7 @@ def reconstruct(part: Part, network: "NeuralSDF"):
                 generator=part.stream("marching"),
                 progress=lambda done: show_share(bar, done),
             )
-        except NoSurfaceError as error:
+        except (NoSurfaceError, MemoryBoundError) as error:
             say(f"no reconstruction: {error}")
             return None, str(error)
     say(f"reconstruction: {len(marched.faces):,} triangles; {marched.stats.get('evaluated', 0):,} points evaluated")
@@ -635,10 +581,13 @@ def reconstruct(part: Part, network: "NeuralSDF"):
 
 def write_reconstruction(part: Part, artifacts, reconstruction) -> None:
     """Write the mesh in file units."""
-    from geometry import write_mesh
+    from mesh_files import coarseness, write_mesh
 
-    vertices, faces = reconstruction
-    write_mesh(artifacts.reconstruction, part.transform.to_file(vertices), faces)
+    vertices, faces = part.transform.to_file(reconstruction[0]), reconstruction[1]
+    cell = 2.0 / (part.flags.reconstructionRes - 1) / part.transform.scale
+    if line := coarseness(artifacts.reconstruction, vertices, cell):
+        say(f"{line}; --outputFormat ply keeps all digits")
+    write_mesh(artifacts.reconstruction, vertices, faces)
 
 
 def evaluate(part: Part, network: "NeuralSDF", reconstruction) -> "np.ndarray | None":

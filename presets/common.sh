@@ -19,5 +19,5 @@ make_geometry_200() {
   local folder=$root/data/geometry_200
   [ -d "$folder" ] && return
   "$python" "$root/data/make_geometry_200.py" --out "$folder.$$" >&2
-  mv -T "$folder.$$" "$folder"
+  [ -d "$folder" ] || mv "$folder.$$" "$folder"
 }

@@ -317,6 +317,43 @@ def test_3mf_items_and_components_are_placed(tmp_path, inner):
     assert np.allclose(winding_at(mesh, [[0, 0, 0], [14, 0, 0], [10, 0, 0]]), [1, 1, 0], atol=1e-9)
 
 
+def test_3mf_objects_of_other_files_that_cannot_be_told_apart_are_refused(tmp_path):
+    components = "".join(
+        f'<component xmlns:p="p" p:path="/3D/other.model" objectid="{k}" transform="1 0 0 0 1 0 0 0 1 {k} 0 0"/>'
+        for k in (1, 2)
+    )
+    more = f'<object id="3" type="model"><components>{components}</components></object>'
+    model_3mf(tmp_path / "part.3mf", '<item objectid="3"/>', more)
+    with zipfile.ZipFile(tmp_path / "part.3mf", "a") as file:
+        file.writestr("3D/other.model", '<model><resources><object id="1"/><object id="2"/></resources></model>')
+    with pytest.raises(MeshError, match=r"part\.3mf: components that share files or numbers, .*; export it again"):
+        load_mesh(tmp_path / "part.3mf")
+
+
+def test_3mf_unit_is_told(tmp_path):
+    model_3mf(tmp_path / "part.3mf", '<item objectid="1"/>')
+    assert any("unit is the inch" in line for line in load_mesh(tmp_path / "part.3mf").diagnosis["changes"])
+
+
+@pytest.mark.parametrize("lost", ["compression", "sparse", "fans"])
+def test_gltf_that_would_lose_pieces_is_refused(tmp_path, lost):
+    import trimesh
+
+    files = trimesh.Scene(trimesh.Trimesh(*box(), process=False)).export(file_type="gltf")
+    header = json.loads(files["model.gltf"])
+    shape = header["meshes"][0]["primitives"][0]
+    if lost == "compression":
+        header["extensionsRequired"] = ["KHR_draco_mesh_compression"]
+    elif lost == "sparse":
+        header["accessors"][shape["attributes"]["POSITION"]]["sparse"] = {"count": 1}
+    else:
+        shape["mode"] = 6
+    for name, data in (files | {"model.gltf": json.dumps(header).encode()}).items():
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(MeshError, match=rf"model\.gltf: .*{lost}"):
+        load_mesh(tmp_path / "model.gltf")
+
+
 def prism(outline, height=1.0):
     """A closed prism of polygons: vertices and polygon lines of an OBJ."""
     count = len(outline)
@@ -384,6 +421,7 @@ BAD_FILES = {
     "garbage.glb": (bytes(range(256)), "not a readable GLB"),
     "garbage.3mf": (bytes(range(256)), "not a readable 3MF"),
     "garbage.gltf": (bytes(range(256)), "not a readable GLTF"),
+    "plane.obj": (b"v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n", "a vertex with 2 coordinates"),
     "flat.obj": (soup_obj("v 0 0 0", "v 1 0 1", "v 0 1 0", "v 1 1 1", "f 1 2 3", "f 2 4 3"), "flat"),
     "line.obj": (soup_obj("v 0 0 0", "v 1 1 1", "v 2 2 2", "v 5 5 5", "f 1 2 3", "f 2 3 4"), "degenerate"),
     "dot.obj": (soup_obj("v 1 1 1", "v 1 1 1", "v 1 1 1", "f 1 2 3", "f 1 1 1"), "degenerate"),

@@ -452,17 +452,6 @@ def test_as_gradient():
     assert np.median(np.abs(marching.as_gradient(network)(points) - by_differences)) < 1e-3
 
 
-@pytest.mark.parametrize(("text", "size"), [("1G", 2**30), ("800m", 800 * 2**20), ("5000", 5000), ("1.5K", 1536)])
-def test_memory_size(text, size):
-    assert marching.memory_size(text) == size
-
-
-@pytest.mark.parametrize("text", ["", "G", "-1G", "much", "0"])
-def test_memory_size_that_is_none(text):
-    with pytest.raises(Exception, match="no size of memory"):
-        marching.memory_size(text)
-
-
 def save_model(path):
     """A NeuralSDF that is 0.5 - |x|_1 turned round exactly: a ReLU network of an octahedron, in file units."""
     import torch
@@ -495,13 +484,37 @@ def test_command_writes_a_closed_mesh_in_file_units(suffix, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "extra",
-    [["--reconstructionRes", "0"], ["--maxMemory", "1K"], ["--output", "a.step"], ["--output", "no/where/a.stl"]],
+    [["--reconstructionRes", "1"], ["--maxMemory", "1K"], ["--output", "a.step"], ["--output", "no/where/a.stl"]],
 )
 def test_command_says_in_one_line_what_is_wrong(tmp_path, capsys, extra):
     save_model(tmp_path / "part.safetensors")
     assert marching.main([str(tmp_path / "part.safetensors"), *extra]) == 1
     assert re.fullmatch(r"(.*\r)?.*marching.py: .{20,}\n", capsys.readouterr().err.splitlines(keepends=True)[-1])
     assert not (tmp_path / "part.stl").exists()
+
+
+def test_command_writes_over_nothing_unasked(tmp_path, capsys):
+    save_model(tmp_path / "part.safetensors")
+    (tmp_path / "part.stl").write_bytes(b"the input")
+    words = [str(tmp_path / "part.safetensors"), "--reconstructionRes", "16"]
+    assert marching.main(words) == 1 and "--output" in capsys.readouterr().err
+    assert (tmp_path / "part.stl").read_bytes() == b"the input"
+    assert marching.main([*words, "--output", str(tmp_path / "part.stl")]) == 0
+    assert len((tmp_path / "part.stl").read_bytes()) > 84
+
+
+def test_command_says_that_a_far_part_is_coarse_in_stl(tmp_path, capsys):
+    from network import NeuralSDF
+
+    save_model(tmp_path / "near.safetensors")
+    model = NeuralSDF.load(tmp_path / "near.safetensors")
+    model.center[:] = (500_000.0, 5_400_000.0, 0.0)
+    model.save(tmp_path / "far.safetensors")
+    for name, suffix, coarse in (("near", "stl", False), ("far", "stl", True), ("far", "ply", False)):
+        output = str(tmp_path / f"out.{suffix}")
+        words = [str(tmp_path / f"{name}.safetensors"), "--reconstructionRes", "32", "--output", output]
+        assert marching.main(words) == 0
+        assert ("comes in steps of 0.5" in capsys.readouterr().out) == coarse
 
 
 def test_command_without_a_model(tmp_path, capsys):

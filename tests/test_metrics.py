@@ -244,6 +244,20 @@ def test_command_without_a_reconstruction(fitted, capsys):
     assert "chamfer" not in capsys.readouterr().out
 
 
+def test_command_without_a_surface_keeps_the_other_errors(fitted, capsys):
+    import torch
+
+    from network import NeuralSDF
+
+    model = NeuralSDF.load(fitted[0])
+    with torch.no_grad():
+        model.layers[-1].bias.fill_(1.0)
+    model.save(fitted[0])
+    assert metrics.main([*map(str, fitted), "--num_points", "1000", "--reconstructionRes", "16"]) == 1
+    said = capsys.readouterr()
+    assert "surface_error" in said.out and "no surface" in said.err and said.err.count("\n") == 1
+
+
 def test_command_with_another_mesh(fitted, tmp_path, capsys):
     trimesh.creation.box((2, 2, 2)).export(tmp_path / "other.stl")
     assert metrics.main([str(fitted[0]), str(tmp_path / "other.stl")]) == 1

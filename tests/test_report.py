@@ -266,6 +266,14 @@ def test_large_mesh_is_simplified_and_says_so(monkeypatch):
     assert np.abs(array(trace["intensity"]) - (3.0 + shown_vertices[:, 2])).max() < 0.2
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1e4])
+def test_a_mesh_is_simplified_alike_in_any_unit(scale):
+    vertices, faces = sphere(radius=3.0)
+    fewer, kept = report.simplified(scale * vertices, faces, 1000)
+    assert len(kept) <= 1000
+    assert np.abs(np.linalg.norm(fewer / scale, axis=1) - 3.0).max() < 0.05
+
+
 def test_part_far_from_its_origin_is_drawn_about_its_centre():
     vertices, faces = torus()
     far = np.array([1e7, -2e7, 3e7])

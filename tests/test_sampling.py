@@ -422,6 +422,13 @@ def test_unreadable_samples_are_refused_in_one_line(tmp_path, content):
     assert "\n" not in str(refusal.value)
 
 
+def test_one_array_under_the_name_of_an_archive_is_refused(tmp_path):
+    with open(tmp_path / "train.npz", "wb") as file:
+        np.save(file, np.zeros((3, 4), np.float32))
+    with pytest.raises(ValueError, match=r"train\.npz: not a readable \.npz"):
+        load_samples(tmp_path / "train.npz")
+
+
 def test_damaged_samples_are_refused(tmp_path):
     np.savez_compressed(tmp_path / "part.npz", train=np.random.default_rng(0).random((1000, 4), np.float32))
     data = bytearray((tmp_path / "part.npz").read_bytes())
