@@ -71,7 +71,7 @@ def _plain(data):
 STL_HEADER = 84  # 80 bytes of text and the count of triangles as a little-endian uint32
 STL_RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
 # A step of float32 above this share of a grid's cell shows in the triangles.
-COARSE_STEP = 0.01
+STEP_OF_A_CELL = 0.01
 ROWS_A_PIECE = 2**16  # of vertices or faces that are encoded at a time, some MiB
 
 
@@ -508,7 +508,7 @@ def write_mesh(path, vertices, faces):
 def coarseness(path, vertices, cell):
     """A sentence where a file keeps vertices (V, 3) so coarsely that a grid's cell (file units) shows it, or ''."""
     step = float(np.spacing(np.float32(np.abs(vertices).max(initial=0.0))))
-    if Path(path).suffix.lower() != ".stl" or step <= COARSE_STEP * cell:
+    if Path(path).suffix.lower() != ".stl" or step <= STEP_OF_A_CELL * cell:
         return ""
     return f"{path}: float32, as STL has it, comes in steps of {step:.2g} here, for a cell of {cell:.2g}"
 

@@ -136,7 +136,7 @@ def main(arguments=None):
     try:
         errors, failure = model_errors(flags)
     except (ValueError, OSError, ImportError, MemoryError) as error:
-        errors, failure = {}, str(error)
+        errors, failure = {}, str(error) or "out of memory"
     print_table(errors)
     if failure:
         print(f"metrics.py: {failure}", file=sys.stderr)
