@@ -111,20 +111,14 @@ def as_mesh(vertices, faces, mesh):
 
 def project(mesh, oracle, count, generator):
     """Points uniform on a mesh, projected on the mesh of an oracle: distances (count,), |cosines| of the normals."""
+    from mesh_files import unit_normals
     from sampling import points_on_surface
 
     points, start = points_on_surface(mesh, count, generator)
     _, end, distances = oracle.closest(points)
-    cosines = (face_normals(mesh, start) * face_normals(oracle.mesh, end)).sum(axis=1)
+    on, onto = (unit_normals(part.vertices[part.faces[index]]) for part, index in ((mesh, start), (oracle.mesh, end)))
+    cosines = (on * onto).sum(axis=1)
     return distances.astype(np.float64), np.abs(cosines)
-
-
-def face_normals(mesh, index):
-    """(N,) face indices -> (N, 3) float64 unit normals; zero for a triangle without area."""
-    first, second, third = (mesh.vertices[mesh.faces[index, corner]] for corner in range(3))
-    normals = np.cross(second - first, third - first)
-    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0)
 
 
 # --- the command -------------------------------------------------------------------------------------------------
