@@ -247,6 +247,15 @@ def test_no_surface_is_a_message_and_the_model_is_saved(tmp_path, capsys):
     assert files_of(tmp_path / "out") == ["air.html", "air.json", "air.png", "air.safetensors"]
 
 
+def test_a_memory_bound_that_is_too_small_costs_the_reconstruction_alone(tmp_path, capsys):
+    words = [a_box(tmp_path), "--outputDir", tmp_path / "out", *SMALL, *QUICK, "--maxMemory", "1M"]
+    code, _, err = run(capsys, *words)
+    assert code == 1 and "raise it" in err
+    assert files_of(tmp_path / "out") == ["box.html", "box.json", "box.png", "box.safetensors"]
+    record = json.loads((tmp_path / "out/box.json").read_text())
+    assert record["metrics"]["surface_error"] > 0 and "memory bound" in record["failure"]
+
+
 def test_a_file_name_that_is_no_utf8_is_fitted_and_named(tmp_path):
     source = a_box(tmp_path).rename(tmp_path / os.fsdecode(b"box\xff.stl"))
     words = [sys.executable, ROOT / "trainer.py", source, "--outputDir", tmp_path / "out", *SMALL, *QUICK]
