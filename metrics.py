@@ -18,6 +18,13 @@ import numpy as np
 
 from flag_types import natural, positive
 
+# Share of the input's surface that a reconstruction may lack before a user is told why.
+MISSED = 0.01
+# Points of the surface that are asked what a reconstruction lacks, and how many of those the function is asked about.
+MISSED_SAMPLES, MISSED_ASKED = 5_000, 200
+# Depths, in steps of this share of a cell, at which the function is asked above and below a point that is missed.
+DEPTH_STEP, DEPTH_STEPS = 1 / 32, 64
+
 
 def point_errors(domain_function, oracle, count, generator, importance_weight=60.0):
     """Errors of a function against an oracle, each on `count` fresh points.
@@ -82,12 +89,13 @@ def intersection_over_union(domain_function, oracle, count, generator):
     return float((fitted & true).sum() / union) if union else 1.0
 
 
-def mesh_errors(vertices, faces, mesh, oracle, count, generator):
+def mesh_errors(vertices, faces, mesh, oracle, count, generator, cell):
     """Errors of a reconstruction, vertices (V, 3) in the domain and faces (F, 3), against the input mesh.
 
     `count` points uniform by area on each of the two meshes are projected on the other. chamfer: the mean of the two
     mean distances; hausdorff: the largest of all distances (of the sample: a bound from below); normal_consistency: the
-    mean |cosine| between the normals of a point's triangle and of the triangle it is projected on. Domain units.
+    mean |cosine| between the normals of a point's triangle and of the triangle it is projected on; missed_surface: the
+    share of the input's points farther than `cell`, the edge of a grid cell, from the reconstruction. Domain units.
     """
     from distance import DistanceOracle
 
@@ -98,7 +106,56 @@ def mesh_errors(vertices, faces, mesh, oracle, count, generator):
         "chamfer": float((there.mean() + back.mean()) / 2),
         "hausdorff": float(max(there.max(), back.max())),
         "normal_consistency": float((cosine_there.mean() + cosine_back.mean()) / 2),
+        "missed_surface": float((back > cell).mean()),
     }
+
+
+def explain_missed(domain_function, vertices, faces, oracle, generator, cell):
+    """One line on why a reconstruction (as for `mesh_errors`) lacks a part of the oracle's mesh: the commonest reason.
+
+    Either the mesh has one side there (a face within a union of bodies, an open sheet), or the function changes its
+    sign there as the mesh does and the wall or the gap is too thin for the grid, or the function does not. '' where no
+    point in 5,000 is farther than `cell`, an edge of the grid's cells, from the reconstruction.
+    """
+    from distance import DistanceOracle
+    from mesh_files import unit_normals
+    from sampling import points_on_surface
+
+    mesh = oracle.mesh
+    points, face = points_on_surface(mesh, MISSED_SAMPLES, generator)
+    missed = DistanceOracle(as_mesh(vertices, faces, mesh), oracle.engine).distance(points) > cell
+    if not missed.any():
+        return ""
+    points, face = points[missed][:MISSED_ASKED], face[missed][:MISSED_ASKED]
+    normals = unit_normals(mesh.vertices[mesh.faces[face]])
+    step = DEPTH_STEP * cell
+
+    depths = step * np.arange(1, DEPTH_STEPS + 1)[:, None, None]
+    beneath, over = (points + (side * depths * normals) for side in (-1.0, 1.0))  # (depths, points, 3)
+    two_sided = oracle.inside(beneath[0]) != oracle.inside(over[0])
+
+    def right_signs(places, side):
+        values = domain_function(places.reshape(-1, 3).astype(np.float32))
+        return (side * values.reshape(len(places), -1) > 0).sum(axis=0)
+
+    below, above = right_signs(beneath, -1.0), right_signs(over, 1.0)
+    known = two_sided & (below > 1) & (above > 1)
+    head = f"the reconstruction lacks {missed.mean():.0%} of the surface, by more than a cell of the grid"
+    reasons = {
+        "one side": (~two_sided).sum(),
+        "thin": known.sum(),
+        "unlearnt": (two_sided & ~known).sum(),
+    }
+    reason = max(reasons, key=reasons.get)
+    if reason == "one side":
+        return f"{head}: most of it bounds no inside (faces within a union of bodies, open sheets)"
+    if reason == "unlearnt":
+        return f"{head}, most of which the network has not learnt: more samples or a larger network may help"
+    thinnest = step * np.percentile(np.minimum(below, above)[known], 10)
+    return (
+        f"{head}, which the network has: walls or gaps are thinner than a cell, most are seen from about "
+        f"--reconstructionRes {int(np.ceil(2.0 / thinnest)) + 1:,} on; marching.py makes that mesh without another fit"
+    )
 
 
 def as_mesh(vertices, faces, mesh):
@@ -168,7 +225,8 @@ def model_errors(flags):
         result = march(function, flags.reconstructionRes, generator=generator)
     except NoSurfaceError as error:
         return errors, str(error)
-    return errors | mesh_errors(result.vertices, result.faces, mesh, oracle, flags.num_points, generator), ""
+    cell = 2.0 / (flags.reconstructionRes - 1)
+    return errors | mesh_errors(result.vertices, result.faces, mesh, oracle, flags.num_points, generator, cell), ""
 
 
 def in_domain_of(model, mesh):

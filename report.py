@@ -43,6 +43,7 @@ METRICS = {
     "chamfer": ("Chamfer distance", "mean distance between the two surfaces", True),
     "hausdorff": ("Hausdorff distance", "largest distance between the two surfaces", True),
     "normal_consistency": ("Normal consistency", "mean |cosine| between the two surfaces' normals", False),
+    "missed_surface": ("Surface missed", "share of it farther than a grid cell from the reconstruction", False),
 }
 # Dark where a curve or a title is, so that a page prints well; the deviation scale is light where the fit is
 # good and darkens steadily, so that it reads without colour vision too.

@@ -37,7 +37,7 @@ HELD_OUT_SHARE, HELD_OUT_SAMPLES = 0.05, 100_000
 # Fresh points of each of the final metrics.
 METRIC_POINTS = 50_000
 # Streams of random numbers, one a purpose, so that none changes when another draws more.
-STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics")
+STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics", "missed")
 # Names that a folder's own files have.
 RESERVED_NAMES = {"index", "summary", "running"}
 # What is set aside for a worker process when their number is chosen: a margin, for 0.62 GiB was measured with 60,000
@@ -592,7 +592,7 @@ def write_reconstruction(part: Part, artifacts, reconstruction) -> None:
 
 def evaluate(part: Part, network: "NeuralSDF", reconstruction) -> "np.ndarray | None":
     """Fill the metrics from points that training never saw; returns the distance of each reconstructed vertex."""
-    from metrics import mesh_errors, point_errors, sample_errors
+    from metrics import MISSED, explain_missed, mesh_errors, point_errors, sample_errors
 
     if part.mesh is None:
         part.metrics = sample_errors(network.domain, *part.kept)
@@ -601,7 +601,12 @@ def evaluate(part: Part, network: "NeuralSDF", reconstruction) -> "np.ndarray | 
     part.metrics = point_errors(network.domain, part.oracle, METRIC_POINTS, part.stream("metrics"), weight)
     if reconstruction is None:
         return None
-    part.metrics |= mesh_errors(*reconstruction, part.mesh, part.oracle, METRIC_POINTS, part.stream("mesh_metrics"))
+    cell = 2.0 / (part.flags.reconstructionRes - 1)
+    part.metrics |= mesh_errors(
+        *reconstruction, part.mesh, part.oracle, METRIC_POINTS, part.stream("mesh_metrics"), cell
+    )
+    if part.metrics["missed_surface"] > MISSED:
+        say(explain_missed(network.domain, *reconstruction, part.oracle, part.stream("missed"), cell))
     return part.transform.length_to_file(part.oracle.distance(reconstruction[0]))
 
 

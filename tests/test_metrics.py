@@ -1,5 +1,6 @@
 """The errors against analytic values: spheres of known offset, tilted planes, missing bodies."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +10,13 @@ import trimesh
 import metrics
 from distance import DistanceOracle
 from geometry import Mesh, Transform
+from marching import march
 
 RADIUS, OFFSET = 0.6, 0.02
 # An icosphere of 20480 faces lies at most this far inside its sphere.
 SAGITTA = 4e-4
 COUNT = 40_000
+CELL = 2.0 / 127
 
 
 def as_domain_mesh(shape):
@@ -132,7 +135,7 @@ def test_validation_grid():
 def mesh_errors(reconstruction, shape, count=COUNT):
     mesh = as_domain_mesh(shape)
     return metrics.mesh_errors(
-        reconstruction.vertices, reconstruction.faces, mesh, DistanceOracle(mesh), count, generator()
+        reconstruction.vertices, reconstruction.faces, mesh, DistanceOracle(mesh), count, generator(), CELL
     )
 
 
@@ -159,6 +162,40 @@ def test_hausdorff_and_chamfer_see_a_missing_body_on_either_side(missing_in):
     share = 0.1**2 / (0.1**2 + 0.2**2)
     mean_distance = 1.3 + 0.1**2 / (3 * 1.3) - 0.2  # of a ball's surface to a point 1.3 from its centre
     assert errors["chamfer"] == pytest.approx(share * mean_distance / 2, rel=0.03)
+    assert errors["missed_surface"] == pytest.approx(share if missing_in == "reconstruction" else 0.0, rel=0.03)
+
+
+def explain_missed(function, reconstruction, shape):
+    oracle = DistanceOracle(as_domain_mesh(shape))
+    return metrics.explain_missed(function, reconstruction.vertices, reconstruction.faces, oracle, generator(), CELL)
+
+
+PLATE = trimesh.creation.box((0.8, 0.8, 0.004), transform=trimesh.transformations.translation_matrix((0, 0, 0.6)))
+
+
+def test_a_plate_thinner_than_a_cell_that_the_function_has():
+    both = trimesh.util.concatenate([ball(0.3), PLATE])
+    truth = DistanceOracle(as_domain_mesh(both)).signed_distance
+    line = explain_missed(truth, ball(0.3), both)
+    assert "lacks 53" in line and "which the network has" in line
+    wanted = int(re.search(r"--reconstructionRes ([\d,]+)", line)[1].replace(",", ""))
+    assert wanted == pytest.approx(2 / 0.004, rel=0.15)
+    assert explain_missed(truth, march(truth, wanted), both) == ""
+
+
+def test_a_plate_that_the_function_has_not():
+    both = trimesh.util.concatenate([ball(0.3), PLATE])
+    assert "not learnt" in explain_missed(sphere_function(0.3), ball(0.3), both)
+
+
+def test_faces_within_a_union_of_bodies_bound_nothing():
+    both = trimesh.util.concatenate([ball(0.5), ball(0.3)])
+    truth = DistanceOracle(as_domain_mesh(both)).signed_distance
+    assert "bounds no inside" in explain_missed(truth, ball(0.5), both)
+
+
+def test_nothing_is_missed():
+    assert explain_missed(sphere_function(0.5), ball(0.5), ball(0.5)) == ""
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.3, 0.8])
@@ -202,14 +239,14 @@ def test_triangles_without_area_do_not_spoil_the_normals():
     shape = ball(RADIUS)
     faces = np.vstack([shape.faces, [[0, 0, 1], [5, 5, 5]]])
     mesh = as_domain_mesh(shape)
-    errors = metrics.mesh_errors(shape.vertices, faces, mesh, DistanceOracle(mesh), 5000, generator())
+    errors = metrics.mesh_errors(shape.vertices, faces, mesh, DistanceOracle(mesh), 5000, generator(), CELL)
     assert errors["normal_consistency"] > 0.99 and np.isfinite(list(errors.values())).all()
 
 
 def test_shapes_that_are_no_mesh():
     mesh = as_domain_mesh(ball(RADIUS))
     with pytest.raises(ValueError, match=r"expected vertices \(V, 3\)"):
-        metrics.mesh_errors(mesh.vertices[:, :2], mesh.faces, mesh, DistanceOracle(mesh), 10, generator())
+        metrics.mesh_errors(mesh.vertices[:, :2], mesh.faces, mesh, DistanceOracle(mesh), 10, generator(), CELL)
 
 
 @pytest.fixture
