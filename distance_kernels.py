@@ -63,10 +63,16 @@ def _fill_frames(triangles, frames):
 
 
 def _across(along, direction):
-    """Unit vectors at right angles to `along`, nearest to `direction`, or any where that has no length."""
+    """Unit vectors at right angles to `along`, nearest to `direction`, or any where that has no length.
+
+    `direction` (N, 3) is at right angles already but for rounding; where more of it lies along `along` it is nothing
+    but rounding, and would leave a vector that points along `along`.
+    """
     scale = np.abs(direction).max(axis=1)[:, None]
+    direction = direction / np.where(scale > 0, scale, 1.0)
+    left = np.linalg.norm(direction - (direction * along).sum(axis=1)[:, None] * along, axis=1)
     anything = np.eye(3)[np.abs(along).argmin(axis=1)]
-    direction = np.where(scale > 0, direction / np.where(scale > 0, scale, 1.0), anything)
+    direction = np.where((left < 0.5)[:, None], anything, direction)
     for _ in range(2):  # the second round removes what the rounding of the first one left
         direction = direction - (direction * along).sum(axis=1)[:, None] * along
         direction /= np.linalg.norm(direction, axis=1)[:, None]

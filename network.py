@@ -76,18 +76,21 @@ def initialise(layers: nn.Sequential, init: str, generator: torch.Generator) -> 
     linear = [layer for layer in layers if isinstance(layer, nn.Linear)]
     for index, layer in enumerate(linear):
         bound, normal = weight_spread(init, layer, first=index == 0)
+        # Drawn where the generator is: a device takes no other's, and so the numbers are the same on all.
+        weight = torch.empty(layer.weight.shape, device=generator.device)
         if normal:
-            layer.weight.normal_(0.0, bound, generator=generator)
+            weight.normal_(0.0, bound, generator=generator)
         else:
-            layer.weight.uniform_(-bound, bound, generator=generator)
+            weight.uniform_(-bound, bound, generator=generator)
+        bias = torch.zeros(layer.bias.shape, device=generator.device)
         if init == "siren":
             bias_bound = 1 / math.sqrt(layer.in_features)
-            layer.bias.uniform_(-bias_bound, bias_bound, generator=generator)
+            bias.uniform_(-bias_bound, bias_bound, generator=generator)
         elif index == 0 and layer.in_features == 3:
-            bias_bound = FIRST_BIAS_SHARE * float(layer.weight.abs().max())
-            layer.bias.uniform_(-bias_bound, bias_bound, generator=generator)
-        else:
-            layer.bias.zero_()
+            bias_bound = FIRST_BIAS_SHARE * float(weight.abs().max())
+            bias.uniform_(-bias_bound, bias_bound, generator=generator)
+        layer.weight.copy_(weight)
+        layer.bias.copy_(bias)
 
 
 def weight_spread(init: str, layer: nn.Linear, first: bool) -> tuple[float, bool]:

@@ -217,6 +217,37 @@ def test_open3d_needs_help_with_needles(generator):
     assert np.abs(scene.compute_distance(points).numpy() - brute_distance(points, mesh)).max() > 10 * DISTANCE_TOLERANCE
 
 
+@pytest.mark.parametrize("direction", [(1, 0, 0), (1, 1, 0), (1, -1, 0), (1, 1, 1), (1, 2, 0), (3, 4, 5)])
+def test_slivers_of_any_direction_act_as_their_longest_side(direction, generator):
+    ends = generator.uniform(-0.3, 0.3, (50, 1, 3)) + np.multiply.outer([-0.3, 0.3], direction) / np.linalg.norm(
+        direction
+    )
+    share = generator.uniform(0, 1, (50, 1))
+    middle = ends[:, 0] * (1 - share) + ends[:, 1] * share
+    corners = np.concatenate([ends, middle[:, None]], axis=1)
+    asked = generator.uniform(-0.9, 0.9, (200, 3))
+    for sliver in corners:
+        along = sliver[1] - sliver[0]
+        foot = np.clip((asked - sliver[0]) @ along / (along @ along), 0, 1)[:, None] * along + sliver[0]
+        found = DistanceOracle(as_mesh(sliver, [[0, 1, 2]]), "numba").distance(asked)
+        assert np.abs(found - np.linalg.norm(asked - foot, axis=1)).max() <= FLOAT32_TOLERANCE
+
+
+def test_a_vertex_on_the_diagonal_of_a_cubes_face():
+    """The sliver that closes it has no area, and what rounding leaves of its height lies along it."""
+    vertices = np.array([[x, y, z] for z in (-0.5, 0.5) for y in (-0.5, 0.5) for x in (-0.5, 0.5)])  # 4 to 7: the top
+    vertices = np.vstack([vertices, vertices[4] * 0.7 + vertices[7] * 0.3])
+    quads = [(0, 2, 3, 1), (0, 1, 5, 4), (1, 3, 7, 5), (3, 2, 6, 7), (2, 0, 4, 6)]
+    faces = [triangle for a, b, c, d in quads for triangle in ((a, b, c), (a, c, d))]
+    faces += [(4, 5, 7), (4, 8, 6), (8, 7, 6), (4, 7, 8)]
+    mesh = as_mesh(vertices, faces)
+    assert mesh.closed
+    asked = np.random.default_rng(0).uniform(-0.9, 0.9, (5000, 3))
+    depth = np.abs(asked) - 0.5
+    exact = np.linalg.norm(np.maximum(depth, 0), axis=1) + np.minimum(depth.max(axis=1), 0)
+    assert np.abs(DistanceOracle(mesh, "numba").signed_distance(asked) - exact).max() <= FLOAT32_TOLERANCE
+
+
 @pytest.mark.parametrize("engine", ENGINES)
 def test_degenerate_triangles_are_segments_and_points(engine):
     point, segment = [[0.5, 0.5, 0.5]] * 3, [[0, 0, 0], [0.5, 0, 0], [0.25, 0, 0]]

@@ -470,6 +470,16 @@ def test_a_step_and_an_evaluation_stay_on_the_meta_device(optimizer):
     assert all(tensor.device.type == "meta" for tensor in tensors)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_fit_on_the_gpu(optimizer):
+    points, sdf = shapes.samples(shapes.box, 4000)
+    network = a_network(sdf).to("cuda")
+    result = fit(network, points, sdf, FitSettings(epochs=20, batch_size=256, optimizer=optimizer))
+    assert result.ended_by == "epochs" and next(network.parameters()).device.type == "cuda"
+    assert np.abs(network.domain(points) - sdf).mean() < 0.5 * np.abs(sdf).mean()
+
+
 def test_a_batch_larger_than_the_samples_is_the_samples():
     points, sdf = shapes.samples(shapes.box, 300)
     result = fit(a_network(sdf), points, sdf, FitSettings(epochs=30, batch_size=1024))

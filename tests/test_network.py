@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from encoding import HashGrid
 from network import ACTIVATIONS, DAM_WIDTHS, INITIALISATIONS, NeuralSDF, initialise, make_layers
@@ -130,3 +131,22 @@ def test_batches_do_not_change_values(monkeypatch):
     monkeypatch.setattr("network.BATCH", 77)
     np.testing.assert_allclose(model.domain(points), whole, atol=1e-6)
     assert model.domain(np.zeros((0, 3))).shape == (0,)
+
+
+class DrawsOnly(TorchDispatchMode):
+    """Fails where numbers are drawn for a tensor that lies elsewhere than their generator, as a GPU's kernels do."""
+
+    def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+        generator = (keywords or {}).get("generator")
+        if generator is not None:
+            assert arguments[0].device == generator.device
+        return function(*arguments, **(keywords or {}))
+
+
+@pytest.mark.parametrize("init", INITIALISATIONS)
+def test_weights_are_drawn_where_the_generator_is(init):
+    network = NeuralSDF((8, 8), encoding=HashGrid(2, 2, 4, 8, 6)).to("meta")
+    with DrawsOnly():
+        network.initialise(init, torch.Generator().manual_seed(0))
+        NeuralSDF((8, 8)).to("meta").initialise(init, torch.Generator().manual_seed(0))
+    assert next(network.parameters()).device.type == "meta"
