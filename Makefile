@@ -11,7 +11,7 @@ setup: $(READY)
 $(READY): requirements.txt requirements-dev.txt
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --disable-pip-version-check -q -r requirements-dev.txt
-	presets/instant.sh --num_points 400000 --epochs 1 --reconstructionRes 32 --showVis 0 --outputDir $(VENV)/compiled > $(VENV)/compiled.log 2>&1
+	presets/instant.sh --num_points 400000 --epochs 1 --reconstructionRes 32 --showVis 0 --overwrite 1 --outputDir $(VENV)/compiled > $(VENV)/compiled.log 2>&1
 	touch $@
 
 demo: $(READY)

@@ -4,7 +4,8 @@ In: what a fit made. Out: NAME.safetensors, NAME.stl (or another format), NAME.h
 NAME.json, for a folder thumbnails/NAME.png, summary.csv and index.html, and while a fit runs NAME.checkpoint and
 .NAME.lock. Every file is written whole under another name in the same folder and then renamed, so that a file that is
 there is whole; NAME.json names the others and their sizes, so that a part is complete when it is there and they are as
-it says.
+it says. The model is the first of them to be written and the only one that a fit never removes: where it is this
+program's, or the record is, what has its name is a fit's and may be replaced; everything else is a user's own.
 """
 
 import contextlib
@@ -41,8 +42,11 @@ SUMMARY_COLUMNS = (
     "chamfer",
     "hausdorff",
     "normal_consistency",
+    "missed_surface",
     "seconds",
 )
+# The end of every gallery's title, by which it is known.
+GALLERY_TITLE = ": fitted parts"
 # Flags that change how a fit runs and where its files are, not what comes out.
 NEUTRAL_FLAGS = {
     "outputDir",
@@ -115,17 +119,42 @@ class Artifacts:
         """The right to write this part's files, for a `with`; BusyError where another process has it."""
         return Lock(self.folder / f".{self.name}.lock")
 
+    def check_free(self, source: Path) -> None:
+        """Raise ValueError where a fit of `source` would remove or write over that file, or one that no fit left."""
+        left = self._left_by_a_fit()
+        for path in sorted({self.record, *self._others(), *left}):
+            if not path.exists():
+                continue
+            if path.samefile(source):
+                raise ValueError(f"{source}: the result would be written over it; give --suffix or another --outputDir")
+            if path not in left:
+                raise ValueError(
+                    f"{path}: no fit left this file, and the result would be written over it; move it, or give "
+                    "--suffix or another --outputDir"
+                )
+
     def write_model(self, network: "NeuralSDF") -> None:
-        """Write NAME.safetensors, once the files of an earlier fit are gone. Raises OSError."""
+        """Write NAME.safetensors, once the other files of an earlier fit are gone. Raises OSError."""
         self.discard()
         network.save(self.model)
 
     def discard(self) -> None:
-        """Remove the files of an earlier fit, a surface of another format too; the record first. Raises OSError."""
-        named = (self.read_record() or {}).get("files", {})
-        surfaces = [self.folder / file for file in named if file.startswith(f"{self.name}.") and "/" not in file]
-        for path in (self.record, *self._others(), *surfaces):
+        """Remove the files of an earlier fit but its model, a surface of another format too; the record last."""
+        for path in self._left_by_a_fit() - {self.model, self.record}:
             path.unlink(missing_ok=True)
+        self.record.unlink(missing_ok=True)
+
+    def _left_by_a_fit(self) -> set[Path]:
+        """Paths of the files that an earlier fit of this name left, or may have left: by its record, or its model."""
+        record = self.read_record()
+        if record is not None and isinstance(record.get("files"), dict):
+            named = {self.folder / file for file in record["files"]}
+            return {self.record} | {path for path in named if self._is_own(path)}
+        return {self.record, *self._others()} if is_model(self.model) else set()
+
+    def _is_own(self, path: Path) -> bool:
+        """Whether a path is one that the files of this name have, whatever the format of the surface."""
+        return path == self.thumbnail or path == self._path(path.suffix.removeprefix("."))
 
     def write_report(self, page: str, curves: bytes) -> None:
         """Write NAME.html and NAME.png. Raises OSError."""
@@ -166,7 +195,19 @@ class Artifacts:
             return None
         if "files" not in record or self.sizes() != record["files"]:
             return None
+        if record.get("failure") and record["flags"].get("maxMemory") != flags.get("maxMemory"):
+            return None  # another bound may be enough
         return record if source is None or content_of(source) == record.get("content") else None
+
+
+def is_model(path: Path) -> bool:
+    """Whether a file begins as the models do that this program writes."""
+    try:
+        with open(path, "rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            return b'"neural-sdf"' in file.read(min(size, 2**20))
+    except OSError:
+        return False
 
 
 def decisive(flags: dict) -> dict:
@@ -421,20 +462,32 @@ def text(value) -> str:
     return "" if value is None else str(value).encode("utf-8", "backslashreplace").decode()
 
 
-def write_gallery(folder: Path, rows: Iterator[list[str]]) -> Path:
-    """Write index.html of a folder from the lines of its summary; returns its path. Raises OSError, BusyError."""
+def check_folder_free(folder: Path) -> None:
+    """Raise OutputError where a folder run would write over a summary.csv or index.html that no such run left."""
+    heads = {"summary.csv": ",".join(SUMMARY_COLUMNS[:3]), "index.html": GALLERY_TITLE}
+    for name, head in heads.items():
+        path = folder / name
+        if path.exists() and head not in path.read_bytes()[:2000].decode(errors="replace"):
+            raise OutputError(
+                f"{path}: no run left this file, and it would be written over; choose another --outputDir"
+            )
+
+
+def write_gallery(folder: Path, rows: Iterator[list[str]], spelled: dict[str, str]) -> Path:
+    """Write index.html of a folder from the lines of its summary; returns its path. spelled: the names of which `text`
+    makes others, by those. Raises OSError, BusyError."""
     from report import gallery_html
 
     page = folder / "index.html"
-    shown = [gallery_row(folder, dict(zip(SUMMARY_COLUMNS, row, strict=True))) for row in rows]
+    shown = [gallery_row(folder, dict(zip(SUMMARY_COLUMNS, row, strict=True)), spelled) for row in rows]
     with Lock(folder / ".index.lock", SUMMARY_PATIENCE):  # other runs see from it that the file is being written
-        write_bytes(page, gallery_html(shown, f"{folder.resolve().name}: fitted parts").encode())
+        write_bytes(page, gallery_html(shown, folder.resolve().name + GALLERY_TITLE).encode())
     return page
 
 
-def gallery_row(folder: Path, row: dict[str, str]) -> dict:
+def gallery_row(folder: Path, row: dict[str, str], spelled: dict[str, str]) -> dict:
     """What the gallery shows of a line of the summary."""
-    files = Artifacts(folder, row["name"])
+    files = Artifacts(folder, spelled.get(row["name"], row["name"]))
     shown = {name: row[name] for name in ("name", "status", "reason")}
     for name in ("surface_error", "iou", "chamfer", "seconds"):
         shown[name] = float(row[name]) if row[name] else None

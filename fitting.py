@@ -51,7 +51,12 @@ CHECKPOINT_FORMAT = "neural-sdf-checkpoint 2"
 
 
 class CollapseError(RuntimeError):
-    """A fit that ended in NaN, in a constant, or without any sign change; the message says which."""
+    """A fit that ended in NaN, in a constant, or without any sign change; the message says which. finite: the network
+    gives numbers, so it can be kept and looked at."""
+
+    def __init__(self, message: str, finite: bool = False):
+        super().__init__(message)
+        self.finite = finite
 
 
 class CheckpointError(ValueError):
@@ -89,9 +94,11 @@ class FitSettings:
 
 @dataclass
 class FitResult:
-    """How a fit ended. history: lists by name, one value a check (`validation`: one an epoch)."""
+    """How a fit ended. history: lists by name, one value a check (`validation`: one an epoch). collapsed: why the
+    network, the second attempt's, stands for nothing, or ''."""
 
     ended_by: str = "epochs"
+    collapsed: str = ""
     seconds: float = 0.0
     samples: int = 0
     restarts: int = 0
@@ -138,9 +145,9 @@ def fit(
 ) -> FitResult:
     """Fit `network` in place to points (N, 3) float32 and sdf (N,) float32, domain units, negative inside.
 
-    A fit that collapses is begun once more from the next seed. Raises ValueError for samples of other shapes or with
-    values that are not finite, CollapseError for a second collapse, CheckpointError for a checkpoint of another fit,
-    Interrupted when the hooks ask to stop.
+    A fit that collapses is begun once more from the next seed; one that collapses again is told by `collapsed`. Raises
+    ValueError for samples of other shapes or with values that are not finite, CollapseError where the second attempt
+    gives no numbers, CheckpointError for a checkpoint of another fit, Interrupted when the hooks ask to stop.
     """
     check_samples(points, sdf)
     hooks = hooks or FitHooks()
@@ -152,9 +159,12 @@ def fit(
             with threads_for(network.encoding, network.widths, run.batch_size):
                 run.to_the_end()
             return run.result
-        except CollapseError:
-            if run.result.restarts == 1:
+        except CollapseError as error:
+            if run.result.restarts == 1 and not error.finite:
                 raise
+            if run.result.restarts == 1:
+                run.result.collapsed = str(error)
+                return run.result
             resume = False
         finally:
             network.eval()
@@ -355,9 +365,10 @@ class FitRun:
         if not math.isfinite(spread):
             raise CollapseError("the network's values are not numbers: try a lower --learningRate")
         if spread < COLLAPSED_SPREAD * expected:
-            raise CollapseError("the network collapsed to a constant: try a lower --learningRate or another --seed")
+            constant = "the network collapsed to a constant: try a lower --learningRate or another --seed"
+            raise CollapseError(constant, finite=True)
         if signs_expected and not signs_found:
-            raise CollapseError("the network has one sign everywhere: try more --epochs or another --seed")
+            raise CollapseError("the network has one sign everywhere: try more --epochs or another --seed", finite=True)
 
     def identity(self) -> dict:
         """What a checkpoint must agree in to go on from it."""

@@ -56,4 +56,4 @@ def share(text: str) -> float:
 def memory(text: str) -> int:
     """Bytes, with K, M or G as a unit if given."""
     unit = MEMORY_UNITS.get(text[-1:].upper())
-    return int(not_negative(text[:-1] if unit else text) * (unit or 1))
+    return int(not_negative(str(not_negative(text[:-1] if unit else text) * (unit or 1))))

@@ -49,6 +49,13 @@ ORPHAN_SECONDS = 120.0
 LOG_SECONDS, TERMINAL_SECONDS = 30.0, 0.1
 # The kernel takes a worker rather than its driver when memory runs out.
 OOM_SCORE = 500
+# Where Linux tells of control groups; by version, the files of a memory group: limit, taken, and the line of
+# memory.stat with the pages of files that go when memory is wanted.
+GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+MEMORY_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
 ENDED = ("done", "refused", "failed")
 TRIED_TWICE = " (tried twice, the second time in smaller chunks)"
 # Times that Ray's raylet may die, and be started anew, before a part ends.
@@ -418,14 +425,15 @@ class Ray:
     """A Ray cluster: `address` of a running one, or "local" for one on this machine that ends with this process.
 
     count: parts at a time, None for as many as the cluster has processors (GPUs, where it has any and gpu is set).
-    memory: bytes that Ray sets aside for a part, 0 for none. carrier: its send(job) makes of a job what travels, or a
-    result where there is nothing to do; its receive(job, result) makes a result of what came back. Raises FleetError.
+    memory: bytes that Ray sets aside for a part on its node, 0 for none. carrier: its send(job) makes of a job what
+    travels, or a result where there is nothing to do; its receive(job, result) makes a result of what came back. Raises
+    FleetError.
     """
 
     def __init__(self, address, function, count, gpu, part_timeout, memory, carrier):
         self.address, self.function, self.part_timeout, self.carrier = address, function, part_timeout, carrier
         self.asked, self.gpu, self.memory = count, gpu, memory
-        self.tasks, self.ended, self.stopping, self.losses = {}, [], False, 0
+        self.tasks, self.ended, self.stopping, self.losses, self.submitted = {}, [], False, 0, 0
         self._connect()
 
     def _connect(self) -> None:
@@ -435,6 +443,9 @@ class Ray:
         self.count = self.asked or max(1, gpus or int(resources.get("CPU", 1)))
         needs = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_retries": 0}
         needs |= {"memory": self.memory} if self.memory else {}
+        most = max((node["Resources"].get("memory", 0) for node in self.ray.nodes() if node["Alive"]), default=0)
+        if self.memory > most:
+            raise FleetError(f"no node of the cluster has the {self.memory / 2**20:,.0f} MiB of --workerMemory")
         self.task = self.ray.remote(**needs)(work_on_ray)
         self.switch = self.ray.remote(num_cpus=0)(Switch).remote()
 
@@ -461,8 +472,9 @@ class Ray:
         if "status" in package:
             self.ended.append((job, package))
         else:
-            task = self.task.remote(self.function, package, self.switch, self.part_timeout)
-            self.tasks[task] = job, time.monotonic()
+            self.submitted += 1
+            task = self.task.remote(self.function, package, self.switch, self.part_timeout, self.submitted)
+            self.tasks[task] = job, self.submitted
 
     def wait(self, seconds: float) -> list[tuple[dict, dict]]:
         ended, self.ended = self.ended, []
@@ -473,25 +485,32 @@ class Ray:
         return [self._result(task) for task in ready]
 
     def _result(self, task) -> tuple[dict, dict]:
-        job, since = self.tasks.pop(task)
+        job, number = self.tasks.pop(task)
         try:
             result, self.losses = self.ray.get(task), 0
         except self.ray.exceptions.RayError as error:
-            result = self._failure(job, error, time.monotonic() - since)
+            result = self._failure(job, error, number)
         return job, self.carrier.receive(job, result)
 
-    def _failure(self, job: dict, error: Exception, seconds: float) -> dict:
+    def _failure(self, job: dict, error: Exception, number: int) -> dict:
         """The result of a part whose task did not end by itself."""
         if self.stopping:
             return {"status": "stopped", "reason": ray_reason(error)}
         if type(error).__name__ == "LocalRayletDiedError":  # not this part's fault: it is begun again
             self.connected = False
             return {"status": "busy", "reason": ray_reason(error)}
-        hung = bool(self.part_timeout) and seconds > self.part_timeout
+        hung = bool(self.part_timeout) and self._seconds_of(number) > self.part_timeout
         reason = f"no end after the {self.part_timeout:g} s of --partTimeout" if hung else ray_reason(error)
         if job.get("attempt", 1) > 1:
             reason += TRIED_TWICE
         return {"status": "failed", "reason": f"{job['input']}: {reason}", "again": not hung}
+
+    def _seconds_of(self, number: int) -> float:
+        """Seconds since a task was begun, its wait for a processor not counted; 0 where that is not known."""
+        try:
+            return self.ray.get(self.switch.seconds_of.remote(number), timeout=10)
+        except self.ray.exceptions.RayError:
+            return 0.0
 
     def stop(self) -> None:
         if not self.stopping:
@@ -506,10 +525,19 @@ class Ray:
 
 
 class Switch:
-    """On the cluster: whether to stop."""
+    """On the cluster: whether to stop, and since when each task runs that has not ended by itself."""
 
     def __init__(self):
-        self.on = False
+        self.on, self.begun = False, {}
+
+    def begin(self, number):
+        self.begun[number] = time.monotonic()
+
+    def end(self, number):
+        self.begun.pop(number, None)
+
+    def seconds_of(self, number):
+        return time.monotonic() - self.begun.pop(number, time.monotonic())
 
     def set(self):
         self.on = True
@@ -540,10 +568,11 @@ def start_ray(address: str):
     return ray
 
 
-def work_on_ray(function: str, job: dict, switch, part_timeout: float) -> dict:
-    """One part, in a process of the cluster."""
+def work_on_ray(function: str, job: dict, switch, part_timeout: float, number: int) -> dict:
+    """One part, in a process of the cluster; `number` is the task's."""
     import ray
 
+    switch.begin.remote(number)
     asked = {"at": time.monotonic(), "stop": False}
 
     def should_stop() -> bool:
@@ -557,6 +586,7 @@ def work_on_ray(function: str, job: dict, switch, part_timeout: float) -> dict:
         return call(resolve(function), job, should_stop)
     finally:
         faulthandler.cancel_dump_traceback_later()
+        switch.end.remote(number)
 
 
 def ray_reason(error: Exception) -> str:
@@ -575,25 +605,64 @@ def usable_processors() -> list[int]:
         processors = sorted(os.sched_getaffinity(0))
     else:
         processors = list(range(os.cpu_count() or 1))
+    quotas = [quota for folder, version in control_groups("cpu") if (quota := processor_quota(folder, version))]
+    return processors[: max(1, int(min(quotas)))] if quotas else processors
+
+
+def control_groups(controller: str) -> list[tuple[Path, int]]:
+    """(folder, cgroup version) of this process's control group and those around it; Linux, else none."""
     try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        return processors if quota == "max" else processors[: max(1, int(quota) // int(period))]
+        lines = OWN_GROUPS.read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0":
+            base, version = GROUPS, 2
+        elif controller in controllers.split(","):
+            base, version = GROUPS / (controllers if (GROUPS / controllers).is_dir() else controller), 1
+        else:
+            continue
+        inner = base / path.lstrip("/")
+        found += [(folder, version) for folder in (inner, *inner.parents) if folder.is_relative_to(base)]
+    return found
+
+
+def processor_quota(folder: Path, version: int) -> float:
+    """Processors that a control group may occupy at a time; 0: no bound."""
+    try:
+        if version == 2:
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return 0.0 if quota == "max" or int(quota) < 0 else int(quota) / int(period)
     except (OSError, ValueError):
-        return processors
+        return 0.0
+
+
+def memory_left(folder: Path, version: int) -> int | None:
+    """Bytes that a control group may occupy beside those that it does, pages kept of files not counted; None: any."""
+    limit, taken, kept = MEMORY_FILES[version]
+    try:
+        most = int((folder / limit).read_text())
+        rows = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(0, most - int((folder / taken).read_text()) + int(rows.get(kept, 0)))
+    except (OSError, ValueError):
+        return None
 
 
 def usable_memory() -> int:
-    """Bytes that can still be occupied: those free on the machine, and no more than the cgroup's limit; 0: unknown."""
+    """Bytes that can still be occupied: those free on the machine, and what its control groups leave; 0: unknown."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration):
         return 0
-    try:
-        limit = int(Path("/sys/fs/cgroup/memory.max").read_text())
-        return min(free, limit - int(Path("/sys/fs/cgroup/memory.current").read_text()))
-    except (OSError, ValueError):
-        return free
+    bounds = [
+        left for folder, version in control_groups("memory") if (left := memory_left(folder, version)) is not None
+    ]
+    return max(1, min([free, *bounds]))
 
 
 def usable_gpus() -> list[str]:
@@ -615,7 +684,10 @@ def default_workers(parts: int, memory_a_worker: int, gpus: list[str]) -> int:
 
 
 def resident_memory(process: int) -> int:
-    """Bytes that a process occupies now; 0 where it is gone. Linux."""
+    """Bytes that a process occupies now; 0 where it is gone."""
+    if not Path("/proc/self/statm").exists():  # no Linux
+        told = subprocess.run(["ps", "-o", "rss=", "-p", str(process)], capture_output=True, text=True).stdout.strip()
+        return int(told) * 1024 if told.isdigit() else 0
     try:
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):

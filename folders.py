@@ -5,7 +5,13 @@ that carry paths (`SharedFolder`) or the files themselves (`Sender`). A part's o
 """
 
 import os
+import time
 from pathlib import Path
+
+# Seconds of a run until it writes its first gallery.
+FIRST_PAGE_SECONDS = 20.0
+# How a run that does all again goes on.
+OVERWRITING = " without --overwrite 1, which would begin again; parts that were not reached keep what they had"
 
 
 def one_line(error: BaseException) -> str:
@@ -31,13 +37,16 @@ class FolderBook:
     """What is kept of a folder run: counts, summary.csv and index.html; a part's record goes as soon as it is noted."""
 
     def __init__(self, folder: Path, names: list[str], flags: dict, fresh: bool):
-        from artifacts import Summary
+        from artifacts import Summary, text
         from fleet import Progress, Seldom
 
         self.folder, self.names, self.flags = folder, names, flags
         self.summary, self.progress = Summary(folder), Progress(len(names))
         self.lines, self.pages = Seldom(0.02, 1.0), Seldom(0.01, 60.0)
+        # An earlier run's page stays until there is more to show than the first part.
+        self.new_page, self.pages.at = False, time.monotonic() + FIRST_PAGE_SECONDS
         self.complained = ""
+        self.spelled = {text(name): name for name in names if text(name) != name}
         if fresh:
             self.summary.start()
 
@@ -48,10 +57,23 @@ class FolderBook:
         status, reason, record = result["status"], result["reason"], result.get("record")
         self.progress.count(status, result.get("skipped", False) and status == "done")
         self.summary.add(summary_row(job["name"], job["input"], record, status, reason))
+        for line in result.get("notes", []):
+            self.progress.say(naming(job["input"], line))
         if status != "done":
             self.progress.say(f"trainer.py: {naming(job['input'], reason)}")
-        self.write(self.lines, self.summary.flush)
-        self.write(self.pages, self.write_gallery)
+        self.new_page = True
+        self.write_what_is_due()
+
+    def tick(self, running: int, waiting: int) -> None:
+        """Show how far the run is, and write what has waited for its turn."""
+        self.progress.show(running, waiting)
+        self.write_what_is_due()
+
+    def write_what_is_due(self) -> None:
+        if self.summary.pending:
+            self.write(self.lines, self.summary.flush)
+        if self.new_page:
+            self.write(self.pages, self.write_gallery)
 
     def write(self, seldom, action) -> None:
         """Do what writes a file if it is due; where it cannot, say so once and go on: the next time may do."""
@@ -71,7 +93,8 @@ class FolderBook:
     def write_gallery(self) -> None:
         from artifacts import write_gallery
 
-        write_gallery(self.folder, self.summary.rows())
+        write_gallery(self.folder, self.summary.rows(), self.spelled)
+        self.new_page = False
 
     def close(self, stopped: bool) -> None:
         """Write everything and tell how it went."""
@@ -88,7 +111,7 @@ class FolderBook:
         before = f" ({counts['skipped']} of them before)" if counts["skipped"] else ""
         print(f"{done} of {len(self.names)} done{before}; {self.folder / 'summary.csv'}, {self.folder / 'index.html'}")
         if stopped:
-            print("stopped; the same command goes on from here" + " without --overwrite 1" * self.flags["overwrite"])
+            print("stopped; the same command goes on from here" + OVERWRITING * self.flags["overwrite"])
         for _, source, status, reason, *_ in self.summary.rows():
             if status != "done":
                 print(f"{status}: {naming(source, reason)}")
@@ -146,14 +169,15 @@ class Sender:
             record = None if overwrite else artifacts.finished(job["flags"], source)
             if record is not None:
                 return self.release(job, result | ended(record) | {"skipped": True})
+            artifacts.check_free(source)
             checkpoint = artifacts.checkpoint
             kept = checkpoint.read_bytes() if checkpoint.is_file() and not overwrite else None
             return job | {"content": source.read_bytes(), "checkpoint": kept}
-        except OSError as error:
+        except (OSError, ValueError) as error:
             return self.release(job, result | {"reason": one_line(error)})
 
     def receive(self, job: dict, result: dict) -> dict:
-        """Write the files that came back, the record last; returns the result without them."""
+        """Write the files that came back, the model first and the record last; returns the result without them."""
         from artifacts import write_bytes
 
         files, artifacts = result.pop("files", {}), artifacts_of(job)
@@ -161,7 +185,8 @@ class Sender:
         try:
             if files.keys() - {artifacts.checkpoint.name}:  # those of an earlier fit would be taken for this one's
                 artifacts.discard()
-            for name in sorted(files, key=lambda name: name == artifacts.record.name):
+            order = {artifacts.model.name: -1, artifacts.record.name: 1}
+            for name in sorted(files, key=lambda name: order.get(name, 0)):
                 (artifacts.folder / name).parent.mkdir(exist_ok=True)
                 write_bytes(artifacts.folder / name, files[name])
             if complete:

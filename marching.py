@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+import command
 from flag_types import memory, natural, positive
 from marching_grid import (
     BRICK,
@@ -398,7 +399,7 @@ def main(arguments=None):
     settle_threads()
     try:
         return march_model(flags)
-    except (ValueError, OSError, MemoryError) as error:
+    except (ValueError, OSError, ImportError, MemoryError) as error:
         print(f"marching.py: {error}", file=sys.stderr)
         return 1
 
@@ -488,4 +489,4 @@ def describe(stats):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from flag_types import natural, positive
+import command
+from flag_types import natural, positive, positive_number
 
 # Share of the input's surface that a reconstruction may lack before a user is told why.
 MISSED = 0.01
@@ -201,6 +202,9 @@ def command_line():
     parser.add_argument("mesh", metavar="MESH", type=Path, help="the mesh it stands for")
     parser.add_argument("--num_points", type=positive, default=200_000, help="fresh points for each error")
     parser.add_argument("--reconstructionRes", type=natural, default=256, help="grid of the reconstruction; 0 is off")
+    parser.add_argument(
+        "--importanceWeight", type=positive_number, default=60.0, help="of the points of importance_error (default 60)"
+    )
     parser.add_argument("--seed", type=natural, default=0, help="seed of the points")
     return parser
 
@@ -218,7 +222,7 @@ def model_errors(flags):
     mesh = in_domain_of(model, mesh)
     oracle, generator = DistanceOracle(mesh), np.random.default_rng(flags.seed)
     function = as_function(model.distance)
-    errors = point_errors(function, oracle, flags.num_points, generator)
+    errors = point_errors(function, oracle, flags.num_points, generator, flags.importanceWeight)
     if flags.reconstructionRes == 0:
         return errors, ""
     try:
@@ -247,4 +251,4 @@ def print_table(errors):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -445,16 +445,15 @@ def _no_input():
 def _no_reconstruction(record):
     if (record.get("flags") or {}).get("reconstructionRes") == 0:
         return "<b>No reconstruction</b> was asked for (--reconstructionRes 0)."
-    return (
-        "<b>No reconstruction.</b> The fitted distance changes sign nowhere on the grid: the fit collapsed, "
-        "or the part is thinner than a grid cell. More samples, or a larger --reconstructionRes, may help."
-    )
+    return f"<b>No reconstruction:</b> {_text(record.get('failure') or 'none was made')}."
 
 
 def _header(name, record):
     ended = (record.get("fit") or {}).get("ended_by")
     badge = f'<span class="badge">{_text(ended)}</span>' if ended else ""
-    return f"<header><h1>{_text(name)}</h1><p>{_value(record.get('input'))} {badge}</p></header>"
+    lines = [line for line in (record.get("failure"), *(record.get("notes") or [])) if line]
+    told = "".join(f"<p>{_text(line)}</p>" for line in lines)
+    return f"<header><h1>{_text(name)}</h1><p>{_value(record.get('input'))} {badge}</p>{told}</header>"
 
 
 def _cards(record):

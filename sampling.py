@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+import command
 from flag_types import natural, positive, positive_number, share
 from geometry import MeshError, Transform, diagnosis_lines, load_mesh
 
@@ -439,27 +440,29 @@ def main(arguments=None):
     """Label points around a mesh and write them. The exit code: 1 for an input that cannot be used, 2 for bad flags."""
     parser = _parser()
     flags = parser.parse_args(arguments)
-    out = Path(flags.out) if flags.out else Path(flags.mesh).with_suffix(".npz")
-    if out.suffix != ".npz":
-        parser.error(f"--out {out}: the name must end in .npz")
+    if flags.out and Path(flags.out).suffix != ".npz":
+        parser.error(f"--out {flags.out}: the name must end in .npz")
     if flags.samplingMethod != "Importance" and flags.importanceWeight is not None:
         parser.error(f"--importanceWeight has no meaning for --samplingMethod {flags.samplingMethod}")
     if flags.samplingMethod == "Uniform" and flags.uniformRatio is not None:
         parser.error("--uniformRatio has no meaning for --samplingMethod Uniform")
     try:
-        _label(flags, out)
+        _label(flags)
     except (MeshError, ValueError, OSError, ImportError, MemoryError) as error:
         print(f"sampling.py: {_one_line(error)}", file=sys.stderr)
         return 1
     return 0
 
 
-def _label(flags, out):
+def _label(flags):
     """Load, sample with a progress bar, write, and say what was written."""
     from tqdm import tqdm
 
     from distance import DistanceOracle
 
+    out = Path(flags.out) if flags.out else Path(flags.mesh).with_suffix(".npz")
+    if out.exists() and not flags.out:
+        raise ValueError(f"{out}: is there already; --out {out} writes over it")
     if not out.parent.is_dir():
         raise OSError(f"{out.parent}: no such folder for --out")
     mesh = load_mesh(flags.mesh, reconstruction_res=0)
@@ -508,4 +511,4 @@ def _parser():
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command.run(main)

@@ -1,8 +1,9 @@
 """Target scalers: monotone maps of signed distances, fitted with scikit-learn, applied and inverted as torch modules.
 
 In: the training targets, `sdf (N,) float32`, domain units. Out: a module with `forward` (distance -> scaled target)
-and `inverse` (scaled target -> distance), both elementwise, differentiable and defined for every real number: outside
-the fitted range the inverse is clamped to it, so it never gives NaN. Every scaler grows strictly within its range and
+and `inverse` (scaled target -> distance), both elementwise, differentiable and defined for every real number, never
+NaN: outside the fitted range the inverses of the power and the quantile transform, which are defined within it alone,
+are clamped to it. Every scaler grows strictly within its range and
 keeps distance 0 at the level `forward(0)`; the sign of an inverted value is therefore the side of that level.
 """
 

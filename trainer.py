@@ -9,6 +9,7 @@ flags are wrong; 130, 143: stopped by Ctrl-C, SIGTERM.
 
 import argparse
 import os
+import stat
 import sys
 import time
 from collections import Counter
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import command
 from flag_types import gpu, memory, natural, not_negative, positive, positive_number, share
 from folders import FolderBook, Sender, SharedFolder, ended, one_line
 from threads import settle_threads
@@ -38,6 +40,9 @@ HELD_OUT_SHARE, HELD_OUT_SAMPLES = 0.05, 100_000
 METRIC_POINTS = 50_000
 # Streams of random numbers, one a purpose, so that none changes when another draws more.
 STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics", "missed")
+# Sizes of the hash grid that are not given, and the largest that `encoding` takes.
+HASH_DEFAULTS = {"hashLevels": 6, "hashFeatures": 4, "hashBaseRes": 16, "hashFinestRes": 256, "hashTableLog2": 15}
+FINEST_HASH_RES, LARGEST_HASH_TABLE = 65536, 24
 # Names that a folder's own files have.
 RESERVED_NAMES = {"index", "summary", "running"}
 # What is set aside for a worker process when their number is chosen: a margin, for 0.62 GiB was measured with 60,000
@@ -62,6 +67,8 @@ def parse_arguments(arguments: list[str] | None = None) -> argparse.Namespace:
     flags = parser.parse_args(arguments)
     if problem := contradiction(flags):
         parser.error(problem)
+    for name, default in HASH_DEFAULTS.items():
+        setattr(flags, name, getattr(flags, name) or default)
     flags.init = flags.init or ("siren" if flags.activation == "sine" else "he_uniform")
     return flags
 
@@ -70,7 +77,7 @@ def add_output_flags(parser: argparse.ArgumentParser) -> None:
     """What is written, and where."""
     group = parser.add_argument_group("output")
     group.add_argument("--outputDir", default="results", help="folder of the results (default results)")
-    group.add_argument("--suffix", default="", help="added to the name of every file written (default none)")
+    group.add_argument("--suffix", default="", help="added to the name of every part's files (default none)")
     group.add_argument(
         "--reconstructionRes",
         type=natural,
@@ -145,23 +152,19 @@ def add_network_flags(parser: argparse.ArgumentParser) -> None:
         choices=("none", "hashgrid"),
         help="of the coordinates, before the first layer (default none)",
     )
-    group.add_argument("--hashLevels", type=positive, default=6, help="grids of the hash grid (default 6)")
-    group.add_argument("--hashFeatures", type=positive, default=4, help="features of each of its nodes (default 4)")
+    group.add_argument("--hashLevels", type=positive, help="grids of the hash grid (default 6)")
+    group.add_argument("--hashFeatures", type=positive, help="features of each of its nodes (default 4)")
     group.add_argument(
         "--hashBaseRes",
         type=positive,
-        default=16,
         help="cells along an axis of its coarsest grid (default 16)",
     )
     group.add_argument(
         "--hashFinestRes",
         type=positive,
-        default=256,
         help="cells along an axis of its finest grid (default 256)",
     )
-    group.add_argument(
-        "--hashTableLog2", type=positive, default=15, help="a grid keeps at most 2^this nodes (default 15)"
-    )
+    group.add_argument("--hashTableLog2", type=positive, help="a grid keeps at most 2^this nodes (default 15)")
 
 
 def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
@@ -290,7 +293,8 @@ def add_fleet_flags(parser: argparse.ArgumentParser) -> None:
         type=memory,
         default=0,
         metavar="BYTES",
-        help="that a worker may occupy, such as 2G, before its part is ended; 0 is off (default 0)",
+        help="that a worker may occupy, such as 2G, before its part is ended; with --ray: that is set aside for it on "
+        "its node; 0 is off (default 0)",
     )
     group.add_argument(
         "--ray", default="", metavar="ADDRESS", help="fit on the Ray cluster there; local starts one (default: none)"
@@ -317,13 +321,27 @@ def contradiction(flags: argparse.Namespace) -> str:
         return "a grid needs 2 points along an axis or more; 0 is off"
     if flags.samplingMethod == "Uniform" and flags.uniformRatio is not None:
         return "--samplingMethod Uniform draws every point uniformly; leave --uniformRatio out"
-    if flags.workers == 0 and (flags.partTimeout or flags.workerMemory) and not flags.ray:
-        return "--partTimeout and --workerMemory need worker processes; --workers 0 has none"
+    if flags.workers == 0 and (flags.partTimeout or flags.workerMemory or flags.ray):
+        return "--partTimeout, --workerMemory and --ray need worker processes; --workers 0 has none"
+    if flags.ray and flags.gpu not in (None, -1):
+        return f"--gpu {flags.gpu} is for this machine alone: a cluster deals its GPUs out; give -1 or leave it out"
     if flags.rayTransfer != "paths" and not flags.ray:
         return "--rayTransfer is for --ray"
-    if flags.hashBaseRes > flags.hashFinestRes:
-        return f"--hashBaseRes {flags.hashBaseRes} is finer than --hashFinestRes {flags.hashFinestRes}"
-    return ""
+    return hash_contradiction(flags)
+
+
+def hash_contradiction(flags: argparse.Namespace) -> str:
+    """Why the flags of the hash grid cannot stand, or ''; those that are None were not given."""
+    given = [name for name in HASH_DEFAULTS if getattr(flags, name) is not None]
+    if flags.encoding != "hashgrid":
+        return f"--{given[0]} is for --encoding hashgrid; leave it out" if given else ""
+    sizes = {name: getattr(flags, name) or default for name, default in HASH_DEFAULTS.items()}
+    base, finest, table = sizes["hashBaseRes"], sizes["hashFinestRes"], sizes["hashTableLog2"]
+    if finest > FINEST_HASH_RES:
+        return f"--hashFinestRes {finest} is above {FINEST_HASH_RES}"
+    if base > finest:
+        return f"--hashBaseRes {base} is finer than --hashFinestRes {finest}"
+    return f"--hashTableLog2 {table} is above {LARGEST_HASH_TABLE}" if table > LARGEST_HASH_TABLE else ""
 
 
 @dataclass
@@ -342,8 +360,16 @@ class Part:
     points: "np.ndarray | None" = None
     sdf: "np.ndarray | None" = None
     kept: "tuple[np.ndarray, np.ndarray] | None" = None  # of a samples file, for the score
+    notes: list[str] = field(default_factory=list)  # lines that a person should read
+    missed: str = ""  # what of the surface the reconstruction lacks, and why
     timings: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
+
+    def note(self, line: str) -> None:
+        """A line that a person should read and the record keeps; of many parts, the driver says it."""
+        self.notes.append(line)
+        if not self.in_folder:
+            say(line)
 
     def stream(self, purpose: str) -> "np.random.Generator":
         """The generator of one purpose."""
@@ -362,7 +388,8 @@ class Part:
 
 
 def fit_part(part: Part, artifacts) -> dict:
-    """All stages of one input; writes its files and returns its record, with `failure` where it has no surface.
+    """All stages of one input; writes its files and returns its record, with `failure` where it has no surface, or none
+    that stands for the part.
 
     Raises one-line ValueError, OSError or RuntimeError for an input that cannot be used or a fit that failed, and
     fitting.Interrupted where it was asked to stop.
@@ -382,6 +409,7 @@ def fit_part(part: Part, artifacts) -> dict:
         artifacts.write_model(network)
     with part.timed("reconstruct"):
         reconstruction, failure = reconstruct(part, network)
+        failure = result.collapsed or failure
         if reconstruction is not None:
             write_reconstruction(part, artifacts, reconstruction)
     with part.timed("evaluate"):
@@ -517,14 +545,14 @@ def fit_network(part: Part, network: "NeuralSDF", artifacts, should_stop):
             checkpoint=artifacts.checkpoint,
             checkpoint_seconds=flags.checkpointSeconds or None,
             identity=identity_of(part),
-            warn=say,
+            warn=part.note,
             should_stop=should_stop,
         )
         result = fit(network, part.points, part.sdf, settings_of(flags), hooks, resume=bool(flags.resume))
     if result.resumed_at:
         say(f"went on from the checkpoint at {result.resumed_at:,} samples")
     if result.restarts:
-        say("the first attempt collapsed; this is the second, from the next seed")
+        part.note("the first attempt collapsed; this is the second, from the next seed")
     say(f"fitted {network.parameter_count:,} parameters to {result.samples:,} samples, ended by {result.ended_by}")
     return result
 
@@ -586,7 +614,7 @@ def write_reconstruction(part: Part, artifacts, reconstruction) -> None:
     vertices, faces = part.transform.to_file(reconstruction[0]), reconstruction[1]
     cell = 2.0 / (part.flags.reconstructionRes - 1) / part.transform.scale
     if line := coarseness(artifacts.reconstruction, vertices, cell):
-        say(f"{line}; --outputFormat ply keeps all digits")
+        part.note(f"{line}; --outputFormat ply keeps all digits")
     write_mesh(artifacts.reconstruction, vertices, faces)
 
 
@@ -606,7 +634,9 @@ def evaluate(part: Part, network: "NeuralSDF", reconstruction) -> "np.ndarray | 
         *reconstruction, part.mesh, part.oracle, METRIC_POINTS, part.stream("mesh_metrics"), cell
     )
     if part.metrics["missed_surface"] > MISSED:
-        say(explain_missed(network.domain, *reconstruction, part.oracle, part.stream("missed"), cell))
+        part.missed = explain_missed(network.domain, *reconstruction, part.oracle, part.stream("missed"), cell)
+        if not part.in_folder:  # of many parts, summary.csv has the share
+            say(part.missed)
     return part.transform.length_to_file(part.oracle.distance(reconstruction[0]))
 
 
@@ -627,6 +657,7 @@ def record_of(part: Part, network: "NeuralSDF", result, reconstruction, failure:
         if reconstruction is None
         else {"vertices": len(reconstruction[0]), "faces": len(reconstruction[1])},
         "failure": failure,
+        "notes": part.notes + [part.missed] * bool(part.missed),
     }
 
 
@@ -669,7 +700,8 @@ def fit_one(job: dict, should_stop: "Callable[[], bool] | None" = None) -> dict:
 
     status: done, refused (the input cannot be used), failed (the fit, the reconstruction or the writing), stopped
     (should_stop said so; a checkpoint holds the fit) or busy (another process has this part). What is done with these
-    flags and this content is not done again: `skipped` is then true. `again`: smaller chunks could help.
+    flags and this content is not done again: `skipped` is then true. `again`: smaller chunks could help. `notes`: lines
+    that a person should read; of a part in a folder nothing else has said them.
     Further keys of a job: folder (bool), it is one of many; attempt, from the second on in smaller chunks; source and
     outputDir, where the input is read and the files are written instead.
     """
@@ -680,12 +712,12 @@ def fit_one(job: dict, should_stop: "Callable[[], bool] | None" = None) -> dict:
     artifacts = Artifacts(Path(job.get("outputDir", flags.outputDir)), job["name"], flags.outputFormat)
     result = {"name": job["name"], "input": job["input"], "status": "done", "reason": "", "record": None}
     try:
-        check_not_overwritten(source, artifacts)
         with artifacts.lock():
             record = None if flags.overwrite else artifacts.finished(job["flags"], source)
             if record is not None:
                 artifacts.checkpoint.unlink(missing_ok=True)
                 return result | ended(record) | {"skipped": True}
+            artifacts.check_free(source)
             return result | fit_locked(job, source, artifacts, should_stop)
     except BusyError as error:
         return result | {"status": "busy", "reason": str(error)}
@@ -693,30 +725,27 @@ def fit_one(job: dict, should_stop: "Callable[[], bool] | None" = None) -> dict:
         return result | {"status": "failed", "reason": one_line(error)}
 
 
-def check_not_overwritten(source: Path, artifacts) -> None:
-    """Raise ValueError where a result would be written over its own input."""
-    if any(path.exists() and path.samefile(source) for path in (artifacts.reconstruction, artifacts.model)):
-        raise ValueError(f"{source}: the result would be written over it; give --suffix or another --outputDir")
-
-
 def fit_locked(job: dict, source: Path, artifacts, should_stop) -> dict:
-    """Fit a part whose lock is held; returns status, reason, record, and `again` where smaller chunks could help."""
+    """Fit a part whose lock is held; returns status, reason, record, notes, and `again` where smaller chunks could
+    help."""
     from artifacts import plain
     from fitting import Interrupted
     from geometry import MeshError
 
+    notes = []
     try:
         with chunks(small=job.get("attempt", 1) > 1):
-            return ended(plain(fit_or_go_on(job, source, artifacts, should_stop)))
+            result = ended(plain(fit_or_go_on(job, source, artifacts, should_stop, notes)))
     except Interrupted as error:
-        return {"status": "stopped", "reason": str(error)}
+        result = {"status": "stopped", "reason": str(error)}
     except MeshError as error:
-        return {"status": "refused", "reason": str(error)}
+        result = {"status": "refused", "reason": str(error)}
     except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
-        return {"status": "failed", "reason": one_line(error), "again": lacks_memory(error)}
+        result = {"status": "failed", "reason": one_line(error), "again": command.lacks_memory(error)}
+    return result | {"notes": notes}
 
 
-def fit_or_go_on(job: dict, source: Path, artifacts, should_stop) -> dict:
+def fit_or_go_on(job: dict, source: Path, artifacts, should_stop, notes: list[str]) -> dict:
     """Fit a part, in a folder from its checkpoint where there is one; one of another fit is told and removed."""
     from fitting import CheckpointError
 
@@ -724,24 +753,20 @@ def fit_or_go_on(job: dict, source: Path, artifacts, should_stop) -> dict:
     flags = SimpleNamespace(**job["flags"])
     if in_folder and flags.overwrite and job.get("attempt", 1) == 1:
         artifacts.checkpoint.unlink(missing_ok=True)
+        artifacts.discard()  # once begun, this part is not done any more
     there = artifacts.checkpoint.is_file()
     if flags.resume and not (there or in_folder):
         say(f"{artifacts.checkpoint}: no such checkpoint; the fit begins anew")
     flags.resume = int(flags.resume or (in_folder and there))
-    given = source, flags, should_stop, in_folder, job["input"]
+    given = {"should_stop": should_stop, "in_folder": in_folder, "input": job["input"], "notes": notes}
     try:
-        return fit_part(Part(*given), artifacts)
+        return fit_part(Part(source, flags, **given), artifacts)
     except CheckpointError as error:
         if not in_folder:
             raise
-        say(f"begun anew: {error}")
+        notes.append(f"begun anew: {error}")
         artifacts.checkpoint.unlink(missing_ok=True)
-    return fit_part(Part(*given), artifacts)
-
-
-def lacks_memory(error: Exception) -> bool:
-    """Whether an exception says that memory, the machine's or the GPU's, ran out."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
+    return fit_part(Part(source, flags, **given), artifacts)
 
 
 @contextmanager
@@ -773,12 +798,22 @@ def find_inputs(source: Path) -> list[Path]:
         names = sorted(
             entry.name
             for entry in entries
-            if not entry.name.startswith(".") and os.path.splitext(entry.name)[1].lower() in known and entry.is_file()
+            if not entry.name.startswith(".")
+            and os.path.splitext(entry.name)[1].lower() in known
+            and may_be_file(entry)
         )
     found = [source / name for name in names]
     if not found:
         raise ValueError(f"{source}: no mesh and no samples in this folder; known suffixes: {' '.join(known)}")
     return found
+
+
+def may_be_file(entry: os.DirEntry) -> bool:
+    """Whether an entry of a folder is a file, or a link to nowhere, which its part then has to tell."""
+    try:
+        return stat.S_ISREG(entry.stat().st_mode)
+    except OSError:
+        return True
 
 
 def names_of(inputs: list[Path], suffix: str, in_folder: bool = True) -> list[str]:
@@ -802,13 +837,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Fit what the command line asks for; returns the exit code."""
     flags = parse_arguments(arguments)
     settle_threads()
-    from artifacts import prepare_folder
+    from artifacts import check_folder_free, prepare_folder
 
     source, folder = Path(flags.input), Path(flags.outputDir)
     try:
         inputs = find_inputs(source)
         check_folder_flags(source, folder, flags)
         prepare_folder(folder)
+        if source.is_dir():
+            check_folder_free(folder)
     except (ValueError, OSError) as error:
         return complain(one_line(error))
     settings = {key: value for key, value in vars(flags).items() if key != "input"}
@@ -876,7 +913,7 @@ def fit_folder(jobs: "Iterator[dict]", names: list[str], flags: argparse.Namespa
         stop.at_once = place.kill
         with stop:
             try:
-                run(jobs, place, book.take, book.progress.show, stop)
+                run(jobs, place, book.take, book.tick, stop)
                 place.close()
             except FleetError as error:
                 place.kill()
@@ -900,7 +937,10 @@ def place_to_run(flags: argparse.Namespace, worker: str, parts: int, stop):
     if flags.workers == 0:
         return fleet.Here(worker, stop)
     gpus = fleet.usable_gpus() if flags.gpu is None else []
-    count = flags.workers or fleet.default_workers(parts, memory_of(flags), gpus)
+    asked = gpus if flags.gpu in (None, -1) else [str(flags.gpu)]
+    count = flags.workers or fleet.default_workers(parts, memory_of(flags), asked)
+    if count < min(parts, len(asked) or len(fleet.usable_processors())) and not flags.workers:
+        say(f"worker processes: {count}; memory holds no more")
     return fleet.Processes(worker, min(count, parts), gpus, flags.partTimeout, flags.workerMemory)
 
 
@@ -972,5 +1012,4 @@ def complain(line: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no UTF-8
-    sys.exit(main())
+    command.run(main)

@@ -21,12 +21,15 @@ import pytest
 import trimesh
 
 import artifacts
+import fitting
 import fleet
 import folders
 import trainer
+from tests import fleet_stubs
 
 ROOT = Path(__file__).resolve().parent.parent
 STUB = "tests.fleet_stubs:act"
+LOCKED = trainer.fit_locked
 # Seconds after which a test that waits has failed; nothing takes so long that does not hang.
 PATIENCE = 120.0
 
@@ -112,6 +115,40 @@ def test_default_number_of_workers_is_bounded_by_parts_and_memory(monkeypatch):
     assert fleet.default_workers(200, 2 * 2**30, []) == 5
     assert fleet.default_workers(200, 40 * 2**30, []) == 1
     assert fleet.default_workers(200, 2**30, ["0", "1"]) == 2
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_bounds_of_the_control_groups_around_it_are_kept(tmp_path, monkeypatch, version):
+    inner = tmp_path / ("job/step" if version == 2 else "memory/job/step")
+    inner.mkdir(parents=True)
+    lines = {1: "4:memory:/job/step\n", 2: "0::/job/step\n"}
+    (tmp_path / "own").write_text(lines[version])
+    monkeypatch.setattr(fleet, "GROUPS", tmp_path)
+    monkeypatch.setattr(fleet, "OWN_GROUPS", tmp_path / "own")
+    free = fleet.usable_memory()
+    limit, taken, kept = fleet.MEMORY_FILES[version]
+    (inner / limit).write_text("max\n" if version == 2 else "9223372036854771712\n")
+    assert fleet.usable_memory() == pytest.approx(free, rel=0.2)
+    (inner.parent / limit).write_text(f"{64 * 2**20}\n")
+    (inner.parent / taken).write_text(f"{48 * 2**20}\n")
+    (inner.parent / "memory.stat").write_text(f"anon 5\n{kept} {40 * 2**20}\n")
+    assert fleet.usable_memory() == 56 * 2**20
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_quota_of_processors_is_kept(tmp_path, monkeypatch, version):
+    (tmp_path / "own").write_text({1: "3:cpu,cpuacct:/job\n", 2: "0::/job\n"}[version])
+    monkeypatch.setattr(fleet, "GROUPS", tmp_path)
+    monkeypatch.setattr(fleet, "OWN_GROUPS", tmp_path / "own")
+    everything = fleet.usable_processors()
+    folder = tmp_path / ("job" if version == 2 else "cpu,cpuacct/job")
+    folder.mkdir(parents=True)
+    quotas = (
+        {"cpu.max": "120000 100000"} if version == 2 else {"cpu.cfs_quota_us": "120000", "cpu.cfs_period_us": "100000"}
+    )
+    for name, words in quotas.items():
+        (folder / name).write_text(words)
+    assert fleet.usable_processors() == everything[:1]
 
 
 # ---------------------------------------------------------------------------------------------- bad parts
@@ -300,8 +337,6 @@ def test_a_folder_is_done_once_and_bad_parts_are_named_last(tmp_path):
 @pytest.fixture
 def here(capsys, monkeypatch):
     """The trainer's command line in this process with a light fit: (exit code, output, errors) and names fitted."""
-    from tests import fleet_stubs
-
     fitted = []
 
     def fit(job, source, files, should_stop):
@@ -391,6 +426,99 @@ def test_inputs_are_never_written_over(tmp_path, here):
     assert sorted(path.name for path in source.iterdir()) == ["part_00.stl", "part_01.stl"]
 
 
+@pytest.mark.parametrize("suffix", ["stl", "json", "html", "png", "safetensors"])
+def test_a_users_own_file_of_the_same_name_stays(tmp_path, here, suffix):
+    out, source = tmp_path / "out", tmp_path / "box.ply"
+    source.write_bytes(b"good")
+    out.mkdir()
+    (out / f"box.{suffix}").write_bytes(b"my own")
+    for flags in ((), ("--overwrite", 1), ("--reconstructionRes", 0)):
+        code, _, err, fitted = here(source, out, *flags)
+        assert (
+            (code, fitted) == (1, []) and f"box.{suffix}: no fit left this file" in err and len(err.splitlines()) == 1
+        )
+    assert [path.name for path in out.iterdir()] == [f"box.{suffix}"]
+    code, _, err, fitted = here(source, out, "--suffix", "_fit")
+    assert (code, fitted) == (0, ["box_fit"]) and (out / f"box.{suffix}").read_bytes() == b"my own"
+
+
+def test_a_result_that_is_fitted_in_turn_stays(tmp_path, here):
+    source, out = tmp_path / "box.stl", tmp_path / "out"
+    source.write_bytes(b"good")
+    here(source, out, "--outputFormat", "obj")
+    for format in ("obj", "stl"):
+        code, _, err, fitted = here(out / "box.obj", out, "--outputFormat", format)
+        assert (code, fitted) == (1, []) and "written over it" in err and (out / "box.obj").exists()
+    assert here(source, out, "--outputFormat", "stl")[3] == ["box"] and not (out / "box.obj").exists()
+
+
+def test_a_users_own_page_or_table_stays(tmp_path, here):
+    source, out = a_folder(tmp_path / "parts", 1), tmp_path / "out"
+    here(source, out)
+    assert here(source, out, "--overwrite", 1)[0] == 0
+    for name in ("index.html", "summary.csv"):
+        left = (out / name).read_bytes()
+        (out / name).write_text("<html>my own</html>")
+        code, _, err, fitted = here(source, out, "--overwrite", 1)
+        assert (code, fitted) == (1, []) and f"{name}: no run left this file" in err
+        (out / name).write_bytes(left)
+
+
+def test_all_again_goes_on_where_it_was_stopped(tmp_path, here, monkeypatch):
+    """Without --overwrite 1, as it says; what it had not reached keeps the earlier result."""
+    source, out = a_folder(tmp_path / "parts", 2), tmp_path / "out"
+    here(source, out)
+    job = {"name": "part_00", "input": str(source / "part_00.stl"), "folder": True}
+    job["flags"] = json.loads((out / "part_00.json").read_text())["flags"] | {"overwrite": 1}
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "fit_part", lambda *_: (_ for _ in ()).throw(fitting.Interrupted("stopped")))
+        patch.setattr(trainer, "fit_locked", LOCKED)
+        assert trainer.fit_one(job)["status"] == "stopped"
+    assert here(source, out)[3] == ["part_00"]
+
+
+def test_another_memory_bound_is_another_try(tmp_path, here):
+    source, out = a_folder(tmp_path / "parts", 1) / "part_00.stl", tmp_path / "out"
+    here(source, out, "--maxMemory", "1M")
+    record = json.loads((out / "part_00.json").read_text())
+    (out / "part_00.json").write_text(json.dumps(record | {"failure": "the memory bound is 1 MiB: raise it"}))
+    assert here(source, out, "--maxMemory", "1M")[3] == []
+    assert here(source, out, "--maxMemory", "2G")[3] == ["part_00"]
+
+
+def test_a_link_to_nowhere_is_a_part_that_failed(tmp_path, here):
+    source, out = a_folder(tmp_path / "parts", 1), tmp_path / "out"
+    (source / "gone.stl").symlink_to(tmp_path / "nowhere.stl")
+    (source / "loop.stl").symlink_to("loop.stl")
+    (source / "folder.stl").mkdir()
+    os.mkfifo(source / "pipe.stl")
+    code, printed, _, fitted = here(source, out)
+    assert (code, fitted) == (1, ["gone", "loop", "part_00"])
+    assert [row["status"] for row in summary(out)] == ["failed", "failed", "done"]
+    assert "gone.stl: No such file" in printed
+
+
+def test_notes_of_a_part_are_said_by_the_driver(tmp_path, capsys):
+    book = folders.FolderBook(tmp_path, ["a"], {"overwrite": 0, "outputFormat": "stl"}, fresh=True)
+    job = {"name": "a", "input": "parts/a.stl"}
+    book.take(job, {"status": "done", "reason": "", "notes": ["no checkpoint written: no space"]})
+    assert "parts/a.stl: no checkpoint written: no space" in capsys.readouterr().err
+
+
+def test_lines_that_wait_are_written_while_nothing_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders, "FIRST_PAGE_SECONDS", 0.3)
+    book = folders.FolderBook(tmp_path, ["a", "b"], {"overwrite": 0, "outputFormat": "stl"}, fresh=True)
+    for name in ("a", "b"):
+        book.take({"name": name, "input": f"{name}.stl"}, {"status": "refused", "reason": "no mesh"})
+    assert len(summary(tmp_path)) == 1 and not (tmp_path / "index.html").exists()
+
+    def all_there():
+        book.tick(0, 0)
+        return len(summary(tmp_path)) == 2 and (tmp_path / "index.html").exists()
+
+    wait_for(all_there, "both lines and the page")
+
+
 @pytest.mark.parametrize(
     "flags", [["--workers", 2], ["--ray", "local"], ["--partTimeout", 5], ["--workerMemory", "1G"]]
 )
@@ -406,6 +534,7 @@ def test_names_that_are_no_utf8_and_hold_commas_and_lines(tmp_path, here):
         (source / os.fsdecode(name)).write_bytes(b"0001")
     assert here(source, out)[0] == 0
     assert [row["name"] for row in summary(out)] == ['a,"b', "c\nd", "e\\udcff"]
+    assert 'href="e%FF.html"' in (out / "index.html").read_text()
     assert here(source, out)[3] == []
 
 
@@ -647,7 +776,7 @@ def test_a_full_disk_is_recorded_and_room_for_more_lets_the_run_go_on(tmp_path, 
     for name in done:
         record = json.loads((out / f"{name}.json").read_text())
         assert record["files"] == {file: (out / file).stat().st_size for file in record["files"]}
-    assert not list(out.rglob(".*.part")) and all(len(row) == 14 for row in summary(out))
+    assert not list(out.rglob(".*.part")) and all(len(row) == len(artifacts.SUMMARY_COLUMNS) for row in summary(out))
     mount_again("size=20m")
     code, printed, _ = finish(start("light", source, out, "--workers", 2, log=log))
     assert code == 0 and f"20 of 20 done ({len(done)} of them before)" in printed
@@ -859,7 +988,9 @@ def test_files_of_a_sent_fit_that_failed_replace_those_of_an_earlier_one(tmp_pat
     (tmp_path / "in.stl").write_bytes(b"x")
     for name in ("a.json", "a.safetensors", "a.stl"):
         (tmp_path / name).write_bytes(b"{}")
-    sender.send(job)
+    assert "no fit left this file" in sender.send(job)["reason"]
+    (tmp_path / "a.safetensors").write_bytes(fleet_stubs.MODEL_HEAD)
+    assert "reason" not in sender.send(job)
     sender.receive(job, {"status": "stopped", "files": {"a.checkpoint": b"1"}})
     assert (tmp_path / "a.json").exists() and (tmp_path / "a.checkpoint").read_bytes() == b"1"
     sender.send(job)

@@ -187,11 +187,11 @@ def test_page_without_transform_shows_domain_units_only():
 
 
 @pytest.mark.parametrize(
-    ("resolution", "words"),
-    [(0, "was asked for (--reconstructionRes 0)"), (64, "changes sign nowhere on the grid")],
+    ("resolution", "failure", "words"),
+    [(0, "", "was asked for (--reconstructionRes 0)"), (64, "a bound of <1 MiB>", "a bound of &lt;1 MiB&gt;")],
 )
-def test_page_says_why_there_is_no_reconstruction(resolution, words):
-    record = make_record(flags={"reconstructionRes": resolution})
+def test_page_says_why_there_is_no_reconstruction(resolution, failure, words):
+    record = make_record(flags={"reconstructionRes": resolution}, failure=failure)
     page = report.html_report("torus", record, make_history(), torus(), None)
     assert words in page
     assert set(figures_of(page)) == {"input", "curves"}
