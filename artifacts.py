@@ -216,9 +216,15 @@ def decisive(flags: dict) -> dict:
 
 
 def content_of(source: Path) -> str:
-    """SHA-256 of a file, as hexadecimal digits. Raises OSError."""
+    """SHA-256, in hexadecimal, of a file and of those beside it that hold a part of its shape. Raises OSError."""
+    from mesh_files import files_beside
+
     with open(source, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256")
+    for name in files_beside(source):
+        with contextlib.suppress(FileNotFoundError), open(Path(source).parent / name, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 class Lock:

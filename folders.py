@@ -172,7 +172,7 @@ class Sender:
             artifacts.check_free(source)
             checkpoint = artifacts.checkpoint
             kept = checkpoint.read_bytes() if checkpoint.is_file() and not overwrite else None
-            return job | {"content": source.read_bytes(), "checkpoint": kept}
+            return job | {"content": source.read_bytes(), "beside": read_beside(source), "checkpoint": kept}
         except (OSError, ValueError) as error:
             return self.release(job, result | {"reason": one_line(error)})
 
@@ -199,6 +199,18 @@ class Sender:
         """Give the lock back and the result on."""
         self.locks.pop(job["name"]).__exit__()
         return result
+
+
+def read_beside(source: Path) -> dict[str, bytes]:
+    """The files that belong to an input, by their names relative to its folder. Raises OSError, ValueError."""
+    from mesh_files import files_beside
+
+    names = files_beside(source)
+    if any(os.path.isabs(name) or ".." in Path(name).parts for name in names):
+        raise ValueError(
+            f"{source}: its buffers lie outside its folder, so they cannot travel; use --rayTransfer paths"
+        )
+    return {name: (source.parent / name).read_bytes() for name in names}
 
 
 def artifacts_of(job: dict):

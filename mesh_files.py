@@ -11,6 +11,7 @@ merged, nothing dropped. A file that cannot be used raises `MeshError`, whose me
 import json
 import os
 import re
+import urllib.parse
 import zipfile
 from pathlib import Path
 
@@ -357,6 +358,20 @@ def _read_scene(path):
         offset += len(vertices[-1])
     notes += [f"Passed over {passed_over} pieces without triangles (points or lines)."] if passed_over else []
     return np.concatenate(vertices), np.concatenate(faces), notes
+
+
+def files_beside(path):
+    """The names, relative to the folder of a mesh file, of the files that hold a part of its shape: a glTF's buffers.
+
+    [] for every other format, and for a file that cannot be read, which reading it tells.
+    """
+    if Path(path).suffix.lower() != ".gltf":
+        return []
+    try:
+        addresses = [buffer.get("uri") or "" for buffer in json.loads(Path(path).read_bytes()).get("buffers", [])]
+    except (OSError, ValueError, AttributeError, TypeError):
+        return []
+    return [urllib.parse.unquote(address) for address in addresses if address and not address.startswith("data:")]
 
 
 def _unread_in_gltf(path):

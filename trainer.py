@@ -954,13 +954,16 @@ def fit_sent(job: dict, should_stop=None) -> dict:
     (path in the output folder: bytes)."""
     import tempfile
 
-    content, checkpoint = job["content"], job["checkpoint"]
-    job = {key: value for key, value in job.items() if key not in ("content", "checkpoint")}
+    content, beside, checkpoint = job["content"], job["beside"], job["checkpoint"]
+    job = {key: value for key, value in job.items() if key not in ("content", "beside", "checkpoint")}
     with tempfile.TemporaryDirectory() as place:
         source, out = Path(place) / "in" / Path(job["input"]).name, Path(place) / "out"
         source.parent.mkdir()
         out.mkdir()
         source.write_bytes(content)
+        for name, data in beside.items():
+            (source.parent / name).parent.mkdir(parents=True, exist_ok=True)
+            (source.parent / name).write_bytes(data)
         if checkpoint is not None:
             (out / f"{job['name']}.checkpoint").write_bytes(checkpoint)
         result = fit_one(job | {"source": str(source), "outputDir": str(out)}, should_stop)

@@ -486,6 +486,35 @@ def test_another_memory_bound_is_another_try(tmp_path, here):
     assert here(source, out, "--maxMemory", "2G")[3] == ["part_00"]
 
 
+def test_a_gltf_is_its_buffers_too(tmp_path, here):
+    for name, data in trimesh.exchange.gltf.export_gltf(trimesh.Scene(trimesh.creation.box((1, 2, 3)))).items():
+        (tmp_path / (name if name != "model.gltf" else "box.gltf")).write_bytes(data)
+    source, out = tmp_path / "box.gltf", tmp_path / "out"
+    assert here(source, out)[3] == ["box"] and here(source, out)[3] == []
+    beside = folders.read_beside(source)
+    assert list(beside) and all((tmp_path / name).read_bytes() == data for name, data in beside.items())
+    name = next(iter(beside))
+    (tmp_path / name).write_bytes(beside[name][::-1])
+    assert here(source, out)[3] == ["box"]
+    described = json.loads(source.read_text())
+    described["buffers"][0]["uri"] = "../elsewhere.bin"
+    source.write_text(json.dumps(described))
+    with pytest.raises(ValueError, match="outside its folder"):
+        folders.read_beside(source)
+
+
+def test_a_gltf_travels_with_its_buffers(tmp_path):
+    for name, data in trimesh.exchange.gltf.export_gltf(trimesh.Scene(trimesh.creation.box((1, 2, 3)))).items():
+        (tmp_path / (name if name != "model.gltf" else "box.gltf")).write_bytes(data)
+    words = ["box.gltf", "--num_points", "4000", "--epochs", "2", "--batchSize", "128", "--reconstructionRes", "32"]
+    flags = vars(trainer.parse_arguments([*words, "--layerWidth", "48", "--outputDir", str(tmp_path / "out")]))
+    (tmp_path / "out").mkdir()
+    job = {"name": "box", "input": str(tmp_path / "box.gltf"), "flags": flags, "folder": True}
+    sender = folders.Sender()
+    result = sender.receive(job, trainer.fit_sent(sender.send(job)))
+    assert result["status"] == "done" and (tmp_path / "out/box.stl").exists()
+
+
 def test_a_link_to_nowhere_is_a_part_that_failed(tmp_path, here):
     source, out = a_folder(tmp_path / "parts", 1), tmp_path / "out"
     (source / "gone.stl").symlink_to(tmp_path / "nowhere.stl")

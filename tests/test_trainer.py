@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import struct
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 
 import trainer
@@ -186,7 +188,12 @@ def test_bad_file_gets_one_line_and_leaves_nothing(tmp_path, capsys, name):
         (["--scaler", "MinMax"], 2),
         (["--reconstructionRes", "1"], 2),
         (["--maxMemory", "lots"], 2),
-        (["--hashBaseRes", "300"], 2),
+        (["--encoding", "hashgrid", "--hashBaseRes", "300"], 2),
+        (["--encoding", "hashgrid", "--hashFinestRes", "65537"], 2),
+        (["--encoding", "hashgrid", "--hashTableLog2", "25"], 2),
+        (["--hashLevels", "6"], 2),
+        (["--ray", "local", "--workers", "0"], 2),
+        (["--ray", "local", "--gpu", "1"], 2),
         (["--noSuchFlag", "1"], 2),
         (["--gpu", "97"], 1),
     ],
@@ -245,6 +252,42 @@ def test_no_surface_is_a_message_and_the_model_is_saved(tmp_path, capsys):
     code, _, err = run(capsys, tmp_path / "air.npz", "--outputDir", tmp_path / "out", *SMALL, *QUICK)
     assert code == 1 and "no reconstruction" in err
     assert files_of(tmp_path / "out") == ["air.html", "air.json", "air.png", "air.safetensors"]
+
+
+def test_a_network_that_collapsed_twice_is_a_failure_and_kept(tmp_path, capsys, monkeypatch):
+    def dead(self, init, generator):
+        with torch.no_grad():
+            for parameter in self.parameters():
+                parameter.zero_()
+
+    monkeypatch.setattr(NeuralSDF, "initialise", dead)
+    words = [a_box(tmp_path), "--outputDir", tmp_path / "out", *SMALL, *QUICK]
+    code, _, err = run(capsys, *words)
+    assert code == 1 and "collapsed to a constant" in err.splitlines()[-1]
+    record = json.loads((tmp_path / "out/box.json").read_text())
+    assert "collapsed to a constant" in record["failure"] and record["notes"] and record["metrics"]["surface_error"] > 0
+    assert files_of(tmp_path / "out") == ["box.html", "box.json", "box.png", "box.safetensors"]
+
+
+def test_what_the_reconstruction_lacks_is_said_and_kept(tmp_path, capsys):
+    mesh = trimesh.util.concatenate(
+        [trimesh.creation.box((10, 10, 10)), trimesh.creation.box((10, 10, 0.05)).apply_translation((0, 0, 9))]
+    )
+    mesh.export(tmp_path / "plate.stl")
+    code, _, err = run(capsys, tmp_path / "plate.stl", "--outputDir", tmp_path / "out", *SMALL, *QUICK)
+    record = json.loads((tmp_path / "out/plate.json").read_text())
+    assert code == 0 and record["metrics"]["missed_surface"] > 0.2
+    assert "the reconstruction lacks" in record["notes"][-1] and record["notes"][-1] in err
+    assert record["notes"][-1] in (tmp_path / "out/plate.html").read_text()
+
+
+def test_bounds_of_the_hash_grid_are_those_of_the_encoding():
+    import encoding
+
+    assert trainer.FINEST_HASH_RES == encoding.MAXIMAL_RESOLUTION
+    assert trainer.LARGEST_HASH_TABLE == encoding.MAXIMAL_LOG2_TABLE_SIZE
+    grid = encoding.HashGrid().description()
+    assert list(trainer.HASH_DEFAULTS.values()) == list(grid.values())
 
 
 def test_a_memory_bound_that_is_too_small_costs_the_reconstruction_alone(tmp_path, capsys):
@@ -343,6 +386,39 @@ def test_every_preset_runs_with_its_own_flags(tmp_path, preset, epochs, batch, s
     assert f"--epochs {epochs} " in text and "--reconstructionRes 256" in text
     # So short a fit may find no surface; it is then told, and everything but the mesh is there.
     assert done.returncode == 0 or records[0]["failure"], done.stderr
+
+
+IMPELLER, PARTS = "data/impeller/impeller.stl", "data/geometry_200"
+
+
+@pytest.mark.parametrize(
+    ("preset", "source", "results", "epochs", "batch", "points", "scaler"),
+    [
+        ("high", IMPELLER, "impeller", 6, 1024, 5_000_000, "StandardScaler"),
+        ("medium", IMPELLER, "impeller", 3, 2048, 5_000_000, "QuantileTransformer"),
+        ("low", IMPELLER, "impeller", 4, 1024, 2_000_000, "PowerTransformer"),
+        ("very_high", IMPELLER, "impeller", 6, 512, 5_000_000, None),
+        ("geometry_200_medium", PARTS, "geometry_200", 3, 2048, 5_000_000, "QuantileTransformer"),
+        ("geometry_200_high", PARTS, "geometry_200", 6, 1024, 5_000_000, None),
+        ("problem_part", f"{PARTS}/{PROBLEM_PART}", "geometry_200", 6, 1024, 5_000_000, "StandardScaler"),
+    ],
+)
+def test_presets_give_the_published_commands_to_the_letter(
+    tmp_path, preset, source, results, epochs, batch, points, scaler
+):
+    shutil.copytree(ROOT / "presets", tmp_path / "presets")
+    (tmp_path / "data/geometry_200").mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "bin/python").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    command = [tmp_path / "presets" / f"{preset}.sh", "--seed", "7"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    words = f"trainer.py {source} --numLayers=10 --outputDir results/{results} --epochs {epochs} --batchSize {batch} "
+    words += f"--learningRate 0.001 --num_points {points} --init he_uniform --damArch 1 "
+    words += f"--scaler {scaler} " if scaler else ""
+    words += "--validationRes 0 --showVis 1 --reconstructionRes 256 --seed 7"
+    assert [word.removeprefix(f"{tmp_path}/") for word in done.stdout.splitlines()] == words.split()
 
 
 def test_help_is_one_page_of_all_flags(capsys):
