@@ -1,19 +1,21 @@
 """Mesh files as they stand: triangles in, triangles out; geometry.py checks and repairs what is read here.
 
 Owns: the readers of .stl .obj .ply .off .glb .gltf .3mf (any case of letters), the cutting of polygons into triangles,
-and the writers of all of them but .gltf. trimesh reads the scenes (.glb .gltf .3mf) alone: of the others it accepted an
-OFF file that was cut short and rounded a text PLY to float32.
+and the writers of all of them but .gltf. trimesh reads .glb and .gltf alone: of the others it accepted an OFF file that
+was cut short, rounded a text PLY to float32, and lost bodies of a 3MF.
 
 In: a path, or vertices and faces to write. Out: vertices (V, 3) float64 in file units and faces (F, 3) int64, nothing
 merged, nothing dropped. A file that cannot be used raises `MeshError`, whose message is the one line that a user reads.
 """
 
+import io
 import json
 import os
 import re
 import urllib.parse
 import zipfile
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -36,10 +38,10 @@ def read_triangles(path):
     """
     path = Path(path)
     kind = path.suffix.lower()
-    reader = {".stl": _read_stl, ".obj": _read_obj, ".ply": _read_ply, ".off": _read_off}.get(kind)
+    readers = {".stl": _read_stl, ".obj": _read_obj, ".ply": _read_ply, ".off": _read_off, ".3mf": _read_3mf}
     try:
         _check_file(path)
-        return reader(path, path.read_bytes()) if reader else _read_scene(path)
+        return readers[kind](path, path.read_bytes()) if kind in readers else _read_scene(path)
     except (MeshError, MemoryError):
         raise
     except OSError as error:
@@ -71,8 +73,11 @@ def _plain(data):
 
 STL_HEADER = 84  # 80 bytes of text and the count of triangles as a little-endian uint32
 STL_RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+# What a program leaves as the count of triangles that it wrote before it knew how many there are.
+STL_UNCOUNTED = (0, 2**32 - 1)
 # A step of float32 above this share of a grid's cell shows in the triangles.
 STEP_OF_A_CELL = 0.01
+FANS_TRIED = 8  # of a polygon that is not convex, before it is cut by ears
 ROWS_A_PIECE = 2**16  # of vertices or faces that are encoded at a time, some MiB
 
 
@@ -91,7 +96,8 @@ def _read_stl(path, data):
 
 def _read_stl_binary(path, data, promised):
     held, surplus = divmod(len(data) - STL_HEADER, STL_RECORD.itemsize)
-    if held != promised:
+    uncounted = promised in STL_UNCOUNTED and held > 0 and surplus == 0
+    if held != promised and not uncounted:
         what = "the file is cut short" if held < promised else "the header or the file is damaged"
         raise MeshError(
             f"{path}: the STL header promises {promised} triangles but the file holds {held}: {what}; export it again"
@@ -99,6 +105,7 @@ def _read_stl_binary(path, data, promised):
     records = np.frombuffer(data, dtype=STL_RECORD, count=held, offset=STL_HEADER)
     vertices = records["corners"].reshape(-1, 3).astype(np.float64)
     notes = [f"Passed over {surplus} bytes after the last triangle."] if surplus else []
+    notes += [f"Its header counts {promised} triangles; all {held} that follow are taken."] if uncounted else []
     return vertices, np.arange(3 * held).reshape(-1, 3), notes
 
 
@@ -106,7 +113,7 @@ def _read_stl_text(path, text):
     """Text in small letters; a line that names a solid may hold any words."""
     body = re.sub(rb"^\s*(end\s*)?solid\b.*", b"", text, flags=re.MULTILINE)
     rows = re.findall(rb"\bvertex\s+(\S+\s+\S+\s+\S+)", body)
-    facets = len(re.findall(rb"\bfacet\b", body))
+    facets = re.findall(rb"(end\s*)?\bfacet\s+(?:normal|outer)\b", body).count(b"")
     names = re.findall(rb"^\s*(end\s*)?solid\b", text, flags=re.MULTILINE)
     ended = len(names) > 0 and names[-1] != b""
     if 3 * facets != len(rows) or not ended:
@@ -124,7 +131,7 @@ def _numbers(rows, dtype):
 
 def _read_obj(path, data):
     """Wavefront OBJ: positions and polygons only; negative indices count back from the last vertex."""
-    data = _plain(data).replace(b"\\\n", b" ")
+    data = re.sub(rb"#[^\n]*", b"", _plain(data)).replace(b"\\\n", b" ")
     vertices = _obj_positions(re.findall(rb"^[ \t]*v[ \t]+([^\r\n#]*)", data, re.MULTILINE))
     polygons = re.findall(rb"^[ \t]*f[ \t]+([^\r\n#]*)", data, re.MULTILINE)
     counts = np.array([len(polygon.split()) for polygon in polygons], dtype=np.int64)
@@ -149,7 +156,7 @@ def _obj_positions(rows):
 
 
 def _obj_corners(polygons, counts):
-    """The position index of each corner of 'f' lines, flat: the 7 of 7, 7/8, 7//9 and 7/8/9."""
+    """The position index of each corner of 'f' lines, flat: the 7 of 7, 7/8, 7//9 and 7/8/9, of 7/ and 7// too."""
     try:
         first = polygons[0].split()[0].replace(b"//", b"/") if polygons else b""
         per_corner = first.count(b"/")
@@ -157,6 +164,8 @@ def _obj_corners(polygons, counts):
         if per_corner and any(p.count(b"/") != per_corner * n for p, n in zip(text, counts, strict=True)):
             raise ValueError("corners of several kinds")
         joined = b"\n".join(text)
+        if per_corner and re.search(rb"/(\s|$)", joined):
+            raise ValueError("corners without the number that their slash announces")
         return _numbers([joined.replace(b"/", b" ") if per_corner else joined], np.int64)[:: per_corner + 1]
     except ValueError:  # corner by corner: slower
         return _numbers([corner.partition(b"/")[0] for polygon in polygons for corner in polygon.split()], np.int64)
@@ -165,11 +174,13 @@ def _obj_corners(polygons, counts):
 def _read_off(path, data):
     """Object File Format in text; colours, normals and comments are passed over."""
     lines = [stripped for line in _plain(data).split(b"\n") if (stripped := line.partition(b"#")[0].strip())]
-    header = re.match(rb"(?:ST)?C?N?(4?n?)(?:OFF|off)\b(.*)", lines[0]) if lines else None
+    header = re.match(rb"(?i:(?:ST)?C?N?(4?n?)OFF)(?![A-Za-z])(.*)", lines[0]) if lines else None
     if header is None or header[1] or b"BINARY" in header[2].upper():
         raise MeshError(f"{path}: not a three-dimensional text OFF file; export it again as text OFF or as PLY")
     lines[:1] = [header[2].strip()] if header[2].strip() else []
     vertex_count, face_count = (int(token) for token in lines[0].split()[:2])
+    if len(lines) - 1 < vertex_count + face_count:
+        lines[1:] = _off_lines(b" ".join(lines[1:]).split(), vertex_count, face_count) or lines[1:]
     if len(lines) - 1 < vertex_count + face_count:
         raise MeshError(
             f"{path}: the header promises {vertex_count} vertices and {face_count} faces but only "
@@ -181,6 +192,19 @@ def _read_off(path, data):
     counts = np.array([int(polygon[0]) for polygon in polygons], dtype=np.int64)
     corners = _numbers([b" ".join(row[1 : n + 1]) for row, n in zip(polygons, counts, strict=True)], np.int64)
     return vertices, _triangulate(vertices, corners, counts), []
+
+
+def _off_lines(tokens, vertex_count, face_count):
+    """A line a vertex and a face, of tokens that lie in other lines; [] where they are too few or too many."""
+    lines = [b" ".join(tokens[k : k + 3]) for k in range(0, 3 * vertex_count, 3)]
+    at = 3 * vertex_count
+    for _ in range(face_count):
+        if at >= len(tokens) or not tokens[at].isdigit():
+            return []
+        after = at + 1 + int(tokens[at])
+        lines.append(b" ".join(tokens[at:after]))
+        at = after
+    return lines if at == len(tokens) else []
 
 
 PLY_TYPES = {
@@ -332,12 +356,11 @@ def _ply_rows_mixed(data, position, order, count, properties):
 
 
 def _read_scene(path):
-    """GLB, glTF and 3MF: every piece of geometry, moved to where its node places it, in one mesh."""
+    """GLB and glTF: every piece of geometry, moved to where its node places it, in one mesh."""
     import trimesh
 
     path.open("rb").close()  # a file without the right to read it is told apart from a damaged one
-    unread, notes = _unread_in_3mf(path) if path.suffix.lower() == ".3mf" else (_unread_in_gltf(path), [])
-    if unread:
+    if unread := _unread_in_gltf(path):
         raise MeshError(f"{path}: {unread}, which is not read here; export it again without, or as STL")
     try:
         scene = trimesh.load_scene(path, file_type=path.suffix[1:].lower(), process=False)
@@ -352,12 +375,15 @@ def _read_scene(path):
             continue
         matrix = np.asarray(matrix, dtype=np.float64)
         vertices.append(np.asarray(piece.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3])
-        # A node that mirrors its piece turns the triangles round, so they are turned back.
-        order = [0, 1, 2] if np.linalg.det(matrix[:3, :3]) > 0 else [0, 2, 1]
-        faces.append(np.asarray(piece.faces, np.int64)[:, order] + offset)
+        faces.append(_turned_back(np.asarray(piece.faces, np.int64), matrix[:3, :3]) + offset)
         offset += len(vertices[-1])
-    notes += [f"Passed over {passed_over} pieces without triangles (points or lines)."] if passed_over else []
+    notes = [f"Passed over {passed_over} pieces without triangles (points or lines)."] if passed_over else []
     return np.concatenate(vertices), np.concatenate(faces), notes
+
+
+def _turned_back(faces, matrix):
+    """(F, 3) faces of a piece that a (3, 3) matrix places: turned round where it mirrors them."""
+    return faces if np.linalg.det(matrix) > 0 else faces[:, [0, 2, 1]]
 
 
 def files_beside(path):
@@ -374,6 +400,12 @@ def files_beside(path):
     return [urllib.parse.unquote(address) for address in addresses if address and not address.startswith("data:")]
 
 
+# Extensions that a glTF file may require and that change no shape, by how they begin; positions that are quantised are
+# read where they are not normalised as well.
+GLTF_HARMLESS = ("KHR_materials", "KHR_lights", "KHR_texture", "EXT_texture", "KHR_mesh_quantization", "KHR_animation")
+GLTF_INSTANCES = "EXT_mesh_gpu_instancing"
+
+
 def _unread_in_gltf(path):
     """What a glTF file has that trimesh leaves out or reads as zeros, or ''. Raises ValueError for a damaged file."""
     data = path.read_bytes()
@@ -383,33 +415,93 @@ def _unread_in_gltf(path):
     for name in header.get("extensionsRequired", []):
         if "compression" in name:
             return f"compressed by {name}"
+        if not name.startswith(GLTF_HARMLESS):
+            return f"the extension {name}"
+    if any(GLTF_INSTANCES in node.get("extensions", {}) for node in header.get("nodes", [])):
+        return f"the extension {GLTF_INSTANCES}"
     shapes = [shape for mesh in header.get("meshes", []) for shape in mesh.get("primitives", [])]
     if any(shape.get("mode", 4) == 6 for shape in shapes):
         return "triangle fans"
     positions = {shape.get("attributes", {}).get("POSITION") for shape in shapes}
-    if any("sparse" in header["accessors"][index] for index in positions - {None}):
+    accessors = [header["accessors"][index] for index in positions - {None}]
+    if any("sparse" in accessor for accessor in accessors):
         return "sparse positions"
-    return ""
+    return "normalized positions" if any(accessor.get("normalized") for accessor in accessors) else ""
 
 
-def _unread_in_3mf(path):
-    """What a 3MF file has that trimesh mixes up, or '', and sentences about its unit. Raises ValueError, BadZipFile.
+def _read_3mf(path, data):
+    """3MF: the objects that its build items and their components place, of every model file in the archive.
 
-    Of a component in another file of the archive trimesh takes every object there, whichever is meant.
+    An item without a transform stays where its object is; a row of coordinates is multiplied by the matrix from the
+    right (3MF Core Specification 1.3; model files beside the first: Production Extension 1.1).
     """
-    with zipfile.ZipFile(path) as archive:
-        models = {name: archive.read(name) for name in archive.namelist() if name.lower().endswith(".model")}
-    text = b"\n".join(models.values())
-    meant = set(re.findall(rb'<[\w:]*component\b[^>]*?\bpath="/?([^"]+)"', text))
-    named = [re.findall(rb'<[\w:]*object\b[^>]*?\bid="([^"]+)"', models.get(part.decode(), b"")) for part in meant]
-    ids = [name for names in named for name in names]
-    units = set(re.findall(rb'<[\w:]*model\b[^>]*?\bunit="(\w+)"', text))
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist() if name.lower().endswith(".model")}
+        roots = [archive.read(name) for name in archive.namelist() if name.lower() == "_rels/.rels"]
+    if not parts:
+        raise ValueError("no model in it")
+    named = re.findall(rb'Target="/?([^"]+\.model)"', b"".join(roots), re.IGNORECASE)
+    root = next((name for name in (target.decode() for target in named) if name in parts), min(parts, key=len))
+    trees = {name: ElementTree.fromstring(text) for name, text in parts.items()}
+    objects = {
+        (name, element.get("id")): element for name, tree in trees.items() for element in _all_3mf(tree, "object")
+    }
+    meshes, vertices, faces, offset = {}, [np.zeros((0, 3))], [np.zeros((0, 3), np.int64)], 0
+    waiting = [(root, item, np.eye(4), 0) for item in _all_3mf(trees[root], "item")][::-1]
+    while waiting:
+        model, placed, around, depth = waiting.pop()
+        if depth > MOST_NESTED:
+            raise ValueError("components that hold each other")
+        key = _path_3mf(placed, model), placed.get("objectid")
+        if key not in objects:
+            raise ValueError(f"no object {key[1]} in {key[0]}")
+        matrix = _matrix_3mf(placed.get("transform")) @ around
+        components = _all_3mf(objects[key], "component")
+        waiting += [(key[0], component, matrix, depth + 1) for component in components[::-1]]
+        if components:
+            continue
+        if key not in meshes:
+            meshes[key] = _mesh_3mf(objects[key])
+        points, triangles = meshes[key]
+        vertices.append(points @ matrix[:3, :3] + matrix[3, :3])
+        faces.append(_turned_back(triangles, matrix[:3, :3]) + offset)
+        offset += len(points)
+    units = {tree.get("unit", "millimeter") for tree in trees.values()} - {"millimeter"}
     notes = [
-        f"Its unit is the {unit.decode()}: numbers stay as they are, though a .3mf that is written says millimeter."
-        for unit in sorted(units - {b"millimeter"})
+        f"Its unit is the {unit}: numbers stay as they are, though a .3mf that is written says millimeter."
+        for unit in sorted(units)
     ]
-    mixed = any(len(names) > 1 for names in named) or len(ids) != len(set(ids))
-    return "components that share files or numbers" if mixed else "", notes
+    return np.concatenate(vertices), np.concatenate(faces), notes
+
+
+MOST_NESTED = 64  # components within components
+
+
+def _all_3mf(tree, name):
+    """All elements of a name below an element, whatever the prefix of its namespace."""
+    return [element for element in tree.iter() if element.tag.rpartition("}")[2] == name]
+
+
+def _path_3mf(placed, model):
+    """The model file that an item or a component takes its object from: its own, or where its path points."""
+    paths = [value for name, value in placed.attrib.items() if name.rpartition("}")[2] == "path"]
+    return paths[0].lstrip("/") if paths else model
+
+
+def _matrix_3mf(text):
+    """(4, 4) of the twelve numbers of a transform, rows of three; the identity for None."""
+    matrix = np.eye(4)
+    if text:
+        matrix[:, :3] = np.array(text.split(), dtype=np.float64).reshape(4, 3)
+    return matrix
+
+
+def _mesh_3mf(element):
+    """vertices (V, 3) and faces (F, 3) of an object."""
+    corners, triangles = _all_3mf(element, "vertex"), _all_3mf(element, "triangle")
+    points = [corner.get(axis) for corner in corners for axis in "xyz"]
+    indices = [triangle.get(corner) for triangle in triangles for corner in ("v1", "v2", "v3")]
+    return np.array(points, np.float64).reshape(-1, 3), np.array(indices, np.int64).reshape(-1, 3)
 
 
 def _triangulate(vertices, corners, counts):
@@ -447,10 +539,10 @@ def _folded_polygons(vertices, faces, polygon, count):
 
 
 def _cut_polygon(vertices, ring):
-    """Triangles (n - 2, 3) of a polygon that is not convex: the first fan that does not fold, else ears."""
+    """Triangles (n - 2, 3) of a polygon that is not convex: the first of some fans that does not fold, else ears."""
     count = len(ring)
     fan = np.stack([np.zeros(count - 2, int), np.arange(1, count - 1), np.arange(2, count)], axis=1)
-    for start in range(count):
+    for start in range(min(count, FANS_TRIED)):
         faces = np.roll(ring, -start)[fan]
         if not len(_folded_polygons(vertices, faces, np.zeros(count - 2, int), 1)):
             return faces

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import geometry
 import mesh_files
-from geometry import MESH_SUFFIXES, MeshError, Transform, load_mesh, solid_angle_winding_number, write_mesh
+from geometry import MESH_SUFFIXES, MeshError, Transform, _components, load_mesh, solid_angle_winding_number, write_mesh
 
 SHARED = Path(__file__).resolve().parents[1] / ".." / "shared" / "data"
 BOX_FACES = np.array(
@@ -117,6 +117,13 @@ def test_binary_stl_whatever_its_header_says(tmp_path, header):
     assert mesh.closed and len(mesh.faces) == 12
 
 
+@pytest.mark.parametrize("promised", [0, 2**32 - 1])
+def test_binary_stl_that_was_written_before_its_triangles_were_counted(tmp_path, promised):
+    (tmp_path / "part.stl").write_bytes(stl_binary(*box(), promised=promised))
+    mesh = load_mesh(tmp_path / "part.stl")
+    assert mesh.closed and any(f"counts {promised} triangles; all 12" in line for line in mesh.diagnosis["changes"])
+
+
 def test_few_bytes_after_the_last_triangle_are_passed_over_and_told(tmp_path):
     (tmp_path / "part.stl").write_bytes(stl_binary(*box()) + b"xy")
     mesh = load_mesh(tmp_path / "part.stl")
@@ -133,6 +140,9 @@ STL_DIALECTS = {
     "two solids": lambda text: text.replace("endfacet\n", "endfacet\nendsolid a\nsolid facet b\n", 1).encode(),
     "no names": lambda text: text.replace("solid vertex facet part", "solid").replace("solid part", "solid").encode(),
     "end solid": lambda text: text.replace("endsolid", "end solid").encode(),
+    "end facet, end loop": lambda text: text.replace("endfacet", "end facet").replace("endloop", "end loop").encode(),
+    "comments": lambda text: text.replace(" outer", "; the first facet of them\n outer").encode(),
+    "no normals": lambda text: text.replace("facet normal 0 0 0", "facet").encode(),
     "byte order mark": lambda text: b"\xef\xbb\xbf" + text.encode(),
     "UTF-16": lambda text: text.encode("utf-16"),
     "Latin-1": lambda text: text.replace("solid vertex", "solid Größe").encode("latin-1"),
@@ -165,6 +175,10 @@ def obj_text(faces, line="v {} {} {}"):
         obj_text(re.sub(r"(\d)", lambda found: str(int(found[1]) - 9), OBJ_QUADS)),
         obj_text(OBJ_QUADS.replace("f 1 3 4 2", "f 1 3 4\nf 1 4 2")),
         obj_text(OBJ_QUADS.replace("f 1 3 4 2", "f\t1 3 \\\n 4 2 # bottom")),
+        obj_text(re.sub(r"(\d)", r"\1//", OBJ_QUADS)),
+        obj_text(re.sub(r"(\d)", r"\1/", OBJ_QUADS)),
+        obj_text(re.sub(r"(\d)", r"\1/1/", OBJ_QUADS)),
+        obj_text("# C:\\parts\\\n" + OBJ_QUADS),
         obj_text(OBJ_QUADS, "v {} {} {} 0.5 0.5 0.5"),
         obj_text(OBJ_QUADS).replace("v -0.5 -0.5 -0.5", "v -0.5 -0.5 -0.5 1.0"),
         obj_text(OBJ_QUADS).replace("\n", "\r\n"),
@@ -183,7 +197,7 @@ def test_obj_dialects(tmp_path, text):
 
 
 OFF_HEADERS = ["OFF\n8 6 12\n", "OFF 8 6 0\n", "# made by hand\nCOFF\n\n8 6 0 # counts\n", "off\r8 6\r"]
-OFF_HEADERS += ["\ufeffOFF\n8 6 0\n"]
+OFF_HEADERS += ["\ufeffOFF\n8 6 0\n", "OFF8 6 0\n", "Off\n8 6 0\n"]
 
 
 @pytest.mark.parametrize("header", OFF_HEADERS)
@@ -194,6 +208,15 @@ def test_off_dialects(tmp_path, header):
     (tmp_path / "part.off").write_bytes((header + "\n".join(rows + quads) + "\n").encode())
     mesh = load_mesh(tmp_path / "part.off")
     assert mesh.closed and len(mesh.faces) == 12
+
+
+def test_off_with_all_numbers_in_one_line(tmp_path):
+    numbers = ["{} {} {}".format(*v) for v in box()[0]] + ["3 {} {} {}".format(*f) for f in box()[1]]
+    (tmp_path / "part.off").write_text("OFF\n8 12 0\n" + " ".join(numbers))
+    assert load_mesh(tmp_path / "part.off").closed
+    (tmp_path / "part.off").write_text("OFF\n8 12 0\n" + " ".join(numbers)[:-2])
+    with pytest.raises(MeshError, match="cut short"):
+        load_mesh(tmp_path / "part.off")
 
 
 def ply_bytes(order, polygons, extra=b""):
@@ -317,16 +340,58 @@ def test_3mf_items_and_components_are_placed(tmp_path, inner):
     assert np.allclose(winding_at(mesh, [[0, 0, 0], [14, 0, 0], [10, 0, 0]]), [1, 1, 0], atol=1e-9)
 
 
-def test_3mf_objects_of_other_files_that_cannot_be_told_apart_are_refused(tmp_path):
+def cube_3mf(number, size):
+    """An object element: a cube about the origin."""
+    vertices, faces = box(size=size)
+    corners = "".join('<vertex x="{}" y="{}" z="{}"/>'.format(*v) for v in vertices)
+    triangles = "".join('<triangle v1="{}" v2="{}" v3="{}"/>'.format(*f) for f in faces)
+    mesh = f"<mesh><vertices>{corners}</vertices><triangles>{triangles}</triangles></mesh>"
+    return f'<object id="{number}">{mesh}</object>'
+
+
+def bodies_of(mesh):
+    """[(lowest x, highest x)] of the bodies, by the lowest."""
+    label = _components(np.repeat(np.arange(len(mesh.faces)), 3), len(mesh.faces) + mesh.faces.ravel(), 10_000)
+    x = mesh.transform.to_file(mesh.vertices)[mesh.faces][:, :, 0]
+    number = label[: len(mesh.faces)]
+    return sorted((round(x[number == k].min(), 6), round(x[number == k].max(), 6)) for k in np.unique(number))
+
+
+def test_3mf_objects_of_other_files(tmp_path):
+    """Components and items may name objects of other model files, each with numbers of its own."""
     components = "".join(
-        f'<component xmlns:p="p" p:path="/3D/other.model" objectid="{k}" transform="1 0 0 0 1 0 0 0 1 {k} 0 0"/>'
+        f'<component xmlns:p="p" p:path="/3D/other.model" objectid="{k}" transform="1 0 0 0 1 0 0 0 1 {10 * k} 0 0"/>'
         for k in (1, 2)
     )
     more = f'<object id="3" type="model"><components>{components}</components></object>'
-    model_3mf(tmp_path / "part.3mf", '<item objectid="3"/>', more)
+    item = '<item xmlns:p="p" p:path="/3D/other.model" objectid="2" transform="1 0 0 0 1 0 0 0 1 40 0 0"/>'
+    model_3mf(tmp_path / "part.3mf", '<item objectid="1"/><item objectid="3"/>' + item, more)
     with zipfile.ZipFile(tmp_path / "part.3mf", "a") as file:
-        file.writestr("3D/other.model", '<model><resources><object id="1"/><object id="2"/></resources></model>')
-    with pytest.raises(MeshError, match=r"part\.3mf: components that share files or numbers, .*; export it again"):
+        file.writestr("3D/other.model", f"<model><resources>{cube_3mf(1, 3)}{cube_3mf(2, 5)}</resources></model>")
+    bounds = [(-0.5, 0.5), (8.5, 11.5), (17.5, 22.5), (37.5, 42.5)]
+    assert bodies_of(load_mesh(tmp_path / "part.3mf")) == bounds
+
+
+def test_3mf_items_of_one_part_number(tmp_path):
+    items = "".join(f'<item objectid="1" partnumber="bolt" transform="1 0 0 0 1 0 0 0 1 {x} 0 0"/>' for x in (0, 5, 10))
+    model_3mf(tmp_path / "part.3mf", items)
+    assert bodies_of(load_mesh(tmp_path / "part.3mf")) == [(-0.5, 0.5), (4.5, 5.5), (9.5, 10.5)]
+
+
+@pytest.mark.parametrize(
+    ("build", "more", "words"),
+    [
+        ('<item objectid="7"/>', "", "no object 7"),
+        (
+            '<item objectid="2"/>',
+            '<object id="2"><components><component objectid="2"/></components></object>',
+            "components that hold each other",
+        ),
+    ],
+)
+def test_3mf_that_names_what_is_not_there(tmp_path, build, more, words):
+    model_3mf(tmp_path / "part.3mf", build, more)
+    with pytest.raises(MeshError, match=rf"part\.3mf: .*{words}.*export it again"):
         load_mesh(tmp_path / "part.3mf")
 
 
@@ -335,7 +400,7 @@ def test_3mf_unit_is_told(tmp_path):
     assert any("unit is the inch" in line for line in load_mesh(tmp_path / "part.3mf").diagnosis["changes"])
 
 
-@pytest.mark.parametrize("lost", ["compression", "sparse", "fans"])
+@pytest.mark.parametrize("lost", ["compression", "sparse", "fans", "instances", "normalized", "unknown"])
 def test_gltf_that_would_lose_pieces_is_refused(tmp_path, lost):
     import trimesh
 
@@ -344,13 +409,18 @@ def test_gltf_that_would_lose_pieces_is_refused(tmp_path, lost):
     shape = header["meshes"][0]["primitives"][0]
     if lost == "compression":
         header["extensionsRequired"] = ["KHR_draco_mesh_compression"]
-    elif lost == "sparse":
-        header["accessors"][shape["attributes"]["POSITION"]]["sparse"] = {"count": 1}
+    elif lost in ("instances", "unknown"):
+        name = "EXT_mesh_gpu_instancing" if lost == "instances" else "VENDOR_shape"
+        header["nodes"][-1]["extensions"] = {name: {}}
+        header["extensionsRequired"] = [name] if lost == "unknown" else []
+    elif lost in ("sparse", "normalized"):
+        header["accessors"][shape["attributes"]["POSITION"]][lost] = {"count": 1} if lost == "sparse" else True
     else:
         shape["mode"] = 6
     for name, data in (files | {"model.gltf": json.dumps(header).encode()}).items():
         (tmp_path / name).write_bytes(data)
-    with pytest.raises(MeshError, match=rf"model\.gltf: .*{lost}"):
+    word = {"instances": "EXT_mesh_gpu_instancing", "unknown": "VENDOR_shape"}.get(lost, lost)
+    with pytest.raises(MeshError, match=rf"model\.gltf: .*{word}"):
         load_mesh(tmp_path / "model.gltf")
 
 
