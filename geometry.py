@@ -101,7 +101,7 @@ def load_mesh(path, reconstruction_res=256):
     vertices, faces = _used_only(vertices, faces)
     vertices, faces, degenerate = _weld(vertices, faces, changes)
     faces, slivers = _drop_slivers(path, _unit_box(vertices), faces, changes)
-    faces, duplicates = _drop_duplicates(faces, changes)
+    faces, duplicates = _drop_duplicates(_unit_box(vertices), faces, changes)
     vertices, faces = _used_only(vertices, faces)
     _check_thickness(path, vertices)
     faces, shells, found = _orient(_unit_box(vertices), faces, changes)
@@ -314,21 +314,32 @@ def _close_cracks(vertices, faces):
     """Join vertices of open edges that lie a rounding apart: (faces, vertices joined, open edges closed).
 
     Only vertices on edges with an odd number of triangles may move, and only if that leaves fewer such edges:
-    a fine feature of a closed surface is never touched, however small.
+    a fine feature of a closed surface is never touched, however small. Nor is the rim of an open one that is as
+    fine as the coordinates: vertices along an edge of a triangle, and chains longer than the reach, stay apart.
     """
     from scipy.spatial import cKDTree
 
     edges = EdgeTable(faces[_distinct(faces)])
     loose = _ends(faces[_distinct(faces)], edges, edges.uses % 2 == 1)
-    reach = CRACK_STEPS * coordinate_step(vertices)
-    tree = cKDTree(vertices[loose]) if len(loose) else None
+    # In reaches of each axis, for a part may be far from the origin along one of them alone.
+    places = vertices[loose] / (CRACK_STEPS * _coordinate_steps(vertices))
+    tree = cKDTree(places) if len(loose) else None
     # A stray triangle far away can make the step larger than the whole part: then nothing can be told apart.
-    if tree is None or tree.count_neighbors(tree, reach, p=np.inf) > 50 * len(loose):
+    if tree is None or tree.count_neighbors(tree, 1.0, p=np.inf) > 50 * len(loose):
         return faces, 0, 0
-    close = tree.query_pairs(reach, p=np.inf, output_type="ndarray")
-    label = np.arange(len(vertices))
+    close = tree.query_pairs(1.0, p=np.inf, output_type="ndarray")
     group = _components(close[:, 0], close[:, 1], len(loose))
+    low, high = np.full((len(loose), 3), np.inf), np.full((len(loose), 3), -np.inf)
+    np.minimum.at(low, group, places)
+    np.maximum.at(high, group, places)
+    apart = (high - low > 1.0).any(axis=1)  # by group; what no group is has no extent
+    label = np.arange(len(vertices))
     label[loose] = loose[np.unique(group, return_index=True)[1]][group]
+    tail, head = faces.ravel(), faces[:, [1, 2, 0]].ravel()
+    number = np.full(len(vertices), -1)
+    number[loose] = group
+    apart[number[tail[(tail != head) & (label[tail] == label[head])]]] = True
+    label[loose[apart[group]]] = loose[apart[group]]
     joined = label[faces]
     left = int((EdgeTable(joined[_distinct(joined)]).uses % 2).sum())
     closed_edges = int((edges.uses % 2).sum()) - left
@@ -349,11 +360,16 @@ def coordinate_step(vertices):
     If every coordinate is a float32 (as in STL), the spacing of float32 at the largest; else a share of the
     size, so that a part far from the origin in a format with digits enough keeps all of them.
     """
-    largest = np.abs(vertices).max()
+    return float(_coordinate_steps(vertices).max())
+
+
+def _coordinate_steps(vertices):
+    """As `coordinate_step`, along each axis: (3,)."""
+    largest = np.abs(vertices).max(axis=0)
     with np.errstate(over="ignore"):
-        if largest < np.finfo(np.float32).max and (vertices.astype(np.float32) == vertices).all():
-            return float(np.spacing(np.float32(largest)))
-    return float(np.ptp(vertices, axis=0).max() * TEXT_STEP)
+        if largest.max() < np.finfo(np.float32).max and (vertices.astype(np.float32) == vertices).all():
+            return np.spacing(largest.astype(np.float32)).astype(np.float64)
+    return np.full(3, np.ptp(vertices, axis=0).max() * TEXT_STEP)
 
 
 def _drop_slivers(path, vertices, faces, changes):
@@ -397,12 +413,13 @@ def _odd_edges_gained(edges, candidates):
     return gained[group[:count]], group[:count]
 
 
-def _drop_duplicates(faces, changes):
+def _drop_duplicates(vertices, faces, changes):
     """Drop triangles with the same three corners as an earlier one, where that is a repair.
 
     Decided for each group of extra copies that hang together by edges: A group that is a surface of its own,
     doubled as a whole, is made single, also where the copies face each other (both sides of a sheet written
-    out: the winding number would vanish everywhere). Else the copies go if that leaves fewer edges with an
+    out: the winding number would vanish everywhere); where it lies within the other triangles, as a body that
+    fills a void does, both sides go, for there is no surface. Else the copies go if that leaves fewer edges with an
     odd number of triangles, or as many and all copies face the same way: a doubled triangle would make the
     winding number a fraction around it. Then pairs that face each other go if one of their edges belongs to
     them alone: fins without thickness. What stays: faces in which two solids touch or end flush, since each
@@ -423,10 +440,33 @@ def _drop_duplicates(faces, changes):
     dropped[extra] = alone | (gained < 0) | ((gained == 0) & ~opposed)
     if dropped.any():
         changes.append(f"Dropped {_count(dropped.sum(), 'duplicate triangle')}.")
+    within = _groups_within(vertices[faces], np.flatnonzero(extra), group, alone & opposed, ~copied)
+    if within.any():
+        both = np.isin(number, number[np.flatnonzero(extra)[within]])
+        changes.append(f"Dropped {_count(both.sum(), 'triangle')} within the part that face each other.")
+        dropped |= both
     faces, fins = _drop_fins(faces[~dropped])
     if fins:
         changes.append(f"Dropped {_count(fins, 'triangle')} of fins without thickness.")
     return faces, int(extra.sum())
+
+
+def _groups_within(corners, extra, group, asked, others):
+    """Which of the faces `extra` belong to a group that lies within a surface of the `others` (bool by face).
+
+    corners (F, 3, 3); group and asked: by face of `extra`. Asked are some faces of each group that is `asked`; the
+    others may be turned inward as a whole.
+    """
+    result = np.zeros(len(extra), dtype=bool)
+    if not asked.any() or not others.any():
+        return result
+    face, owner = _sample_faces(np.unique(group, return_inverse=True)[1], SHELL_SAMPLES)
+    face, owner = face[asked[face]], owner[asked[face]]
+    within = np.abs(_winding_number(corners[extra[face]].mean(axis=1), corners[others])) > 0.5
+    share = np.bincount(owner, weights=within, minlength=owner.max() + 1) / np.maximum(np.bincount(owner), 1)
+    number = np.unique(group, return_inverse=True)[1]
+    result[asked] = share[number[asked]] > MOST_OF
+    return result
 
 
 def _parity(faces):

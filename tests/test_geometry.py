@@ -580,6 +580,26 @@ def test_cracks_far_from_the_origin_in_stl(tmp_path):
     assert abs(np.linalg.norm(mesh.vertices, axis=1).max() - 0.9) < 1e-9
 
 
+@pytest.mark.parametrize("spacing", [0.5, 1.0, 2.0])
+def test_open_rim_as_fine_as_its_coordinates_stays(tmp_path, spacing):
+    """A terrain in metres, far along y: its coordinates come in steps of 0.5."""
+    x, y = np.meshgrid(np.arange(60) * spacing, np.arange(60) * spacing, indexing="ij")
+    vertices = np.stack([450_000 + x, 5_400_000 + y, 30 * np.sin(x / 9) * np.cos(y / 7)], axis=2).reshape(-1, 3)
+    corner = (np.arange(59)[:, None] * 60 + np.arange(59)).ravel()[:, None]
+    faces = np.concatenate([np.add(corner, [0, 60, 61]), np.add(corner, [0, 61, 1])])
+    mesh = loaded(tmp_path, vertices, faces, suffix=".stl")
+    assert not mesh.closed and len(mesh.faces) == len(faces) and len(mesh.vertices) == len(vertices)
+
+
+def test_an_open_ball_of_fine_triangles_far_away_keeps_them(tmp_path):
+    vertices, faces = sphere(4, 10.0, (2e6, 0, 0))
+    bowl = faces[vertices[faces][:, :, 2].max(axis=1) < 5]
+    whole = vertices.astype(np.float32)
+    mesh = loaded(tmp_path, vertices, bowl, suffix=".stl")
+    three = (whole[bowl] != whole[bowl[:, [1, 2, 0]]]).any(axis=2).all(axis=1)
+    assert len(mesh.faces) == three.sum() and not mesh.closed
+
+
 def test_unused_vertices_do_not_count(tmp_path):
     text = obj_text(OBJ_QUADS) + "v 1000 0 0\nv nan 0 0\n"
     (tmp_path / "part.obj").write_text(text)
@@ -642,6 +662,21 @@ def test_open_bowl_written_from_both_sides_is_made_single(tmp_path):
     mesh = loaded(tmp_path, vertices, np.concatenate([bowl, bowl[:, ::-1]]))
     assert len(mesh.faces) == len(bowl) and not mesh.closed
     assert winding_at(mesh, [0, 0, -0.5])[0] > 0.5
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_body_that_fills_a_void_makes_one_solid(tmp_path, order):
+    pieces = box(size=3), box(inside_out=True), box()
+    mesh = loaded(tmp_path, *together(*(pieces[k] for k in order)))
+    assert mesh.closed and len(mesh.faces) == 12
+    assert np.allclose(winding_at(mesh, [[0, 0, 0], [1, 1, 1], [2, 0, 0]]), [1, 1, 0])
+    assert any("face each other" in line for line in mesh.diagnosis["changes"])
+
+
+def test_a_free_sheet_within_a_solid_goes(tmp_path):
+    sheet = np.array([[-0.2, -0.2, 0], [0.2, -0.2, 0], [0, 0.2, 0.0]]), np.array([[0, 1, 2], [0, 2, 1]])
+    mesh = loaded(tmp_path, *together(box(), sheet))
+    assert mesh.closed and len(mesh.faces) == 12
 
 
 def test_fin_without_thickness_is_dropped(tmp_path):
