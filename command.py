@@ -25,4 +25,5 @@ def run(main: Callable[[], int]) -> None:
 
 def lacks_memory(error: Exception) -> bool:
     """Whether an exception says that memory, the machine's or the GPU's, ran out: torch says it with RuntimeError."""
-    return isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
+    words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)

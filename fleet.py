@@ -8,7 +8,8 @@ dict with `status` and `reason`; it does not know where it runs:
     stopped                  should_stop() said so; the part can go on from what it left
     busy                     another process has this part; it is asked about again, later
 
-A worker that dies, hangs or takes too much memory costs its own part alone. Nothing of the project is imported here.
+A result with `fatal` set is the last that its process gives. A worker that dies, hangs or takes too much memory costs
+its own part alone. Nothing of the project is imported here.
 """
 
 import contextlib
@@ -240,9 +241,11 @@ class Processes:
             worker.ready, worker.since = True, time.monotonic()
             return None
         job, worker.job = worker.job, None
-        if message["status"] == "stopped" and not self.stopping:  # someone stopped the worker itself
+        told = message["status"] == "stopped" and not self.stopping  # someone stopped the worker itself
+        if told or message.get("fatal"):
             worker.close()
             self.workers[self.workers.index(worker)] = None
+        if told:
             message = {"status": "failed", "reason": f"{job['input']}: its worker was told to stop", "again": True}
         return job, message
 
@@ -443,6 +446,10 @@ class Ray:
         self.count = self.asked or max(1, gpus or int(resources.get("CPU", 1)))
         needs = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_retries": 0}
         needs |= {"memory": self.memory} if self.memory else {}
+        if gpus:  # what is not the network's stays on processors: a share for each part
+            threads = max(1, int(resources.get("CPU", 1)) // gpus)
+            variables = dict.fromkeys(THREAD_VARIABLES, str(threads))
+            needs |= {"num_cpus": threads, "runtime_env": {"env_vars": variables}}
         most = max((node["Resources"].get("memory", 0) for node in self.ray.nodes() if node["Alive"]), default=0)
         if self.memory > most:
             raise FleetError(f"no node of the cluster has the {self.memory / 2**20:,.0f} MiB of --workerMemory")
@@ -669,14 +676,16 @@ def usable_gpus() -> list[str]:
     """Names of this machine's GPUs for CUDA_VISIBLE_DEVICES, without importing anything that occupies one."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
-    if not shutil.which("nvidia-smi"):
+    if not (shutil.which("nvidia-smi") or any(Path(f"/dev/{name}").exists() for name in ("nvidiactl", "dxg", "kfd"))):
         return []
-    listed = subprocess.run(["nvidia-smi", "--list-gpus"], capture_output=True, text=True).stdout
-    return [str(k) for k, line in enumerate(line for line in listed.splitlines() if line.startswith("GPU "))]
+    # Another process asks torch, as a worker will: a driver may list what torch has no use for.
+    program = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip()
+    return [str(k) for k in range(int(told))] if told.isdigit() else []
 
 
 def default_workers(parts: int, memory_a_worker: int, gpus: list[str]) -> int:
-    """The number that measures fastest: one a GPU, else one a processor, as many as memory holds and parts need."""
+    """One a GPU, else one a processor, which measures fastest; as many as memory holds and parts need."""
     count = len(gpus) or len(usable_processors())
     if free := usable_memory():
         count = min(count, free // memory_a_worker)

@@ -29,8 +29,9 @@ FIRST_BIAS_SHARE = 0.5
 # SIREN's frequency (Sitzmann et al., 2020).
 SINE_FREQUENCY = 30.0
 FORMAT = "neural-sdf 1"
-# Points evaluated at once on the CPU, where activations of 7 MB stay in the caches, and elsewhere.
-BATCH, GPU_BATCH = 4096, 2**18
+# Points evaluated at once on the CPU, where activations of 7 MB stay in the caches, and elsewhere, where a gradient
+# keeps all activations, so many numbers at the most.
+BATCH, GPU_BATCH, GPU_ACTIVATIONS = 4096, 2**18, 2**29
 
 
 def check_points(points: np.ndarray | torch.Tensor) -> None:
@@ -193,7 +194,8 @@ class NeuralSDF(nn.Module):
         points = torch.as_tensor(np.ascontiguousarray(points, dtype=np.float32)) if as_array else points.float()
         home, device = points.device, next(self.parameters()).device
         with torch.no_grad():
-            batches = points.split(BATCH if device.type == "cpu" else GPU_BATCH)
+            of_gpu = max(BATCH, min(GPU_BATCH, GPU_ACTIVATIONS // sum(self.widths)))
+            batches = points.split(BATCH if device.type == "cpu" else of_gpu)
             results = [function(batch.to(device)).to(home) for batch in batches]
         values = torch.cat(results)
         return values.numpy() if as_array else values
@@ -234,10 +236,11 @@ class NeuralSDF(nn.Module):
             with safe_open(str(path), framework="pt", device="cpu") as file:
                 description = json.loads((file.metadata() or {})["neural-sdf"])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-            return cls.from_description(description, tensors).to(device)
+            model = cls.from_description(description, tensors)
         except (SafetensorError, KeyError, ValueError, RuntimeError, TypeError) as error:
             reason = str(error).splitlines()[0]
             raise ValueError(f"{path}: not a model that this program wrote ({reason}); fit the mesh again") from error
+        return model.to(device)
 
     @classmethod
     def from_description(cls, description: dict, tensors: dict[str, torch.Tensor]) -> "NeuralSDF":

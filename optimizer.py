@@ -227,9 +227,14 @@ class Bases:
 
 
 def following_basis(mean: torch.Tensor, basis: torch.Tensor, first: bool) -> torch.Tensor:
-    """Orthonormal eigenvectors of `mean` (n, n): by eigh the first time, else improved from `basis` by one QR."""
+    """Orthonormal eigenvectors of `mean` (n, n): by eigh the first time, else improved from `basis` by one QR.
+
+    eigh is the CPU's also on a GPU: of the mean of one gradient, most of whose eigenvalues vanish in float32, a GPU's
+    is known to fail.
+    """
     if first:
-        return torch.linalg.eigh(mean).eigenvectors.flip(-1)
+        on_cpu = mean.cpu() if mean.is_cuda else mean
+        return torch.linalg.eigh(on_cpu).eigenvectors.flip(-1).to(mean.device)
     return torch.linalg.qr(mean @ basis).Q
 
 

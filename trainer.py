@@ -361,6 +361,7 @@ class Part:
     sdf: "np.ndarray | None" = None
     kept: "tuple[np.ndarray, np.ndarray] | None" = None  # of a samples file, for the score
     notes: list[str] = field(default_factory=list)  # lines that a person should read
+    device: str = "cpu"  # or the name of a GPU
     missed: str = ""  # what of the surface the reconstruction lacks, and why
     timings: dict[str, float] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -397,7 +398,7 @@ def fit_part(part: Part, artifacts) -> dict:
     from artifacts import content_of
 
     start = time.perf_counter()
-    device = choose_device(part.flags.gpu)
+    device = choose_device(part)
     with part.timed("load"):
         load(part)
     part.content = content_of(part.source)
@@ -501,16 +502,32 @@ def make_network(part: Part) -> "NeuralSDF":
     return NeuralSDF(widths, flags.activation, encoding, scaler, part.transform.center, part.transform.scale)
 
 
-def choose_device(gpu: int | None) -> str:
-    """The torch device of --gpu. Raises ValueError where that GPU is not there."""
+def choose_device(part: Part) -> str:
+    """The torch device of --gpu, kept by its name in `part.device`. Raises ValueError where that GPU is not there.
+
+    A GPU is tried first: one that this torch has no code for, or that another program has, shows it only then. Where
+    none was asked for, the CPU takes its place, and a note says so.
+    """
     import torch
 
+    gpu = part.flags.gpu
     count = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if gpu == -1 or (gpu is None and count == 0):
         return "cpu"
     if (gpu or 0) >= count:
         raise ValueError(f"--gpu {gpu}: there are {count} GPUs here; -1 is the CPU")
-    return f"cuda:{gpu or 0}"
+    name = f"cuda:{gpu or 0}"
+    try:
+        torch.zeros(1, device=name).add_(1).item()
+        part.device = torch.cuda.get_device_name(name)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        if gpu is not None:
+            raise ValueError(f"--gpu {gpu}: cannot be used ({reason}); -1 is the CPU") from error
+        part.note(f"GPU 0 cannot be used ({reason}): fitted on the CPU; --gpu -1 does not ask")
+        return "cpu"
+    say(f"fitting on {part.device}")
+    return name
 
 
 def settings_of(flags):
@@ -648,6 +665,7 @@ def record_of(part: Part, network: "NeuralSDF", result, reconstruction, failure:
         "flags": vars(part.flags),
         "versions": versions(),
         "diagnosis": part.mesh.diagnosis if part.mesh is not None else {},
+        "device": part.device,
         "parameters": network.parameter_count,
         "transform": {"center": part.transform.center, "scale": part.transform.scale},
         "fit": {name: getattr(result, name) for name in ("ended_by", "seconds", "samples", "restarts", "resumed_at")},
@@ -701,7 +719,7 @@ def fit_one(job: dict, should_stop: "Callable[[], bool] | None" = None) -> dict:
     status: done, refused (the input cannot be used), failed (the fit, the reconstruction or the writing), stopped
     (should_stop said so; a checkpoint holds the fit) or busy (another process has this part). What is done with these
     flags and this content is not done again: `skipped` is then true. `again`: smaller chunks could help. `notes`: lines
-    that a person should read; of a part in a folder nothing else has said them.
+    that a person should read; of a part in a folder nothing else has said them. `fatal`: this process can fit no more.
     Further keys of a job: folder (bool), it is one of many; attempt, from the second on in smaller chunks; source and
     outputDir, where the input is read and the files are written instead.
     """
@@ -741,7 +759,10 @@ def fit_locked(job: dict, source: Path, artifacts, should_stop) -> dict:
     except MeshError as error:
         result = {"status": "refused", "reason": str(error)}
     except (ValueError, OSError, RuntimeError, MemoryError, ImportError) as error:
-        result = {"status": "failed", "reason": one_line(error), "again": command.lacks_memory(error)}
+        memory = command.lacks_memory(error)
+        # After any other error of a GPU its driver gives this process nothing but errors.
+        lost = type(error).__name__ == "AcceleratorError" and not memory
+        result = {"status": "failed", "reason": one_line(error), "again": memory or lost, "fatal": lost}
     return result | {"notes": notes}
 
 

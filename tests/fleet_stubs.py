@@ -106,6 +106,7 @@ ACTIONS = {
     "told": told,
     "busy": busy,
     "shows": shows,
+    "fatal": lambda job, should_stop: {"status": "failed", "reason": "no more", "fatal": True},
 }
 
 

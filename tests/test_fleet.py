@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import trimesh
 
 import artifacts
@@ -151,7 +152,22 @@ def test_a_quota_of_processors_is_kept(tmp_path, monkeypatch, version):
     assert fleet.usable_processors() == everything[:1]
 
 
+def test_gpus_are_those_that_torch_can_use(tmp_path, monkeypatch):
+    """A driver that lists a GPU, and a torch that cannot use it."""
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: Some Card'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert len(fleet.usable_gpus()) == torch.cuda.device_count()
+
+
 # ---------------------------------------------------------------------------------------------- bad parts
+
+
+def test_a_process_that_can_do_no_more_is_replaced():
+    results = run_stubs(["fatal", "good_1", "good_2"], fleet.Processes(STUB, 1))
+    assert results["fatal"]["status"] == "failed" and results["good_1"]["status"] == "done"
+    assert results["fatal"]["pid"] != results["good_1"]["pid"] == results["good_2"]["pid"]
 
 
 def test_a_worker_that_dies_costs_its_part_alone(tmp_path):

@@ -269,6 +269,28 @@ def test_a_network_that_collapsed_twice_is_a_failure_and_kept(tmp_path, capsys, 
     assert files_of(tmp_path / "out") == ["box.html", "box.json", "box.png", "box.safetensors"]
 
 
+def test_a_gpu_that_cannot_be_used(tmp_path, capsys, monkeypatch):
+    """Told, and the CPU takes its place, unless it was asked for by number."""
+
+    def fails(*_, device=None, **__):
+        raise RuntimeError("CUDA error: no kernel image is available\nmore")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    original = torch.zeros
+    chosen = lambda *a, **k: (fails if "cuda" in str(k.get("device")) else original)(*a, **k)  # noqa: E731
+    monkeypatch.setattr(torch, "zeros", chosen)
+    words = [a_box(tmp_path), "--outputDir", tmp_path / "out", *SMALL, *QUICK]
+    code, _, err = run(capsys, *words)
+    assert code == 0 and "GPU 0 cannot be used (CUDA error: no kernel image is available)" in err
+    record = json.loads((tmp_path / "out/box.json").read_text())
+    assert record["device"] == "cpu" and "no kernel image" in record["notes"][0]
+    code, _, err = run(capsys, *words, "--gpu", 0, "--overwrite", 1)
+    assert code == 1 and "--gpu 0: cannot be used" in err.splitlines()[-1]
+    code, _, err = run(capsys, *words, "--gpu", -1, "--overwrite", 1)
+    assert code == 0 and "GPU" not in err
+
+
 def test_what_the_reconstruction_lacks_is_said_and_kept(tmp_path, capsys):
     mesh = trimesh.util.concatenate(
         [trimesh.creation.box((10, 10, 10)), trimesh.creation.box((10, 10, 0.05)).apply_translation((0, 0, 9))]
