@@ -528,6 +528,8 @@ OPEN_SHELL_INSIDE_OUT = -0.25
 # Distance from the surface, as a share of the mesh's size, at which a point counts as just beside it: larger
 # than the rounding of float32, smaller than any wall that can be fitted.
 JUST_BELOW = 1e-5
+# Most pairs of points and triangles of a piece that is asked where its bodies touch: some seconds.
+MOST_CROSSINGS = 10_000_000
 # A shell of |volume| under this share of area^1.5 has no inside of its own (both sides of a sheet).
 LEAST_VOLUME = 1e-9
 
@@ -555,7 +557,16 @@ def _orient(vertices, faces, changes):
     patch = _components(pairs[:, 0], pairs[:, 1], len(faces))
     turned = _flood(pairs, clash, patch, vertices[faces])
     oriented = _turn(faces, turned) if turned.any() else faces
-    label, closed = _join_patches(EdgeTable(oriented) if turned.any() else edges, patch)
+    oriented_edges = EdgeTable(oriented) if turned.any() else edges
+    further, further_clash = _pairs_of_solids(vertices, oriented, oriented_edges, patch)
+    if len(further):
+        pairs = np.concatenate([pairs, further])
+        clashes = np.append(oriented_edges.pairs()[1], further_clash)
+        patch, turned_again = _flood_solids(pairs, clashes, len(further), vertices[oriented])
+        turned ^= turned_again
+        oriented = _turn(oriented, turned_again)
+        oriented_edges = EdgeTable(oriented)
+    label, closed = _join_patches(oriented_edges, patch)
     corners = vertices[oriented]
     # The open shells as one set first: they may hold the closed ones.
     flip = ~closed & _set_inside_out(corners[~closed[label]])
@@ -627,6 +638,131 @@ def _flood(pairs, clash, patch, corners):
     areas = _areas(corners)
     part = np.bincount(patch, weights=areas * turned)
     return turned ^ (troubled & (2 * part > np.bincount(patch, weights=areas)))[patch]
+
+
+def _pairs_of_solids(vertices, faces, edges, patch):
+    """Pairs of faces (P, 2) that bound one body at an edge with four uses or more, where bodies touch, and (P,) bool:
+    both run along it the same way.
+
+    vertices: in the unit box; faces: of one orientation within each patch (faces linked by edges with two uses). Around
+    such an edge matter and air take turns, so one look at a wedge between two faces tells which wedges are matter: the
+    two faces of each belong together. The look counts the crossings of a ray, which no orientation spoils. Edges with
+    an odd number of uses, and with triangles of no area, say nothing; pieces of too many patches are left alone.
+    """
+    busy = (edges.uses > 2) & (edges.uses % 2 == 0)
+    if not busy.any():
+        return np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=bool)
+    face, corner = np.nonzero(busy[edges.edge])
+    edge, direction = edges.edge[face, corner], edges.direction[face, corner]
+    angle, tie, flat = _angles_about(vertices, faces, face, corner, direction)
+    order = np.lexsort((tie, angle, edge))
+    face, edge, direction, angle, flat = face[order], edge[order], direction[order], angle[order], flat[order]
+    starts = np.flatnonzero(np.append(True, edge[1:] != edge[:-1]))
+    uses = np.diff(np.append(starts, len(edge)))
+    group = np.repeat(np.arange(len(starts)), uses)
+    after = np.arange(1, len(edge) + 1)
+    after[starts + uses - 1] = starts
+    gap = angle[after] - angle + np.where(after <= np.arange(len(edge)), 2 * np.pi, 0.0)
+    widest = np.lexsort((-gap, group))[starts]
+    # The wedge behind a face is on the side of its normal where it runs along the edge from the smaller vertex.
+    sides = _matter_beside(vertices, faces, edges, patch)[patch[face[widest]], (direction[widest] < 0).astype(int)]
+    told = (sides >= 0) & (np.bincount(group, weights=flat) == 0)
+    matter = (np.arange(len(edge)) - widest[group]) % 2 == 1 - sides[group]
+    chosen = np.flatnonzero(matter & told[group])
+    pairs = np.stack([face[chosen], face[after[chosen]]], axis=1)
+    return pairs, direction[chosen] == direction[after[chosen]]
+
+
+def _angles_about(vertices, faces, face, corner, direction):
+    """Of the edges from `corner` (H,) of `face` (H,): the angle of each face about its edge, an order among copies of
+    one triangle, the same about all its edges, and whether the triangle is too flat to tell."""
+    tail, head = faces[face, corner], faces[face, (corner + 1) % 3]
+    start, end = vertices[np.minimum(tail, head)], vertices[np.maximum(tail, head)]
+    axis = end - start
+    length = np.linalg.norm(axis, axis=1)
+    axis /= length[:, None]
+    into = vertices[faces[face, (corner + 2) % 3]] - start
+    into -= (into * axis).sum(axis=1)[:, None] * axis
+    flat = np.linalg.norm(into, axis=1) <= SLIVER_HEIGHT * length
+    # Angles from the direction in which the axis is least, so that they are the same for all faces of an edge.
+    first = np.eye(3)[np.abs(axis).argmin(axis=1)]
+    first -= (first * axis).sum(axis=1)[:, None] * axis
+    angle = np.arctan2((into * cross(axis, first)).sum(axis=1), (into * first).sum(axis=1))
+    corners = vertices[np.sort(faces[face], axis=1)]
+    upward = (doubled_normals(corners) * cross(axis, into)).sum(axis=1) > 0
+    # Of two copies the one that faces upward lies below, as in bodies that are right as they are.
+    rank = face + _parity(faces)[face] * len(faces)
+    return angle, np.where(upward, rank, -rank), flat
+
+
+def _matter_beside(vertices, faces, edges, patch):
+    """(patches, 2) int: whether matter lies in front of a patch and behind it, 1 or 0; -1 where nobody asked.
+
+    Asked of the largest face of each patch, by the crossings of three rays with the patches that hang together with it,
+    its piece. Only pieces in trouble are asked: their winding number has both signs, or their edges do not balance. In
+    the others bodies may overlap, and what two of them have in common would count as air.
+    """
+    count = patch.max() + 1
+    result = np.full((count, 2), -1)
+    several = (edges.uses > 2)[edges.edge].any(axis=1)
+    owner = np.repeat(patch, 3)
+    shared = (edges.uses > 2)[edges.edge.ravel()]
+    piece = _components(owner[shared], count + edges.edge.ravel()[shared], count + len(edges.uses))[:count]
+    areas = _areas(vertices[faces])
+    largest = np.lexsort((-areas, patch))
+    largest = largest[np.unique(patch[largest], return_index=True)[1]]
+    piece = np.unique(piece, return_inverse=True)[1]
+    unbalanced = _unbalanced(edges, piece[patch])
+    faces_of, starts = _sort_by_shell(piece[patch])
+    patches_of, first = _sort_by_shell(piece)
+    touching = np.zeros(count, dtype=bool)
+    touching[patch[several]] = True
+    for number in range(len(starts) - 1):
+        own = patches_of[first[number] : first[number + 1]]
+        piece_faces = faces_of[starts[number] : starts[number + 1]]
+        if not touching[own].all() or 2 * len(own) * len(piece_faces) > MOST_CROSSINGS:
+            continue
+        corners, asked = vertices[faces[piece_faces]], vertices[faces[largest[own]]]
+        points = np.concatenate([_beside(asked, JUST_BELOW), _beside(asked, -JUST_BELOW)])
+        winding = _winding_number(points, corners)
+        if unbalanced[number] or (winding.min() < -0.5 and winding.max() > 0.5):
+            result[own] = _is_odd(points, corners).reshape(2, -1).T
+    return result
+
+
+def _is_odd(points, corners):
+    """(N,) bool: rays from points cross triangles (F, 3, 3) an odd number of times, by most of three rays."""
+    odd = np.zeros(len(points), dtype=int)
+    edge_b, edge_c = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    step = max(1, WINDING_CHUNK // max(1, len(corners)))
+    for ray in np.random.default_rng(0).normal(size=(3, 3)):
+        across = cross(np.broadcast_to(ray, edge_c.shape), edge_c)
+        scale = (across * edge_b).sum(axis=1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            for start in range(0, len(points), step):
+                seen = points[start : start + step, None] - corners[None, :, 0]
+                u = np.einsum("nfk,fk->nf", seen, across) / scale
+                turned = np.cross(seen, edge_b)
+                v = turned @ ray / scale
+                far = np.einsum("nfk,fk->nf", turned, edge_c) / scale
+                odd[start : start + step] += ((u >= 0) & (v >= 0) & (u + v <= 1) & (far > 0)).sum(axis=1) % 2
+    return odd >= 2
+
+
+def _flood_solids(pairs, clash, further, corners):
+    """As `_flood`, over all pairs, the last `further` of which are those of bodies that touch: (patch, turned) by face.
+
+    Where a piece cannot be turned one way with its further pairs, it is without them.
+    """
+    usable = np.ones(len(pairs), dtype=bool)
+    for _ in range(2):
+        patch = _components(pairs[usable, 0], pairs[usable, 1], len(corners))
+        turned = _flood(pairs[usable], clash[usable], patch, corners)
+        left = usable & (clash ^ turned[pairs[:, 0]] ^ turned[pairs[:, 1]])
+        if not left[-further:].any():
+            break
+        usable[-further:] &= ~np.isin(patch[pairs[-further:, 0]], patch[pairs[left, 0]])
+    return patch, turned
 
 
 def _parity_to_root(parent, parity):

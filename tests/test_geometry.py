@@ -857,6 +857,58 @@ def test_moebius_strip_cannot_be_oriented(tmp_path):
     assert not mesh.closed and mesh.diagnosis["sign_method"] == "generalised winding number"
 
 
+def touching(shape, inside_out):
+    """Bodies that share vertices, as (vertices, faces), those of the numbers `inside_out` inverted; points in each."""
+    if shape == "row":
+        middles = [(k, 0, 0) for k in range(3)]
+        pieces = [box(middle, inside_out=k in inside_out) for k, middle in enumerate(middles)]
+    elif shape == "slab":
+        middles = [(x, y, 0) for x in range(3) for y in range(3)]
+        pieces = [box(middle, inside_out=k in inside_out) for k, middle in enumerate(middles)]
+    else:  # stacked cylinders
+        middles = [(0, 0, 0.5), (0, 0, 1.5)]
+        ring = np.stack([np.cos(np.arange(48) * np.pi / 24), np.sin(np.arange(48) * np.pi / 24)], axis=1)
+        pieces = []
+        for k in range(2):
+            ends = [np.column_stack([ring, np.full(48, float(k + end))]) for end in (0, 1)]
+            vertices = np.vstack([*ends, [[0, 0, k], [0, 0, k + 1]]])
+            i, j = np.arange(48), (np.arange(48) + 1) % 48
+            faces = np.concatenate(
+                [
+                    np.stack([i, j, j + 48], axis=1),
+                    np.stack([i, j + 48, i + 48], axis=1),
+                    np.stack([j, i, 0 * i + 96], axis=1),
+                    np.stack([i + 48, j + 48, 0 * i + 97], axis=1),
+                ]
+            )
+            pieces.append((vertices, faces[:, ::-1] if k in inside_out else faces))
+    return together(*pieces), np.array(middles, float)
+
+
+@pytest.mark.parametrize(
+    ("shape", "inside_out"),
+    [("row", [1]), ("row", [0, 2]), ("row", [0, 1, 2]), ("cylinders", [1]), ("slab", [4]), ("slab", [0, 1, 5, 8])],
+)
+def test_inside_out_bodies_that_touch_others_are_turned(tmp_path, shape, inside_out):
+    (vertices, faces), middles = touching(shape, inside_out)
+    mesh = loaded(tmp_path, vertices, faces, suffix=".stl")
+    assert mesh.closed and np.allclose(winding_at(mesh, middles), 1)
+    assert np.allclose(winding_at(mesh, np.add(middles, [0, 0, 9])), 0)
+    assert any(line.startswith("Turned") for line in mesh.diagnosis["changes"])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.floats(0, 0.3))
+def test_triangles_turned_in_bodies_that_touch_are_turned_back(seed, share):
+    (vertices, faces), middles = touching("slab", [])
+    generator = np.random.default_rng(seed)
+    mask = generator.random(len(faces)) < share
+    number, first = geometry._equal_rows(vertices)
+    mended, shells, _ = geometry._orient(geometry._unit_box(vertices[first]), geometry._turn(number[faces], mask), [])
+    winding = solid_angle_winding_number(middles, vertices[first][mended])
+    assert shells.closed.all() and np.allclose(winding, 1)
+
+
 def test_bodies_that_touch_along_an_edge_are_turned_apart(tmp_path):
     mesh = loaded(tmp_path, *together(box(), box((1, 1, 0), inside_out=True)), suffix=".stl")
     assert mesh.closed and mesh.diagnosis["non_manifold_edges"] == 1
