@@ -2,6 +2,8 @@
 
 import argparse
 
+# With it the mean distance of a sample from the surface is a ten-thousandth; beyond, finding samples takes minutes.
+LARGEST_IMPORTANCE_WEIGHT = 10_000
 MEMORY_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
@@ -42,6 +44,14 @@ def positive_number(text: str) -> float:
     value = not_negative(text)
     if value == 0:
         raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def importance(text: str) -> float:
+    """A number above 0, at most LARGEST_IMPORTANCE_WEIGHT."""
+    value = positive_number(text)
+    if value > LARGEST_IMPORTANCE_WEIGHT:
+        raise argparse.ArgumentTypeError(f"{text} is above {LARGEST_IMPORTANCE_WEIGHT:,}")
     return value
 
 

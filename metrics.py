@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 import command
-from flag_types import natural, positive, positive_number
+from flag_types import importance, natural, positive
 
 # Share of the input's surface that a reconstruction may lack before a user is told why.
 MISSED = 0.01
@@ -203,7 +203,10 @@ def command_line():
     parser.add_argument("--num_points", type=positive, default=200_000, help="fresh points for each error")
     parser.add_argument("--reconstructionRes", type=natural, default=256, help="grid of the reconstruction; 0 is off")
     parser.add_argument(
-        "--importanceWeight", type=positive_number, default=60.0, help="of the points of importance_error (default 60)"
+        "--importanceWeight",
+        type=importance,
+        default=60.0,
+        help="of the points of importance_error (default 60)",
     )
     parser.add_argument("--seed", type=natural, default=0, help="seed of the points")
     return parser

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 import command
-from flag_types import natural, positive, positive_number, share
+from flag_types import LARGEST_IMPORTANCE_WEIGHT, importance, natural, positive, share
 from geometry import MeshError, Transform, diagnosis_lines, load_mesh
 
 METHODS = ("Importance", "Surface", "Uniform")
@@ -197,14 +197,16 @@ def importance_samples(
 ):
     """count labelled points with density (1 - uniform_ratio) exp(-importance_weight |d|) / Z + uniform_ratio / 8.
 
-    importance_weight: beta, per domain unit, positive; uniform_ratio: in [0, 1]; other arguments and result as for
-    draw_samples. turn_ratio: in [0, 1], for open meshes: of the points that are not uniform over the cube, this share
-    is uniform over the `turn_cells` instead. The points are independent; none is kept twice. Memory, as the operating
-    system counts it, the result included: 28 bytes a point and a constant of 60 MiB, or 110 MiB where that is more and
-    turn_ratio is given.
+    importance_weight: beta, per domain unit, above 0, at most LARGEST_IMPORTANCE_WEIGHT; uniform_ratio: in [0, 1];
+    other arguments and result as for draw_samples. turn_ratio: in [0, 1], for open meshes: of the points that are not
+    uniform over the cube, this share is uniform over the `turn_cells` instead. The points are independent; none is kept
+    twice. Memory, as the operating system counts it, the result included: 28 bytes a point and a constant of 60 MiB, or
+    110 MiB where that is more and turn_ratio is given.
     """
-    if not 0 < importance_weight < np.inf:
-        raise ValueError(f"importance_weight must be positive, got {importance_weight}")
+    if not 0 < importance_weight <= LARGEST_IMPORTANCE_WEIGHT:
+        raise ValueError(
+            f"importance_weight must be above 0 and at most {LARGEST_IMPORTANCE_WEIGHT:,}, got {importance_weight}"
+        )
     if not 0 <= turn_ratio <= 1:
         raise ValueError(f"turn_ratio must lie between 0 and 1, got {turn_ratio}")
     uniform = _uniform_share(count, uniform_ratio, generator)
@@ -460,12 +462,12 @@ def _label(flags):
 
     from distance import DistanceOracle
 
+    mesh = load_mesh(flags.mesh, reconstruction_res=0)
     out = Path(flags.out) if flags.out else Path(flags.mesh).with_suffix(".npz")
     if out.exists() and not flags.out:
         raise ValueError(f"{out}: is there already; --out {out} writes over it")
     if not out.parent.is_dir():
         raise OSError(f"{out.parent}: no such folder for --out")
-    mesh = load_mesh(flags.mesh, reconstruction_res=0)
     for line in diagnosis_lines(mesh.diagnosis):
         print(line)
     oracle = DistanceOracle(mesh, flags.distanceEngine)
@@ -492,7 +494,7 @@ def _parser():
     parser.add_argument("--samplingMethod", choices=METHODS, default="Importance", help="where to ask (%(default)s)")
     parser.add_argument(
         "--importanceWeight",
-        type=positive_number,
+        type=importance,
         help=f"beta of the density exp(-beta |d|), per domain unit ({DEFAULT_IMPORTANCE_WEIGHT:g})",
     )
     parser.add_argument(

@@ -20,7 +20,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import command
-from flag_types import gpu, memory, natural, not_negative, positive, positive_number, share
+from flag_types import gpu, importance, memory, natural, not_negative, positive, positive_number, share
 from folders import FolderBook, Sender, SharedFolder, ended, one_line
 from threads import settle_threads
 
@@ -179,7 +179,7 @@ def add_sampling_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--importanceWeight",
-        type=positive_number,
+        type=importance,
         default=60.0,
         help="beta of the density exp(-beta |d|), per domain unit (default 60)",
     )

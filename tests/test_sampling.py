@@ -355,8 +355,9 @@ def test_surface_samples_are_half_on_the_surface(generator):
     "arguments, message",
     [
         ({"method": "Gaussian"}, "unknown sampling method 'Gaussian'"),
-        ({"importance_weight": 0.0}, "importance_weight must be positive"),
-        ({"importance_weight": float("nan")}, "importance_weight must be positive"),
+        ({"importance_weight": 0.0}, "importance_weight must be above 0"),
+        ({"importance_weight": 20_000.0}, "importance_weight must be above 0"),
+        ({"importance_weight": float("nan")}, "importance_weight must be above 0"),
         ({"uniform_ratio": 1.5}, "uniform_ratio must lie between 0 and 1"),
         ({"method": "Surface", "importance_weight": 60.0}, "Surface sampling has no importance_weight"),
         ({"method": "Uniform", "uniform_ratio": 0.5}, "Uniform sampling has no uniform_ratio"),
@@ -410,6 +411,19 @@ def test_wrong_samples_are_refused_in_one_line(tmp_path, arrays, message):
     with pytest.raises(ValueError, match=message) as refusal:
         load_samples(tmp_path / "wrong.npz")
     assert "wrong.npz" in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def test_command_writes_over_nothing_unasked(tmp_path, capsys):
+    trimesh.creation.box().export(tmp_path / "box.stl")
+    (tmp_path / "box.npz").write_bytes(b"labelled by hand")
+    words = [str(tmp_path / "box.stl"), "--num_points", "100"]
+    assert sampling.main(words) == 1 and "is there already; --out" in capsys.readouterr().err
+    assert (tmp_path / "box.npz").read_bytes() == b"labelled by hand"
+    assert sampling.main([*words, "--out", str(tmp_path / "box.npz")]) == 0
+    assert len(load_samples(tmp_path / "box.npz")[0]) == 100
+    capsys.readouterr()
+    assert sampling.main([str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith(f"sampling.py: {tmp_path}: ")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut short", None])

@@ -191,6 +191,7 @@ def test_bad_file_gets_one_line_and_leaves_nothing(tmp_path, capsys, name):
         (["--encoding", "hashgrid", "--hashBaseRes", "300"], 2),
         (["--encoding", "hashgrid", "--hashFinestRes", "65537"], 2),
         (["--encoding", "hashgrid", "--hashTableLog2", "25"], 2),
+        (["--importanceWeight", "10001"], 2),
         (["--hashLevels", "6"], 2),
         (["--ray", "local", "--workers", "0"], 2),
         (["--ray", "local", "--gpu", "1"], 2),
