@@ -452,6 +452,7 @@ class Ray:
             needs |= {"num_cpus": threads, "runtime_env": {"env_vars": variables}}
         most = max((node["Resources"].get("memory", 0) for node in self.ray.nodes() if node["Alive"]), default=0)
         if self.memory > most:
+            self.ray.shutdown()
             raise FleetError(f"no node of the cluster has the {self.memory / 2**20:,.0f} MiB of --workerMemory")
         self.task = self.ray.remote(**needs)(work_on_ray)
         self.switch = self.ray.remote(num_cpus=0)(Switch).remote()

@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -1124,6 +1125,27 @@ def test_ray_survives_parts_that_hang_and_crash_and_stops_in_order(tmp_path, tra
     assert [row["name"] for row in summary(out)] == sorted(path.stem for path in out.glob("*.json"))
     assert finish(start("light", source, out, "--workers", 2, log=log))[0] == 0
     check_folder(source, out, log)
+
+
+@pytest.mark.parametrize(("seconds", "reason"), [(1.0, "its worker crashed"), (3.0, "no end after the 2 s")])
+def test_a_parts_time_on_ray_begins_when_it_is_begun(seconds, reason):
+    """The wait for a processor is none of it, so that a crash after that is no hang."""
+    switch = fleet.Switch()
+    switch.begin(7)
+    switch.begun[7] -= seconds
+    place = object.__new__(fleet.Ray)
+    place.stopping, place.part_timeout = False, 2.0
+    place.switch = SimpleNamespace(seconds_of=SimpleNamespace(remote=switch.seconds_of))
+    place.ray = SimpleNamespace(get=lambda answer, timeout: answer, exceptions=SimpleNamespace(RayError=RuntimeError))
+    crash = type("WorkerCrashedError", (RuntimeError,), {})()
+    assert reason in place._failure({"input": "a.stl"}, crash, 7)["reason"] and not switch.begun
+
+
+@pytest.mark.long
+def test_ray_refuses_parts_that_no_node_has_memory_for():
+    pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
+    with pytest.raises(fleet.FleetError, match=r"no node of the cluster has the .* of --workerMemory"):
+        fleet.Ray("local", STUB, None, False, 0.0, 2**50, folders.SharedFolder())
 
 
 def test_ray_where_it_is_not_installed_or_has_no_cluster(tmp_path, capsys, monkeypatch):
