@@ -145,11 +145,14 @@ class Artifacts:
         self.record.unlink(missing_ok=True)
 
     def _left_by_a_fit(self) -> set[Path]:
-        """Paths of the files that an earlier fit of this name left, or may have left: by its record, or its model."""
+        """Paths of the files that an earlier fit of this name left, by its record; where a killed one left a model and
+        no record yet, all of this name."""
         record = self.read_record()
         if record is not None and isinstance(record.get("files"), dict):
             named = {self.folder / file for file in record["files"]}
             return {self.record} | {path for path in named if self._is_own(path)}
+        if record is not None:  # a user's own
+            return {self.model} if is_model(self.model) else set()
         return {self.record, *self._others()} if is_model(self.model) else set()
 
     def _is_own(self, path: Path) -> bool:
@@ -480,8 +483,8 @@ def check_folder_free(folder: Path) -> None:
 
 
 def write_gallery(folder: Path, rows: Iterator[list[str]], spelled: dict[str, str]) -> Path:
-    """Write index.html of a folder from the lines of its summary; returns its path. spelled: the names of which `text`
-    makes others, by those. Raises OSError, BusyError."""
+    """Write index.html of a folder from the lines of its summary; returns its path. spelled: the names that `text`
+    changes, by what it makes of them. Raises OSError, BusyError."""
     from report import gallery_html
 
     page = folder / "index.html"

@@ -15,10 +15,10 @@ def run(main: Callable[[], int]) -> None:
     except KeyboardInterrupt:
         print(f"\n{name}: stopped", file=sys.stderr)
         code = 130
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
         if not lacks_memory(error):
             raise
-        print(f"{name}: out of memory: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(": ".join([name, "out of memory", *str(error).splitlines()[:1]]), file=sys.stderr)
         code = 1
     sys.exit(code)
 

@@ -154,7 +154,7 @@ class Here:
     """One part after the other in this process; a part that takes the process down takes the run down."""
 
     def __init__(self, function: str, should_stop: Callable[[], bool] = lambda: False):
-        self.function, self.should_stop, self.jobs = resolve(function), should_stop, []
+        self.function, self.should_stop, self.jobs, self.lost = resolve(function), should_stop, [], False
 
     @property
     def running(self) -> int:
@@ -165,6 +165,8 @@ class Here:
         return not self.jobs
 
     def submit(self, job: dict) -> None:
+        if self.lost:
+            raise FleetError("this process can fit no more after an error of the GPU; the same command goes on")
         self.jobs.append(job)
 
     def wait(self, seconds: float) -> list[tuple[dict, dict]]:
@@ -172,7 +174,9 @@ class Here:
             time.sleep(seconds)
             return []
         job = self.jobs.pop()
-        return [(job, call(self.function, job, self.should_stop))]
+        result = call(self.function, job, self.should_stop)
+        self.lost = bool(result.get("fatal"))
+        return [(job, result)]
 
     def stop(self) -> None:
         """Nothing to tell: the part that runs asks should_stop itself."""
@@ -446,8 +450,11 @@ class Ray:
         self.count = self.asked or max(1, gpus or int(resources.get("CPU", 1)))
         needs = {"num_cpus": 1, "num_gpus": 1 if gpus else 0, "max_retries": 0}
         needs |= {"memory": self.memory} if self.memory else {}
-        if gpus:  # what is not the network's stays on processors: a share for each part
-            threads = max(1, int(resources.get("CPU", 1)) // gpus)
+        if gpus:  # what is not the network's stays on processors: a share of the poorest node's for each part
+            nodes = [
+                node["Resources"] for node in self.ray.nodes() if node["Alive"] and node["Resources"].get("GPU", 0)
+            ]
+            threads = max(1, min(int(node.get("CPU", 1) // node["GPU"]) for node in nodes))
             variables = dict.fromkeys(THREAD_VARIABLES, str(threads))
             needs |= {"num_cpus": threads, "runtime_env": {"env_vars": variables}}
         most = max((node["Resources"].get("memory", 0) for node in self.ray.nodes() if node["Alive"]), default=0)

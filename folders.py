@@ -207,9 +207,7 @@ def read_beside(source: Path) -> dict[str, bytes]:
 
     names = files_beside(source)
     if any(os.path.isabs(name) or ".." in Path(name).parts for name in names):
-        raise ValueError(
-            f"{source}: its buffers lie outside its folder, so they cannot travel; use --rayTransfer paths"
-        )
+        raise ValueError(f"{source}: its buffers lie outside its folder and cannot travel; use --rayTransfer paths")
     return {name: (source.parent / name).read_bytes() for name in names}
 
 

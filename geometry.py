@@ -315,7 +315,8 @@ def _close_cracks(vertices, faces):
 
     Only vertices on edges with an odd number of triangles may move, and only if that leaves fewer such edges:
     a fine feature of a closed surface is never touched, however small. Nor is the rim of an open one that is as
-    fine as the coordinates: vertices along an edge of a triangle, and chains longer than the reach, stay apart.
+    fine as the coordinates: chains longer than the reach stay apart, and so do vertices along an edge of a
+    triangle if the surface would still be open there.
     """
     from scipy.spatial import cKDTree
 
@@ -332,14 +333,18 @@ def _close_cracks(vertices, faces):
     low, high = np.full((len(loose), 3), np.inf), np.full((len(loose), 3), -np.inf)
     np.minimum.at(low, group, places)
     np.maximum.at(high, group, places)
-    apart = (high - low > 1.0).any(axis=1)  # by group; what no group is has no extent
+    apart = (high - low > 1.0).any(axis=1)  # by group
+    first = loose[np.unique(group, return_index=True)[1]]  # of each group, the vertex that stands for it
     label = np.arange(len(vertices))
-    label[loose] = loose[np.unique(group, return_index=True)[1]][group]
+    label[loose] = np.where(apart[group], loose, first[group])
+    # Of groups with an edge of a triangle in them only those may be joined that are whole then.
     tail, head = faces.ravel(), faces[:, [1, 2, 0]].ravel()
-    number = np.full(len(vertices), -1)
-    number[loose] = group
-    apart[number[tail[(tail != head) & (label[tail] == label[head])]]] = True
-    label[loose[apart[group]]] = loose[apart[group]]
+    doubtful = np.unique(label[tail[(tail != head) & (label[tail] == label[head])]])
+    joined = label[faces][_distinct(label[faces])]
+    joined_edges = EdgeTable(joined)
+    torn = np.intersect1d(doubtful, _ends(joined, joined_edges, joined_edges.uses % 2 == 1))
+    back = np.isin(label, torn)
+    label[back] = np.flatnonzero(back)
     joined = label[faces]
     left = int((EdgeTable(joined[_distinct(joined)]).uses % 2).sum())
     closed_edges = int((edges.uses % 2).sum()) - left
@@ -528,6 +533,9 @@ OPEN_SHELL_INSIDE_OUT = -0.25
 # Distance from the surface, as a share of the mesh's size, at which a point counts as just beside it: larger
 # than the rounding of float32, smaller than any wall that can be fitted.
 JUST_BELOW = 1e-5
+# Points of a piece's surface at which its bodies are seen to touch without overlapping, and the share at which they
+# must: beside a hole the winding number is a fraction.
+TOUCH_SAMPLES, TOUCH_RIGHT = 500, 0.98
 # Most pairs of points and triangles of a piece that is asked where its bodies touch: some seconds.
 MOST_CROSSINGS = 10_000_000
 # A shell of |volume| under this share of area^1.5 has no inside of its own (both sides of a sheet).
@@ -562,7 +570,7 @@ def _orient(vertices, faces, changes):
     if len(further):
         pairs = np.concatenate([pairs, further])
         clashes = np.append(oriented_edges.pairs()[1], further_clash)
-        patch, turned_again = _flood_solids(pairs, clashes, len(further), vertices[oriented])
+        patch, turned_again = _flood_solids(pairs, clashes, len(further), patch, vertices[oriented])
         turned ^= turned_again
         oriented = _turn(oriented, turned_again)
         oriented_edges = EdgeTable(oriented)
@@ -699,8 +707,9 @@ def _matter_beside(vertices, faces, edges, patch):
     """(patches, 2) int: whether matter lies in front of a patch and behind it, 1 or 0; -1 where nobody asked.
 
     Asked of the largest face of each patch, by the crossings of three rays with the patches that hang together with it,
-    its piece. Only pieces in trouble are asked: their winding number has both signs, or their edges do not balance. In
-    the others bodies may overlap, and what two of them have in common would count as air.
+    its piece. Only pieces in trouble are asked: their winding number has both signs, or faces where bodies touch run
+    along an edge more often one way than the other. In the others bodies may overlap, and what two of them have in
+    common would count as air.
     """
     count = patch.max() + 1
     result = np.full((count, 2), -1)
@@ -712,7 +721,8 @@ def _matter_beside(vertices, faces, edges, patch):
     largest = np.lexsort((-areas, patch))
     largest = largest[np.unique(patch[largest], return_index=True)[1]]
     piece = np.unique(piece, return_inverse=True)[1]
-    unbalanced = _unbalanced(edges, piece[patch])
+    skew = ((edges.uses > 2) & (edges.uses % 2 == 0) & (edges.balance != 0))[edges.edge].any(axis=1)
+    unbalanced = np.bincount(piece[patch], weights=skew) > 0
     faces_of, starts = _sort_by_shell(piece[patch])
     patches_of, first = _sort_by_shell(piece)
     touching = np.zeros(count, dtype=bool)
@@ -749,20 +759,42 @@ def _is_odd(points, corners):
     return odd >= 2
 
 
-def _flood_solids(pairs, clash, further, corners):
+def _flood_solids(pairs, clash, further, patch, corners):
     """As `_flood`, over all pairs, the last `further` of which are those of bodies that touch: (patch, turned) by face.
 
-    Where a piece cannot be turned one way with its further pairs, it is without them.
+    patch (F,): without the further pairs. Where a piece cannot be turned one way with its further pairs, or is not made
+    of bodies that touch and nowhere overlap then, it is as it was without them.
     """
     usable = np.ones(len(pairs), dtype=bool)
+    piece = _components(patch[pairs[:, 0]], patch[pairs[:, 1]], patch.max() + 1)[patch]
     for _ in range(2):
         patch = _components(pairs[usable, 0], pairs[usable, 1], len(corners))
         turned = _flood(pairs[usable], clash[usable], patch, corners)
         left = usable & (clash ^ turned[pairs[:, 0]] ^ turned[pairs[:, 1]])
-        if not left[-further:].any():
+        bad = np.zeros(piece.max() + 1, dtype=bool)
+        bad[piece[pairs[left, 0]]] = True
+        for number in np.unique(piece[pairs[-further:][usable[-further:], 0]]):
+            own = np.flatnonzero(piece == number)
+            bad[number] |= not _bodies_only_touch(_turn(corners[own], turned[own]), patch[own])
+        if not bad[piece[pairs[-further:][usable[-further:], 0]]].any():
             break
-        usable[-further:] &= ~np.isin(patch[pairs[-further:, 0]], patch[pairs[left, 0]])
+        usable[-further:] &= ~bad[piece[pairs[-further:, 0]]]
     return patch, turned
+
+
+def _bodies_only_touch(corners, label):
+    """Whether faces (F, 3, 3), each body of a label turned outward, have matter once behind them, never twice or less
+    than once anywhere beside them."""
+    label = np.unique(label, return_inverse=True)[1]
+    corners = _turn(corners, (_volumes(corners, label) < 0)[label])
+    areas, generator = _areas(corners), np.random.default_rng(0)
+    chosen = corners[generator.choice(len(corners), TOUCH_SAMPLES, p=areas / areas.sum())]
+    weights = generator.dirichlet(np.ones(3), TOUCH_SAMPLES)
+    points, aside = np.einsum("nk,nkd->nd", weights, chosen), JUST_BELOW * unit_normals(chosen)
+    winding = _winding_number(np.concatenate([points - aside, points + aside]), corners)
+    behind, before = winding[:TOUCH_SAMPLES], winding[TOUCH_SAMPLES:]
+    right = (behind > 0.5) & (behind < 1.5) & (before > -0.5) & (before < 1.5)
+    return right.mean() > TOUCH_RIGHT
 
 
 def _parity_to_root(parent, parity):

@@ -174,7 +174,7 @@ def _obj_corners(polygons, counts):
 def _read_off(path, data):
     """Object File Format in text; colours, normals and comments are passed over."""
     lines = [stripped for line in _plain(data).split(b"\n") if (stripped := line.partition(b"#")[0].strip())]
-    header = re.match(rb"(?i:(?:ST)?C?N?(4?n?)OFF)(?![A-Za-z])(.*)", lines[0]) if lines else None
+    header = re.match(rb"(?:ST)?C?N?(4?n?)(?i:OFF)(?![A-Za-z])(.*)", lines[0]) if lines else None
     if header is None or header[1] or b"BINARY" in header[2].upper():
         raise MeshError(f"{path}: not a three-dimensional text OFF file; export it again as text OFF or as PLY")
     lines[:1] = [header[2].strip()] if header[2].strip() else []
@@ -363,7 +363,8 @@ def _read_scene(path):
     if unread := _unread_in_gltf(path):
         raise MeshError(f"{path}: {unread}, which is not read here; export it again without, or as STL")
     try:
-        scene = trimesh.load_scene(path, file_type=path.suffix[1:].lower(), process=False)
+        kind = path.suffix[1:].lower()
+        scene = trimesh.load_scene(path, file_type=kind, resolver=_beside(path), process=False)
     except OSError as error:
         raise ValueError(f"or a file that belongs to it is missing: {error}") from None
     vertices, faces, passed_over, offset = [np.zeros((0, 3))], [np.zeros((0, 3), np.int64)], 0, 0
@@ -381,6 +382,17 @@ def _read_scene(path):
     return np.concatenate(vertices), np.concatenate(faces), notes
 
 
+def _beside(path):
+    """What finds the files that a scene names, wherever they are; their addresses may spell a space as %20."""
+    import trimesh
+
+    class Beside(trimesh.resolvers.FilePathResolver):
+        def get(self, name):
+            return (path.parent / urllib.parse.unquote(name)).read_bytes()
+
+    return Beside(str(path))
+
+
 def _turned_back(faces, matrix):
     """(F, 3) faces of a piece that a (3, 3) matrix places: turned round where it mirrors them."""
     return faces if np.linalg.det(matrix) > 0 else faces[:, [0, 2, 1]]
@@ -395,9 +407,9 @@ def files_beside(path):
         return []
     try:
         addresses = [buffer.get("uri") or "" for buffer in json.loads(Path(path).read_bytes()).get("buffers", [])]
+        return [urllib.parse.unquote(address) for address in addresses if address and not address.startswith("data:")]
     except (OSError, ValueError, AttributeError, TypeError):
         return []
-    return [urllib.parse.unquote(address) for address in addresses if address and not address.startswith("data:")]
 
 
 # Extensions that a glTF file may require and that change no shape, by how they begin; positions that are quantised are
@@ -446,6 +458,7 @@ def _read_3mf(path, data):
     objects = {
         (name, element.get("id")): element for name, tree in trees.items() for element in _all_3mf(tree, "object")
     }
+    components = {key: _all_3mf(found, "component")[::-1] for key, found in objects.items()}
     meshes, vertices, faces, offset = {}, [np.zeros((0, 3))], [np.zeros((0, 3), np.int64)], 0
     waiting = [(root, item, np.eye(4), 0) for item in _all_3mf(trees[root], "item")][::-1]
     while waiting:
@@ -456,9 +469,8 @@ def _read_3mf(path, data):
         if key not in objects:
             raise ValueError(f"no object {key[1]} in {key[0]}")
         matrix = _matrix_3mf(placed.get("transform")) @ around
-        components = _all_3mf(objects[key], "component")
-        waiting += [(key[0], component, matrix, depth + 1) for component in components[::-1]]
-        if components:
+        waiting += [(key[0], component, matrix, depth + 1) for component in components[key]]
+        if components[key]:
             continue
         if key not in meshes:
             meshes[key] = _mesh_3mf(objects[key])

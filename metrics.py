@@ -136,8 +136,9 @@ def explain_missed(domain_function, vertices, faces, oracle, generator, cell):
     two_sided = oracle.inside(beneath[0]) != oracle.inside(over[0])
 
     def right_signs(places, side):
-        values = domain_function(places.reshape(-1, 3).astype(np.float32))
-        return (side * values.reshape(len(places), -1) > 0).sum(axis=0)
+        """How many of the places, from the surface on, have the right sign before one has not."""
+        values = domain_function(places.reshape(-1, 3).astype(np.float32)).reshape(len(places), -1)
+        return np.logical_and.accumulate(side * values > 0, axis=0).sum(axis=0)
 
     below, above = right_signs(beneath, -1.0), right_signs(over, 1.0)
     known = two_sided & (below > 1) & (above > 1)

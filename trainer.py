@@ -361,6 +361,7 @@ class Part:
     sdf: "np.ndarray | None" = None
     kept: "tuple[np.ndarray, np.ndarray] | None" = None  # of a samples file, for the score
     notes: list[str] = field(default_factory=list)  # lines that a person should read
+    scratch: str = ""  # a folder that is gone afterwards: of no meaning to who reads a note
     device: str = "cpu"  # or the name of a GPU
     missed: str = ""  # what of the surface the reconstruction lacks, and why
     timings: dict[str, float] = field(default_factory=dict)
@@ -368,6 +369,7 @@ class Part:
 
     def note(self, line: str) -> None:
         """A line that a person should read and the record keeps; of many parts, the driver says it."""
+        line = line.replace(f"{self.scratch}{os.sep}", "") if self.scratch else line
         self.notes.append(line)
         if not self.in_folder:
             say(line)
@@ -721,7 +723,7 @@ def fit_one(job: dict, should_stop: "Callable[[], bool] | None" = None) -> dict:
     flags and this content is not done again: `skipped` is then true. `again`: smaller chunks could help. `notes`: lines
     that a person should read; of a part in a folder nothing else has said them. `fatal`: this process can fit no more.
     Further keys of a job: folder (bool), it is one of many; attempt, from the second on in smaller chunks; source and
-    outputDir, where the input is read and the files are written instead.
+    outputDir, where the input is read and the files are written instead; scratch, the folder that notes leave out.
     """
     from artifacts import Artifacts, BusyError
 
@@ -780,12 +782,13 @@ def fit_or_go_on(job: dict, source: Path, artifacts, should_stop, notes: list[st
         say(f"{artifacts.checkpoint}: no such checkpoint; the fit begins anew")
     flags.resume = int(flags.resume or (in_folder and there))
     given = {"should_stop": should_stop, "in_folder": in_folder, "input": job["input"], "notes": notes}
+    given["scratch"] = job.get("scratch", "")
     try:
         return fit_part(Part(source, flags, **given), artifacts)
     except CheckpointError as error:
         if not in_folder:
             raise
-        notes.append(f"begun anew: {error}")
+        Part(source, flags, **given).note(f"begun anew: {error}")
         artifacts.checkpoint.unlink(missing_ok=True)
     return fit_part(Part(source, flags, **given), artifacts)
 
@@ -987,7 +990,7 @@ def fit_sent(job: dict, should_stop=None) -> dict:
             (source.parent / name).write_bytes(data)
         if checkpoint is not None:
             (out / f"{job['name']}.checkpoint").write_bytes(checkpoint)
-        result = fit_one(job | {"source": str(source), "outputDir": str(out)}, should_stop)
+        result = fit_one(job | {"source": str(source), "outputDir": str(out), "scratch": str(out)}, should_stop)
         result["reason"] = result["reason"].replace(str(source), job["input"])
         left = (path for path in sorted(out.rglob("*")) if path.is_file() and not path.name.startswith("."))
         return result | {"files": {str(path.relative_to(out)): path.read_bytes() for path in left}}

@@ -165,6 +165,11 @@ def test_gpus_are_those_that_torch_can_use(tmp_path, monkeypatch):
 # ---------------------------------------------------------------------------------------------- bad parts
 
 
+def test_a_run_in_this_process_ends_with_it():
+    with pytest.raises(fleet.FleetError, match="the same command goes on"):
+        run_stubs(["fatal", "good_1"], fleet.Here(STUB))
+
+
 def test_a_process_that_can_do_no_more_is_replaced():
     results = run_stubs(["fatal", "good_1", "good_2"], fleet.Processes(STUB, 1))
     assert results["fatal"]["status"] == "failed" and results["good_1"]["status"] == "done"
@@ -459,6 +464,16 @@ def test_a_users_own_file_of_the_same_name_stays(tmp_path, here, suffix):
     assert (code, fitted) == (0, ["box_fit"]) and (out / f"box.{suffix}").read_bytes() == b"my own"
 
 
+def test_a_users_own_json_beside_a_model_stays(tmp_path, here):
+    out, source = tmp_path / "out", tmp_path / "box.ply"
+    source.write_bytes(b"good")
+    here(source, out)
+    (out / "box.json").write_text('{"drawing": 7}')
+    code, _, err, fitted = here(source, out)
+    assert (code, fitted) == (1, []) and "box.html: no fit left this file" in err
+    assert (out / "box.json").exists() and (out / "box.stl").exists()
+
+
 def test_a_result_that_is_fitted_in_turn_stays(tmp_path, here):
     source, out = tmp_path / "box.stl", tmp_path / "out"
     source.write_bytes(b"good")
@@ -530,6 +545,16 @@ def test_a_gltf_travels_with_its_buffers(tmp_path):
     sender = folders.Sender()
     result = sender.receive(job, trainer.fit_sent(sender.send(job)))
     assert result["status"] == "done" and (tmp_path / "out/box.stl").exists()
+
+
+def test_notes_of_a_sent_fit_name_no_folder_of_the_other_machine(tmp_path):
+    trimesh.creation.box((1, 1, 1)).apply_translation((1e6, 0, 0)).export(tmp_path / "far.ply")
+    words = ["far.ply", "--num_points", "4000", "--epochs", "2", "--batchSize", "128", "--reconstructionRes", "32"]
+    flags = vars(trainer.parse_arguments([*words, "--layerWidth", "48", "--outputDir", str(tmp_path / "out")]))
+    (tmp_path / "out").mkdir()
+    sender, job = folders.Sender(), {"name": "far", "input": str(tmp_path / "far.ply"), "flags": flags, "folder": True}
+    result = sender.receive(job, trainer.fit_sent(sender.send(job)))
+    assert result["notes"][0].startswith("far.stl: ") and result["record"]["notes"][0] == result["notes"][0]
 
 
 def test_a_link_to_nowhere_is_a_part_that_failed(tmp_path, here):
@@ -1035,7 +1060,7 @@ def test_files_of_a_sent_fit_that_failed_replace_those_of_an_earlier_one(tmp_pat
     for name in ("a.json", "a.safetensors", "a.stl"):
         (tmp_path / name).write_bytes(b"{}")
     assert "no fit left this file" in sender.send(job)["reason"]
-    (tmp_path / "a.safetensors").write_bytes(fleet_stubs.MODEL_HEAD)
+    (tmp_path / "a.json").write_text('{"files": {"a.safetensors": 2, "a.stl": 2}}')
     assert "reason" not in sender.send(job)
     sender.receive(job, {"status": "stopped", "files": {"a.checkpoint": b"1"}})
     assert (tmp_path / "a.json").exists() and (tmp_path / "a.checkpoint").read_bytes() == b"1"

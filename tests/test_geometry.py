@@ -300,9 +300,21 @@ def test_gltf_beside_its_buffers(tmp_path):
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
     assert load_mesh(tmp_path / "model.gltf").closed
-    next(tmp_path.glob("*.bin")).unlink()
+    header = json.loads((tmp_path / "model.gltf").read_text())
+    buffer = tmp_path / header["buffers"][0]["uri"]
+    (tmp_path / "elsewhere").mkdir()
+    for uri, place in (("my%20part.bin", "my part.bin"), ("elsewhere/b.bin", "elsewhere/b.bin")):
+        header["buffers"][0]["uri"] = uri
+        (tmp_path / "model.gltf").write_text(json.dumps(header))
+        buffer = buffer.rename(tmp_path / place)
+        assert (
+            load_mesh(tmp_path / "model.gltf").closed and mesh_files.files_beside(tmp_path / "model.gltf")[0] == place
+        )
+    buffer.unlink()
     with pytest.raises(MeshError, match=r"model\.gltf"):
         load_mesh(tmp_path / "model.gltf")
+    (tmp_path / "model.gltf").write_text('{"buffers": [{"uri": 5}]}')
+    assert mesh_files.files_beside(tmp_path / "model.gltf") == []
 
 
 def model_3mf(path, build, more=""):
@@ -589,6 +601,20 @@ def test_open_rim_as_fine_as_its_coordinates_stays(tmp_path, spacing):
     faces = np.concatenate([np.add(corner, [0, 60, 61]), np.add(corner, [0, 61, 1])])
     mesh = loaded(tmp_path, vertices, faces, suffix=".stl")
     assert not mesh.closed and len(mesh.faces) == len(faces) and len(mesh.vertices) == len(vertices)
+
+
+def test_a_crack_with_a_tiny_edge_at_one_side_is_closed(tmp_path):
+    """One side of the seam has a corner once, the other twice, a rounding apart."""
+    vertices, faces = box(size=20, center=(30, 30, 30))
+    twin = np.nextafter(vertices[7].astype(np.float32), np.float32(np.inf)).astype(float)
+    split = faces.copy()
+    users = np.flatnonzero((split == 7).any(axis=1))
+    split[users[0]] = np.where(split[users[0]] == 7, 8, split[users[0]])
+    other = split[users[0]]
+    at = list(other).index(8)
+    split = np.vstack([split, [[7, 8, other[(at + 1) % 3]]]])
+    mesh = loaded(tmp_path, np.vstack([vertices, twin]), split, suffix=".stl")
+    assert mesh.closed and len(mesh.faces) == 12
 
 
 def test_an_open_ball_of_fine_triangles_far_away_keeps_them(tmp_path):
@@ -895,6 +921,37 @@ def test_inside_out_bodies_that_touch_others_are_turned(tmp_path, shape, inside_
     assert mesh.closed and np.allclose(winding_at(mesh, middles), 1)
     assert np.allclose(winding_at(mesh, np.add(middles, [0, 0, 9])), 0)
     assert any(line.startswith("Turned") for line in mesh.diagnosis["changes"])
+
+
+@pytest.mark.parametrize("flaw", ["a triangle lacks", "an inverted body", "none"])
+def test_bodies_that_overlap_and_share_an_edge_stay_as_they_are(tmp_path, flaw):
+    """A plate and a rib that stands in it, flush at one side: parity would call what they share air."""
+    plate, rib = box((5, 3, 0.5), (10, 6, 1)), box((5, 0.5, 2.5), (10, 1, 5))
+    pieces = [plate, rib]
+    if flaw == "a triangle lacks":
+        pieces[0] = plate[0], plate[1][1:]
+    if flaw == "an inverted body":
+        pieces.append(box((10.5, -0.5, 0.5), inside_out=True))
+    mesh = loaded(tmp_path, *together(*pieces), suffix=".stl")
+    winding = winding_at(mesh, [[5, 5, 0.5], [5, 0.5, 0.5], [5, 0.5, 3], [5, 5, 3]])
+    assert (np.abs(winding - [1, 2, 1, 0]) < 0.45).all()  # beside a hole a fraction
+
+
+def test_boxes_of_whole_numbers_with_one_inverted(tmp_path):
+    """What overlaps or not, the inside is at least as often right as by the file's own winding."""
+    generator, worse = np.random.default_rng(0), 0
+    for _ in range(40):
+        low = generator.integers(0, 4, (3, 3))
+        pieces = [(start, start + generator.integers(1, 4, 3)) for start in low]
+        turned = generator.integers(3)
+        shapes = [box((a + b) / 2, b - a, inside_out=k == turned) for k, (a, b) in enumerate(pieces)]
+        mesh = loaded(tmp_path, *together(*shapes), suffix=".stl")
+        asked = generator.uniform(0, 7, (200, 3))
+        truth = np.any([((asked > a) & (asked < b)).all(axis=1) for a, b in pieces], axis=0)
+        as_it_is = solid_angle_winding_number(asked, np.concatenate([v[f] for v, f in shapes])) > 0.5
+        wrong = (winding_at(mesh, asked) > 0.5) != truth
+        worse += wrong.sum() > (as_it_is != truth).sum()
+    assert worse == 0
 
 
 @settings(max_examples=20, deadline=None)

@@ -183,6 +183,15 @@ def test_a_plate_thinner_than_a_cell_that_the_function_has():
     assert explain_missed(truth, march(truth, wanted), both) == ""
 
 
+@pytest.mark.parametrize(("wall", "gap"), [(0.004, 0.004), (0.004, 0.008), (0.008, 0.004)])
+def test_fins_behind_one_another_count_one_by_one(wall, gap):
+    fins = [trimesh.creation.box((0.8, 0.8, wall)).apply_translation((0, 0, k * (wall + gap))) for k in range(8)]
+    truth = DistanceOracle(as_domain_mesh(trimesh.util.concatenate(fins))).signed_distance
+    line = explain_missed(truth, ball(0.3, (0.5, 0.5, -0.6)), trimesh.util.concatenate(fins))
+    wanted = int(re.search(r"--reconstructionRes ([\d,]+)", line)[1].replace(",", ""))
+    assert wanted == pytest.approx(2 / min(wall, gap), rel=0.15)
+
+
 def test_a_plate_that_the_function_has_not():
     both = trimesh.util.concatenate([ball(0.3), PLATE])
     assert "not learnt" in explain_missed(sphere_function(0.3), ball(0.3), both)
