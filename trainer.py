@@ -716,7 +716,7 @@ def show(page: Path) -> None:
 
 
 def fit_one(job: dict, should_stop: "Callable[[], bool] | None" = None) -> dict:
-    """One part, anywhere: job {input, name, flags (dict)} -> {name, input, status, reason, record}, all JSON-able.
+    """One part, anywhere: job {input, name, flags (dict)} -> {name, input, status, reason, record, ...}, all JSON-able.
 
     status: done, refused (the input cannot be used), failed (the fit, the reconstruction or the writing), stopped
     (should_stop said so; a checkpoint holds the fit) or busy (another process has this part). What is done with these
