@@ -476,7 +476,11 @@ def check_folder_free(folder: Path) -> None:
     heads = {"summary.csv": ",".join(SUMMARY_COLUMNS[:3]), "index.html": GALLERY_TITLE}
     for name, head in heads.items():
         path = folder / name
-        if path.exists() and head not in path.read_bytes()[:2000].decode(errors="replace"):
+        if not path.exists():
+            continue
+        with open(path, "rb") as file:
+            start = file.read(2000).decode(errors="replace")
+        if head not in start:
             raise OutputError(
                 f"{path}: no run left this file, and it would be written over; choose another --outputDir"
             )

@@ -183,7 +183,8 @@ class Sender:
         files, artifacts = result.pop("files", {}), artifacts_of(job)
         complete = artifacts.record.name in files
         try:
-            if files.keys() - {artifacts.checkpoint.name}:  # those of an earlier fit would be taken for this one's
+            # Those of an earlier fit would be taken for this one's; what is done again is not done once it was begun.
+            if files.keys() - {artifacts.checkpoint.name} or (files and job["flags"]["overwrite"]):
                 artifacts.discard()
             order = {artifacts.model.name: -1, artifacts.record.name: 1}
             for name in sorted(files, key=lambda name: order.get(name, 0)):

@@ -662,7 +662,7 @@ def _pairs_of_solids(vertices, faces, edges, patch):
         return np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=bool)
     face, corner = np.nonzero(busy[edges.edge])
     edge, direction = edges.edge[face, corner], edges.direction[face, corner]
-    angle, tie, flat = _angles_about(vertices, faces, face, corner, direction)
+    angle, tie, flat = _angles_about(vertices, faces, face, corner)
     order = np.lexsort((tie, angle, edge))
     face, edge, direction, angle, flat = face[order], edge[order], direction[order], angle[order], flat[order]
     starts = np.flatnonzero(np.append(True, edge[1:] != edge[:-1]))
@@ -681,7 +681,7 @@ def _pairs_of_solids(vertices, faces, edges, patch):
     return pairs, direction[chosen] == direction[after[chosen]]
 
 
-def _angles_about(vertices, faces, face, corner, direction):
+def _angles_about(vertices, faces, face, corner):
     """Of the edges from `corner` (H,) of `face` (H,): the angle of each face about its edge, an order among copies of
     one triangle, the same about all its edges, and whether the triangle is too flat to tell."""
     tail, head = faces[face, corner], faces[face, (corner + 1) % 3]

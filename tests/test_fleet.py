@@ -1053,17 +1053,19 @@ def test_small_chunks_change_no_result(tmp_path, capsys):
     assert before == distance.CHUNK
 
 
-def test_files_of_a_sent_fit_that_failed_replace_those_of_an_earlier_one(tmp_path):
-    flags = {"outputDir": str(tmp_path), "outputFormat": "stl", "overwrite": 1}
+@pytest.mark.parametrize("overwrite", [0, 1])
+def test_files_of_a_sent_fit_that_failed_replace_those_of_an_earlier_one(tmp_path, overwrite):
+    flags = {"outputDir": str(tmp_path), "outputFormat": "stl", "overwrite": overwrite}
     sender, job = folders.Sender(), {"name": "a", "input": str(tmp_path / "in.stl"), "flags": flags}
     (tmp_path / "in.stl").write_bytes(b"x")
     for name in ("a.json", "a.safetensors", "a.stl"):
         (tmp_path / name).write_bytes(b"{}")
     assert "no fit left this file" in sender.send(job)["reason"]
     (tmp_path / "a.json").write_text('{"files": {"a.safetensors": 2, "a.stl": 2}}')
+    (tmp_path / "a.safetensors").write_bytes(fleet_stubs.MODEL_HEAD)
     assert "reason" not in sender.send(job)
     sender.receive(job, {"status": "stopped", "files": {"a.checkpoint": b"1"}})
-    assert (tmp_path / "a.json").exists() and (tmp_path / "a.checkpoint").read_bytes() == b"1"
+    assert (tmp_path / "a.json").exists() == (not overwrite) and (tmp_path / "a.checkpoint").read_bytes() == b"1"
     sender.send(job)
     sender.receive(job, {"status": "failed", "files": {"a.safetensors": b"new", "a.checkpoint": b"2"}})
     left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name.startswith("a.")}
