@@ -19,13 +19,14 @@ from pathlib import Path
 # This file is called like the module that it measures: look for modules in the project's root instead of here.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-from threads import settle_threads
+from neuralparts.machine import settle_threads
 
 settle_threads()
 
 import torch
 
-from encoding import HashGrid, interpolate, threads_for
+from neuralparts.network import HashGrid, threads_for
+from neuralparts.network.hash_grid import interpolate
 
 RADIUS = 0.7
 RATE = 3e-3

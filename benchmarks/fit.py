@@ -21,19 +21,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from threads import settle_threads
+from neuralparts.machine import settle_threads
 
 settle_threads()
 
 import numpy as np
 import torch
 
-from distance import DistanceOracle
-from fitting import FitHooks, FitRun, FitSettings, fit
-from geometry import load_mesh
-from network import DAM_WIDTHS, NeuralSDF, make_layers
-from sampling import importance_samples, points_on_surface
-from scaling import fit_scaler
+from neuralparts.distance import DistanceOracle
+from neuralparts.fitting import FitHooks, FitRun, FitSettings, fit
+from neuralparts.mesh import load_mesh
+from neuralparts.network import DAM_WIDTHS, NeuralSDF, fit_scaler, make_layers
+from neuralparts.sampling import importance_samples, points_on_surface
 
 BATCH, RATE = 1024, 0.001
 SCORED_POINTS = 20_000
@@ -102,7 +101,7 @@ def ours(points, sdf, surface, samples):
     history = result.history
     seconds_then = [value * of_a_second for value in history["seconds"]]
     curve = list(zip(history["samples"], seconds_then, history["held_out"], strict=True))
-    return [*curve, (result.samples, seconds, surface_error(network.distance, surface))]
+    return [*curve, (result.samples, seconds, surface_error(network.signed_distance, surface))]
 
 
 def step_rates(batch=BATCH, repeats=40):

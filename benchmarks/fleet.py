@@ -27,9 +27,10 @@ import numpy as np
 # The modules of the project come before the benchmarks of the same names beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import fleet
-import trainer
-from threads import settle_threads
+from neuralparts.commands.fit import WORKER, WORKER_OF_SENT_JOBS, find_inputs, names_of, place_to_run
+from neuralparts.flags import parse_fit_flags
+from neuralparts.fleet import FolderBook, SharedFolder, fleet
+from neuralparts.machine import settle_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGET = "--damArch 1 --scaler QuantileTransformer --num_points 30000 --epochs 1 --batchSize 512 --reconstructionRes 64"
@@ -44,7 +45,7 @@ def stub(job, should_stop):
 
 def files_stub(job, should_stop):
     """A part whose fit costs nothing and whose files are as many and as large as a real part's."""
-    import artifacts
+    from neuralparts.output import files as artifacts
 
     files = artifacts.Artifacts(Path(job["flags"]["outputDir"]), job["name"])
     with files.lock():
@@ -77,7 +78,7 @@ class Book:
     """A real folder's book, with the moments at which parts ended."""
 
     def __init__(self, folder, names, flags):
-        self.book, self.ends, self.bad = trainer.FolderBook(folder, names, vars(flags), fresh=True), [], []
+        self.book, self.ends, self.bad = FolderBook(folder, names, vars(flags), fresh=True), [], []
 
     def take(self, job, result):
         self.ends.append(time.perf_counter())
@@ -88,7 +89,7 @@ class Book:
 
 def go(place, inputs, flags, folder):
     """Fit inputs at a place; returns the book."""
-    names = trainer.names_of(inputs, "")
+    names = names_of(inputs, "")
     settings = {key: value for key, value in vars(flags).items() if key != "input"}
     jobs = (
         {"input": str(path), "name": name, "flags": settings, "folder": True}
@@ -102,16 +103,16 @@ def go(place, inputs, flags, folder):
 
 def parts(flags):
     """The same parts at each place, one place after the other."""
-    inputs = trainer.find_inputs(ROOT / "data/geometry_200")[: flags.count or 40]
+    inputs = find_inputs(ROOT / "data/geometry_200")[: flags.count or 40]
     cores, rates = len(fleet.usable_processors()), {}
     for name in flags.places.split(","):
         with tempfile.TemporaryDirectory() as folder:
             words = [str(ROOT / "data/geometry_200"), "--outputDir", folder, *flags.budget.split()]
             words += {"one": ["--workers", "1"], "workers": ["--workers", str(cores)], "ray": ["--ray", "local"]}[name]
-            settings = trainer.parse_arguments(words)
+            settings = parse_fit_flags(words)
             settle_threads()
             start, cpu = time.perf_counter(), children_seconds()
-            place = trainer.place_to_run(settings, "trainer:fit_one", len(inputs), lambda: False)
+            place = place_to_run(settings, len(inputs), lambda: False, WORKER, WORKER_OF_SENT_JOBS)
             slots = 1 if name == "one" else cores
             book = go(place, inputs, settings, Path(folder))
             place.close()
@@ -140,16 +141,16 @@ def stubs(flags):
     count = flags.count or 10_000
     report_stubs("worker processes", fleet.Processes("benchmarks.fleet:stub", 2), count)
     if "ray" in flags.places and importlib.util.find_spec("ray"):
-        carrier = trainer.SharedFolder()
+        carrier = SharedFolder()
         report_stubs("Ray", fleet.Ray("local", "benchmarks.fleet:stub", None, False, 0.0, 0, carrier), count // 10)
 
 
 def report_stubs(name, place, count):
     """Print what the driver takes for `count` stubs at a place."""
     with tempfile.TemporaryDirectory() as folder:
-        given = vars(trainer.parse_arguments(["inputs", "--outputDir", folder]))
+        given = vars(parse_fit_flags(["inputs", "--outputDir", folder]))
         names, occupied = [f"part_{k:07d}" for k in range(count)], []
-        book = trainer.FolderBook(Path(folder), names, given, fresh=True)
+        book = FolderBook(Path(folder), names, given, fresh=True)
 
         def take(job, result):
             book.take(job, result)
@@ -213,9 +214,9 @@ def nodes(flags):
     """A queue of many nodes through the same loop and book."""
     count = flags.count or 100_000
     with tempfile.TemporaryDirectory() as folder:
-        settings = trainer.parse_arguments(["inputs", "--outputDir", folder])
+        settings = parse_fit_flags(["inputs", "--outputDir", folder])
         names = [f"part_{k:07d}" for k in range(count)]
-        book = trainer.FolderBook(Path(folder), names, vars(settings), fresh=True)
+        book = FolderBook(Path(folder), names, vars(settings), fresh=True)
         place = Nodes(flags.nodes, flags.seconds, np.random.default_rng(0))
         start = time.process_time()
         given = vars(settings)

@@ -23,19 +23,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)
 
-from threads import settle_threads
+from neuralparts.machine import settle_threads
 
 settle_threads()
 
 import numpy as np
 import torch
 
-import trainer
 from benchmarks.fit import original, surface_error
-from distance import DistanceOracle
-from fitting import FitHooks, fit
-from geometry import load_mesh
-from sampling import importance_samples, points_on_surface
+from neuralparts.distance import DistanceOracle
+from neuralparts.fitting import FitHooks, fit
+from neuralparts.flags import parse_fit_flags
+from neuralparts.mesh import load_mesh
+from neuralparts.part import Watch, fit_settings, label, load, make_network
+from neuralparts.sampling import importance_samples, points_on_surface
 
 DATA = Path("../shared/data")
 EIGHT = (
@@ -102,27 +103,26 @@ class Bench:
 
     def __init__(self, mesh: Path):
         self.mesh = mesh
-        self.part = trainer.Part(mesh, trainer.parse_arguments([str(mesh), *preset_flags()]))
-        trainer.load(self.part)
-        trainer.label(self.part)
-        fresh = points_on_surface(self.part.mesh, SCORED_POINTS, np.random.default_rng(1))[0]
+        flags = parse_fit_flags([str(mesh), *preset_flags()])
+        self.shape = load(mesh, flags)
+        self.samples = label(self.shape, flags, Watch())
+        fresh = points_on_surface(self.shape.mesh, SCORED_POINTS, np.random.default_rng(1))[0]
         self.surface = torch.as_tensor(fresh)
 
     def fitted(self, words: list[str]) -> dict:
         """A fit with these flags to the preset's samples: its curve (seconds, error), its error and its bytes."""
-        part = self.part
-        part.flags = trainer.parse_arguments([str(self.mesh), *words])
-        network = trainer.make_network(part)
+        flags = parse_fit_flags([str(self.mesh), *words])
+        network = make_network(flags, self.samples[1], self.shape.transform)
         hooks = FitHooks(held_out=self.surface[:HELD_OUT].numpy())
-        result = fit(network, part.points, part.sdf, trainer.settings_of(part.flags), hooks)
+        result = fit(network, *self.samples, fit_settings(flags), hooks)
         curve = list(zip(result.history["seconds"], result.history["held_out"], strict=True))
-        error = surface_error(network.distance, self.surface)
+        error = surface_error(network.signed_distance, self.surface)
         return {"curve": [*curve, (result.seconds, error)], "error": error, "bytes": 4 * network.parameter_count}
 
     def original(self, share: float) -> dict:
         """The original recipe for a share of its samples: its curve, and its error: the median of the last third."""
         count = min(ORIGINAL_POINTS, int(share * ORIGINAL_POINTS * ORIGINAL_EPOCHS))
-        points, sdf = importance_samples(self.part.oracle, count, np.random.default_rng(0))
+        points, sdf = importance_samples(self.shape.oracle, count, np.random.default_rng(0))
         labelled = torch.as_tensor(points), torch.as_tensor(sdf)
         curve = original(*labelled, self.surface, share * ORIGINAL_POINTS * ORIGINAL_EPOCHS / count)
         error = statistics.median(score for _, _, score in curve[-len(curve) // 3 :])

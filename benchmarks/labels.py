@@ -22,9 +22,12 @@ import numpy as np
 # The modules of the project come before the benchmarks of the same names beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from distance import DistanceOracle, thread_count
-from geometry import load_mesh, write_mesh
-from sampling import DEFAULT_IMPORTANCE_WEIGHT, importance_samples
+from neuralparts.choices import IMPORTANCE_WEIGHT
+from neuralparts.distance import DistanceOracle
+from neuralparts.machine import thread_count
+from neuralparts.mesh import load_mesh
+from neuralparts.mesh_files import write_mesh
+from neuralparts.sampling import importance_samples
 
 DEFAULT_MESH = Path(__file__).resolve().parents[2] / "shared/data/parts/featuretype.STL"
 MIB = 2**20
@@ -202,7 +205,7 @@ def report_original(mesh, count, share, seconds):
         points = generator.uniform(-1, 1, (10 * few, 3))
         kind = igl.SIGNED_DISTANCE_TYPE_FAST_WINDING_NUMBER
         distance = igl.signed_distance(points, mesh.vertices, mesh.faces, sign_type=kind)[0]
-        weight = np.exp(-DEFAULT_IMPORTANCE_WEIGHT * np.abs(distance))
+        weight = np.exp(-IMPORTANCE_WEIGHT * np.abs(distance))
         chosen = generator.choice(len(points), few, p=weight / weight.sum())
         return points[chosen], distance[chosen]
 

@@ -20,7 +20,7 @@ from pathlib import Path
 # The modules of the project come before the benchmarks of the same names beside this file.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from threads import settle_threads
+from neuralparts.machine import settle_threads
 
 settle_threads()
 
@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from published import published_networks
 
-import marching
-from network import DAM_WIDTHS, NeuralSDF
+from neuralparts.marching import surface as marching
+from neuralparts.network import DAM_WIDTHS, NeuralSDF
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
@@ -66,7 +66,7 @@ def main():
     flags = command_line().parse_args()
     print(machine())
     models = {path.stem: (path, NeuralSDF.load(path)) for path in find_models(flags)}
-    functions = {name: marching.as_function(model.distance) for name, (_, model) in models.items()}
+    functions = {name: marching.as_function(model.signed_distance) for name, (_, model) in models.items()}
     published = {} if flags.models else published_networks()
     functions |= {name: marching.as_function(network) for name, network in published.items()}
     marching.march(lambda points: np.linalg.norm(points, axis=1) - 0.5, 32)  # loads the compiled loops, untimed
@@ -184,8 +184,8 @@ def bodies(result):
 
 def exact_bodies(name, resolution, folder):
     """What the input has, where it is one of FLEET: its bodies as read, and those of its exact distance on the grid."""
-    from distance import DistanceOracle
-    from geometry import load_mesh
+    from neuralparts.distance import DistanceOracle
+    from neuralparts.mesh import load_mesh
 
     mesh = next((mesh for key, (mesh, _) in FLEET.items() if name == f"{mesh.stem}-{key}"), None)
     if mesh is None:

@@ -8,8 +8,12 @@ import sys
 import time
 from pathlib import Path
 
-import artifacts
-import trainer
+from neuralparts.commands import fit
+from neuralparts.fitting import Interrupted
+from neuralparts.job import fit_one, fit_sent
+from neuralparts.mesh_files import MeshError
+from neuralparts.output import content_of
+from neuralparts.whole_file import write_whole
 
 
 def act(job, should_stop):
@@ -114,51 +118,46 @@ ACTIONS = {
 MODEL_HEAD = (34).to_bytes(8, "little") + b'{"__metadata__":{"neural-sdf":""}}'
 
 
-def light_fit(job, source, files, should_stop):
-    """What trainer.fit_locked does, in the same order and with the same writer, without a network: 60 ms."""
+def light_fit(source, flags, files, watch, name):
+    """What part.fit_part does, in the same order and with the same writers, without a network: 60 ms."""
     content = source.read_bytes()
     if content == b"bad":
-        return {"status": "refused", "reason": f"{job['input']}: not a mesh"}
+        raise MeshError(f"{name}: not a mesh")
     for _ in range(5):
         time.sleep(0.01)
-        if should_stop is not None and should_stop():
-            artifacts.write_bytes(files.checkpoint, content)
-            return {"status": "stopped", "reason": ""}
-    try:
-        files.discard()
-        for path in (files.model, files.reconstruction, files.page, files.curves):
-            artifacts.write_bytes(path, (MODEL_HEAD if path == files.model else b"") + content * 10_000)
-            time.sleep(0.002)
-        files.write_thumbnail(content)
-        number = float(int.from_bytes(content[:4].ljust(4), "little"))
-        record = {"input": job["input"], "content": artifacts.content_of(source), "flags": job["flags"], "failure": ""}
-        record |= {"metrics": {"surface_error": number}, "fit": {"ended_by": "epochs"}, "timings": {"total": 0.06}}
-        files.write_record(record)
-        files.checkpoint.unlink(missing_ok=True)
-    except OSError as error:
-        return {"status": "failed", "reason": trainer.one_line(error), "again": False}
-    return trainer.ended(record)
+        if watch.should_stop is not None and watch.should_stop():
+            write_whole(files.checkpoint, content)
+            raise Interrupted
+    files.discard()
+    for path in (files.model, files.reconstruction, files.page, files.curves):
+        write_whole(path, (MODEL_HEAD if path == files.model else b"") + content * 10_000)
+        time.sleep(0.002)
+    files.write_thumbnail(content)
+    number = float(int.from_bytes(content[:4].ljust(4), "little"))
+    record = {"input": name, "content": content_of(source), "flags": vars(flags), "failure": ""}
+    record |= {"metrics": {"surface_error": number}, "fit": {"ended_by": "epochs"}, "timings": {"total": 0.06}}
+    files.write_record(record)
+    files.checkpoint.unlink(missing_ok=True)
+    return record
 
 
 def light(job, should_stop):
-    """The trainer's own function with a light fit, but for the names of which ACTIONS knows something worse."""
+    """The program's own worker function with a light fit, but for the names of which ACTIONS knows something worse."""
     if job["name"].split("_")[0] in ACTIONS:
         return act(job, should_stop)
-    trainer.fit_locked = light_fit
-    return noted(job, trainer.fit_one(job, should_stop))
+    return noted(job, fit_one(job, should_stop, light_fit))
 
 
 def light_sent(job, should_stop):
-    """The same for a job whose files came with it."""
+    """The same for a job that carries its files."""
     if job["name"].split("_")[0] in ACTIONS:
         return act(job, should_stop)
-    trainer.fit_locked = light_fit
-    return noted(job, trainer.fit_sent(job, should_stop))
+    return noted(job, fit_sent(job, should_stop, light_fit))
 
 
 def real(job, should_stop):
-    """The trainer's own function."""
-    return noted(job, trainer.fit_one(job, should_stop))
+    """The program's own worker function."""
+    return noted(job, fit_one(job, should_stop))
 
 
 def noted(job, result):
@@ -171,10 +170,10 @@ def noted(job, result):
 
 def main(worker, *arguments):
     """The trainer's command line with one of these functions for its own."""
-    trainer.fit_folder = functools.partial(trainer.fit_folder, worker=f"tests.fleet_stubs:{worker}")
-    if worker == "light":
-        trainer.Sender.worker = "tests.fleet_stubs:light_sent"
-    return trainer.main(list(arguments))
+    sent = "light_sent" if worker == "light" else "real"
+    workers = {"worker": f"tests.fleet_stubs:{worker}", "worker_of_sent_jobs": f"tests.fleet_stubs:{sent}"}
+    fit.fit_folder = functools.partial(fit.fit_folder, **workers)
+    return fit.main(list(arguments))
 
 
 if __name__ == "__main__":

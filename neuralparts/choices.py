@@ -1,0 +1,40 @@
+"""What a user may choose, and what applies where nothing is chosen.
+
+The flags and the stages both read these facts, so each stands here once. This module imports nothing, so that `--help`
+is fast.
+"""
+
+# File suffixes that are read, and formats that are written.
+MESH_SUFFIXES = (".stl", ".obj", ".ply", ".off", ".glb", ".gltf", ".3mf")
+SAMPLES_SUFFIX = ".npz"
+OUTPUT_FORMATS = ("stl", "ply", "obj", "glb", "3mf", "off")
+
+# Labels.
+DISTANCE_ENGINES = ("auto", "open3d", "numba")
+SAMPLING_METHODS = ("Importance", "Surface", "Uniform")
+# beta of the density exp(-beta |d|), per domain unit (Davies et al., 2020).
+IMPORTANCE_WEIGHT = 60.0
+# At this weight a sample is a ten-thousandth from the surface on average; beyond it, finding samples takes minutes.
+LARGEST_IMPORTANCE_WEIGHT = 10_000
+# Fraction of the points that are uniform over the cube: the far field has a thousandth of the importance density.
+UNIFORM_RATIO = 0.05
+SCALERS = ("none", "StandardScaler", "PowerTransformer", "QuantileTransformer")
+
+# The network.
+ACTIVATIONS = ("relu", "leakyrelu", "elu", "sine")
+INITIALISATIONS = ("he_uniform", "he_normal", "xavier_uniform", "xavier_normal", "siren")
+ENCODINGS = ("none", "hashgrid")
+# Hidden layers of a network of uniform widths, and their width.
+NUM_LAYERS, LAYER_WIDTH = 8, 32
+# Sizes of the hash grid.
+HASH_LEVELS, HASH_FEATURES = 6, 4
+HASH_BASE_RESOLUTION, HASH_FINEST_RESOLUTION = 16, 256
+HASH_TABLE_LOG2 = 15
+# A float32 coordinate near 1 has a step of 2^-24: on a finer grid the place of a point in its cell would be lost.
+LARGEST_HASH_RESOLUTION = 2**16
+LARGEST_HASH_TABLE_LOG2 = 24
+
+# The fit.
+OPTIMIZERS = ("soap", "adam")
+SCHEDULES = ("linear", "cosine", "constant")
+LOSSES = ("l1", "l2", "clamp", "weighted", "relative")

@@ -1,0 +1,75 @@
+"""The commands, one module a verb, and how every command ends.
+
+The root scripts (`python trainer.py ...`) and the installed program (`neuralparts fit ...`) call the same modules. A
+module has `main(arguments, program)`, which returns the exit code; `program` is the name that its messages begin with.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from neuralparts.errors import lacks_memory, one_line
+from neuralparts.wording import say
+
+# Verb: (module, root script, what it does).
+VERBS = {
+    "fit": ("fit", "trainer.py", "fit a network to a mesh, or to a folder of meshes"),
+    "sample": ("sample", "sampling.py", "write labelled points of a mesh"),
+    "march": ("march", "marching.py", "write a model's zero level as a mesh"),
+    "measure": ("measure", "metrics.py", "print the errors of a model against a mesh"),
+    "info": ("info", "network.py", "print what a model file holds, and its values at given points"),
+}
+
+
+def main(arguments: list[str] | None = None, program: str = "neuralparts") -> int:
+    """`neuralparts VERB ...`: runs the verb's command; returns its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    verb = arguments[0] if arguments else ""
+    if verb in VERBS:
+        module = importlib.import_module(f"neuralparts.commands.{VERBS[verb][0]}")
+        return module.main(arguments[1:], f"{program} {verb}")
+    asked = verb in ("-h", "--help")
+    lines = [f"usage: {program} VERB ...", "", "verbs:"]
+    lines += [f"  {name:8} {what}" for name, (_, _, what) in VERBS.items()]
+    lines += ["", f"{program} VERB --help lists the flags of a verb."]
+    print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
+    return 0 if asked else 2
+
+
+def run(main: Callable[[], int] = main) -> None:
+    """Call a command's main function and end the process with its exit code; 130 for Ctrl-C, as in a shell.
+
+    Ctrl-C and a lack of memory end in one line; any other exception is a fault of the program and shows its traceback.
+    """
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may not be UTF-8
+    name = Path(sys.argv[0]).name
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        say(f"\n{name}: stopped")
+        code = 130
+    except (RuntimeError, MemoryError) as error:
+        if not lacks_memory(error):
+            raise
+        say(": ".join([name, "out of memory", *str(error).splitlines()[:1]]))
+        code = 1
+    sys.exit(code)
+
+
+def complain(program: str, error: BaseException | str) -> int:
+    """Print one line that says what is wrong; returns exit code 1."""
+    say(f"{program}: {error if isinstance(error, str) else one_line(error)}")
+    return 1
+
+
+def show(page: Path) -> None:
+    """Open a page in the browser, or say where it is when there is no display."""
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        say(f"no display here; the report is {page}")
+        return
+    import webbrowser
+
+    webbrowser.open(page.resolve().as_uri())

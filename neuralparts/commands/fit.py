@@ -1,0 +1,207 @@
+"""`trainer.py`, `neuralparts fit`: fit one input in this process, or a folder of them.
+
+Exit code 0: all done; 1: an input was refused or a fit failed; 2: the flags are wrong; 130, 143: stopped by Ctrl-C,
+SIGTERM.
+"""
+
+import argparse
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
+from neuralparts.commands import complain, show
+from neuralparts.errors import UserError
+from neuralparts.flags import parse_fit_flags
+from neuralparts.machine import settle_threads, usable_gpus, usable_processors
+from neuralparts.wording import say
+
+# Names of files that a folder run writes for itself.
+RESERVED_NAMES = {"index", "summary", "running"}
+# Memory set aside for a worker process when their number is chosen. It has a margin: 0.62 GiB was measured with 60,000
+# points on the CPU (docs/scale.md).
+WORKER_BYTES, BYTES_PER_POINT = 2**30, 100
+# The worker function, and the one for jobs that carry their files.
+WORKER, WORKER_OF_SENT_JOBS = "neuralparts.job:fit_one", "neuralparts.job:fit_sent"
+
+
+def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int:
+    """Fit what the command line asks for; returns the exit code."""
+    flags = parse_fit_flags(arguments, program)
+    settle_threads()
+    # The stages are imported only now, so that --help does not wait for them.
+    from neuralparts.output import check_folder_free, prepare_folder
+
+    source, folder = Path(flags.input), Path(flags.outputDir)
+    try:
+        inputs = find_inputs(source)
+        check_folder_flags(source, folder, flags)
+        prepare_folder(folder)
+        if source.is_dir():
+            check_folder_free(folder)
+    except (UserError, OSError) as error:
+        return complain(program, error)
+    settings = {key: value for key, value in vars(flags).items() if key != "input"}
+    names = names_of(inputs, flags.suffix, source.is_dir())
+    if source.is_dir():
+        jobs = (
+            {"input": str(path), "name": name, "flags": settings, "folder": True}
+            for path, name in zip(inputs, names, strict=True)
+        )
+        return fit_folder(jobs, names, flags, program)
+    return fit_single({"input": str(source), "name": names[0], "flags": settings}, folder, program)
+
+
+# ----------------------------------------------------------------------------------------------------- the inputs
+
+
+def find_inputs(source: Path) -> list[Path]:
+    """The input itself, or a folder's meshes and samples, sorted by name. Raises UserError where there are none."""
+    if not source.is_dir():
+        return [source]
+    known = (*MESH_SUFFIXES, SAMPLES_SUFFIX)
+    with os.scandir(source) as entries:
+        names = sorted(
+            entry.name
+            for entry in entries
+            if not entry.name.startswith(".")
+            and os.path.splitext(entry.name)[1].lower() in known
+            and may_be_file(entry)
+        )
+    found = [source / name for name in names]
+    if not found:
+        raise UserError(f"{source}: no mesh and no samples in this folder; known suffixes: {' '.join(known)}")
+    return found
+
+
+def may_be_file(entry: os.DirEntry) -> bool:
+    """True for a file, and for a link to nowhere: fitting it reports what is wrong."""
+    try:
+        return stat.S_ISREG(entry.stat().st_mode)
+    except OSError:
+        return True
+
+
+def names_of(inputs: list[Path], suffix: str, in_folder: bool = True) -> list[str]:
+    """A name for the files of each input: its stem, followed by its suffix where two inputs have the same stem.
+
+    The names differ on file systems that ignore case too, and from a folder's own files (index.html, summary.csv).
+    """
+    stems = Counter(path.stem.casefold() for path in inputs)
+    stems.update(RESERVED_NAMES if in_folder else ())
+    names, taken = [], set()
+    for path in inputs:
+        name = path.stem if stems[path.stem.casefold()] == 1 else f"{path.stem}_{path.suffix.lstrip('.').lower()}"
+        while name.casefold() in taken:
+            name += "_"
+        taken.add(name.casefold())
+        names.append(name + suffix)
+    return names
+
+
+def check_folder_flags(source: Path, folder: Path, flags: argparse.Namespace) -> None:
+    """Raise UserError for a folder's flags with a single file, and for an output folder that holds the inputs."""
+    if source.is_dir():
+        if folder.exists() and folder.samefile(source):
+            raise UserError(f"{folder}: the results would be inputs of the next run; choose another --outputDir")
+        return
+    given = {name: getattr(flags, name) for name in ("workers", "ray", "partTimeout", "workerMemory")}
+    if wrong := [name for name, value in given.items() if value]:
+        raise UserError(f"--{wrong[0]} is for a folder; {source} is fitted in this process alone: leave it out")
+
+
+# ------------------------------------------------------------------------------------------------------- one input
+
+
+def fit_single(job: dict, folder: Path, program: str) -> int:
+    """Fit one input in this process; returns the exit code."""
+    from neuralparts.fleet import Stop
+    from neuralparts.job import fit_one
+
+    with Stop("stopping at the next check of the fit; once more stops at once") as stop:
+        result = fit_one(job, stop)
+    if result["status"] == "stopped":
+        kept = (folder / f"{job['name']}.checkpoint").is_file()
+        say("stopped" + kept * "; the same command with --resume 1 continues from the checkpoint")
+        return stop.exit_code
+    if result["status"] != "done":
+        return complain(program, result["reason"])
+    if result.get("skipped"):
+        say("done before, with these flags and this content; --overwrite 1 fits it again")
+    print_result(result["record"], folder / job["name"])
+    if job["flags"]["showVis"]:
+        show(folder / f"{job['name']}.html")
+    return 0
+
+
+def print_result(record: dict, stem: Path) -> None:
+    """The last lines that a user reads: metrics, seconds by stage, and where the report is."""
+    from neuralparts.metric_names import METRIC_NAMES
+
+    metrics = record["metrics"]
+    print("  ".join(f"{name} {metrics[name]:.3g}" for name in METRIC_NAMES if metrics.get(name) is not None))
+    print("  ".join(f"{name} {seconds:.1f} s" for name, seconds in record["timings"].items()))
+    print(f"report: {stem}.html")
+
+
+# -------------------------------------------------------------------------------------------------------- a folder
+
+
+def fit_folder(
+    jobs: Iterator[dict],
+    names: list[str],
+    flags: argparse.Namespace,
+    program: str,
+    worker: str = WORKER,
+    worker_of_sent_jobs: str = WORKER_OF_SENT_JOBS,
+) -> int:
+    """Fit many inputs; returns the exit code. jobs, names: one for each input, in order; workers: module:function."""
+    from neuralparts.fleet import FleetError, FolderBook, Stop, run
+    from neuralparts.output import BusyError, Running, remove_leavings
+
+    folder = Path(flags.outputDir)
+    stop = Stop("stopping in order: checkpoints are written; once more stops at once")
+    with Running(folder) as running:
+        if running.alone:
+            remove_leavings(folder)
+        try:
+            place = place_to_run(flags, len(names), stop, worker, worker_of_sent_jobs)
+        except FleetError as error:
+            return complain(program, error)
+        try:
+            book = FolderBook(folder, names, vars(flags), fresh=running.alone)
+        except (OSError, BusyError) as error:
+            place.kill()
+            return complain(program, error)
+        stop.at_once = place.kill
+        with stop:
+            try:
+                run(jobs, place, book.take, book.tick, stop)
+                place.close()
+            except FleetError as error:
+                place.kill()
+                complain(program, error)
+            book.close(stopped=stop())
+    if flags.showVis:
+        show(folder / "index.html")
+    return stop.exit_code if stop() else book.exit_code
+
+
+def place_to_run(flags: argparse.Namespace, parts: int, stop, worker: str, worker_of_sent_jobs: str):
+    """Where the parts of a folder are fitted: on Ray, in this process, or in worker processes. Raises FleetError."""
+    from neuralparts.fleet import Here, Processes, Ray, Sender, SharedFolder, default_workers
+
+    if flags.ray:
+        carrier = Sender() if flags.rayTransfer == "bytes" else SharedFolder()
+        function = worker_of_sent_jobs if flags.rayTransfer == "bytes" else worker
+        return Ray(flags.ray, function, flags.workers, flags.gpu != -1, flags.partTimeout, flags.workerMemory, carrier)
+    if flags.workers == 0:
+        return Here(worker, stop)
+    gpus = usable_gpus() if flags.gpu is None else []
+    asked = gpus if flags.gpu in (None, -1) else [str(flags.gpu)]
+    count = flags.workers or default_workers(parts, WORKER_BYTES + BYTES_PER_POINT * flags.num_points, asked)
+    if count < min(parts, len(asked) or len(usable_processors())) and not flags.workers:
+        say(f"worker processes: {count}, as many as memory holds")
+    return Processes(worker, min(count, parts), gpus, flags.partTimeout, flags.workerMemory)

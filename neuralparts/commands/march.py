@@ -1,0 +1,78 @@
+"""`marching.py`, `neuralparts march`: the zero level of a fitted model as a mesh file, in file units."""
+
+import argparse
+from pathlib import Path
+
+from neuralparts.choices import OUTPUT_FORMATS
+from neuralparts.commands import complain
+from neuralparts.domain import grid_cell
+from neuralparts.errors import UserError
+from neuralparts.flags import add_flags
+from neuralparts.machine import settle_threads
+
+
+def main(arguments: list[str] | None = None, program: str = "marching.py") -> int:
+    """March a fitted model and write its mesh; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog=program, description="The mesh of a fitted model, in the units of its input file."
+    )
+    parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors")
+    add_flags(parser, "reconstructionRes", "output", "maxMemory", "refine", "dense")
+    flags = parser.parse_args(arguments)
+    if flags.dense and flags.maxMemory:
+        parser.error("--maxMemory does not limit a dense march; leave one of them out")
+    settle_threads()
+    try:
+        return march_model(flags)
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        return complain(program, error)
+
+
+def march_model(flags: argparse.Namespace) -> int:
+    """Load, march, write, print what was done; returns 0. Raises ValueError or OSError with the line for the user."""
+    from neuralparts.marching import as_function, as_gradient, march
+    from neuralparts.mesh_files import coarseness, write_mesh
+    from neuralparts.network import NeuralSDF
+    from neuralparts.wording import fraction_bar
+
+    model = NeuralSDF.load(flags.model)
+    output = Path(flags.output or Path(flags.model).with_suffix(".stl"))
+    check_output(output, asked_for=flags.output is not None)
+    with fraction_bar("march") as progress:
+        result = march(
+            as_function(model.signed_distance),
+            flags.reconstructionRes,
+            gradient=as_gradient(model.signed_distance),
+            refine=flags.refine,
+            max_memory=flags.maxMemory or None,
+            progress=progress,
+            dense=bool(flags.dense),
+        )
+    vertices, faces, stats = model.transform.to_file(result.vertices), result.faces, result.stats
+    del result  # its memory is needed for writing
+    if line := coarseness(output, vertices, model.transform.length_to_file(grid_cell(flags.reconstructionRes))):
+        print(f"{line}; --output with .ply keeps all digits")
+    write_mesh(output, vertices, faces)
+    print(describe(stats))
+    print(f"{output}: {len(vertices)} vertices, {len(faces)} triangles")
+    return 0
+
+
+def check_output(output: Path, asked_for: bool) -> None:
+    """Raise UserError, before the work, for a file that cannot be written after it, or would be replaced unasked."""
+    if output.exists() and not asked_for:
+        raise UserError(f"{output}: exists already; --output {output} replaces it")
+    if output.suffix.lower().lstrip(".") not in OUTPUT_FORMATS:
+        known = " ".join(f".{name}" for name in OUTPUT_FORMATS)
+        raise UserError(f"{output}: cannot write a '{output.suffix}' file; use one of {known}")
+    if not output.parent.is_dir():
+        raise UserError(f"{output}: there is no folder {output.parent}; make it first")
+
+
+def describe(stats: dict) -> str:
+    """One line: which fraction of the nodes was evaluated, skipped and audited."""
+    fraction = stats["evaluated"] / stats["nodes"]
+    line = f"{stats['resolution']}^3 nodes: evaluated {stats['evaluated']} ({fraction:.2%}), skipped {stats['skipped']}"
+    if "audited" in stats:
+        line += f", audited {stats['audited']} of them: {stats['hits']} hits"
+    return f"{line}; {stats['seconds']:.1f} s"

@@ -1,0 +1,71 @@
+"""`metrics.py`, `neuralparts measure`: the errors of a fitted model against a mesh file."""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neuralparts.commands import complain
+from neuralparts.domain import grid_cell
+from neuralparts.errors import UserError, one_line
+from neuralparts.flags import add_flags
+from neuralparts.machine import settle_threads
+
+if TYPE_CHECKING:
+    from neuralparts.mesh import Mesh
+    from neuralparts.network import NeuralSDF
+
+
+def main(arguments: list[str] | None = None, program: str = "metrics.py") -> int:
+    """Print the errors of a fitted model against a mesh file, a line each; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog=program, description="The errors of a fitted model against a mesh file, in domain units."
+    )
+    parser.add_argument("model", metavar="MODEL", type=Path, help="a fitted model, .safetensors")
+    parser.add_argument("mesh", metavar="MESH", type=Path, help="the mesh that it was fitted to")
+    add_flags(parser, "num_points", default=200_000, help="fresh points for each error")
+    add_flags(parser, "reconstructionRes", "importanceWeight", "seed")
+    flags = parser.parse_args(arguments)
+    settle_threads()
+    try:
+        errors, failure = model_errors(flags)
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        errors, failure = {}, one_line(error)
+    for name, value in errors.items():
+        print(f"{name:20} {value:.6g}")
+    return complain(program, failure) if failure else 0
+
+
+def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
+    """All errors of flags.model against flags.mesh, and why those of a reconstruction are missing, or ''."""
+    import numpy as np
+
+    from neuralparts.distance import DistanceOracle
+    from neuralparts.marching import NoSurfaceError, as_function, march
+    from neuralparts.mesh import load_mesh
+    from neuralparts.metrics import mesh_errors, point_errors
+    from neuralparts.network import NeuralSDF
+
+    if flags.reconstructionRes == 1:
+        raise UserError("--reconstructionRes 1: a grid needs 2 points along an axis or more; 0 is off")
+    model = NeuralSDF.load(flags.model)
+    mesh = in_domain_of(model, load_mesh(flags.mesh))
+    oracle, generator = DistanceOracle(mesh), np.random.default_rng(flags.seed)
+    function = as_function(model.signed_distance)
+    errors = point_errors(function, oracle, flags.num_points, generator, flags.importanceWeight)
+    if flags.reconstructionRes == 0:
+        return errors, ""
+    try:
+        result = march(function, flags.reconstructionRes, generator=generator)
+    except NoSurfaceError as error:
+        return errors, str(error)
+    cell = grid_cell(flags.reconstructionRes)
+    return errors | mesh_errors(result.vertices, result.faces, mesh, oracle, flags.num_points, generator, cell), ""
+
+
+def in_domain_of(model: "NeuralSDF", mesh: "Mesh") -> "Mesh":
+    """The mesh in the domain of a model that may be of another file. Raises UserError where it reaches out of it."""
+    vertices = model.transform.to_domain(mesh.transform.to_file(mesh.vertices))
+    if abs(vertices).max() > 1.0:
+        raise UserError(f"{mesh.path}: lies outside the model's domain, so it is not the mesh that was fitted")
+    return dataclasses.replace(mesh, vertices=vertices, transform=model.transform)

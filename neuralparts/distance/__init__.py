@@ -1,0 +1,7 @@
+"""The oracle: exact distance to a mesh, closest points, winding number and sign."""
+
+from neuralparts.distance.oracle import DistanceOracle
+
+__all__ = [
+    "DistanceOracle",
+]

@@ -1,0 +1,33 @@
+"""Errors whose message is written for the user: one line that says what is wrong with which file and what to do.
+
+Every other exception is a fault of the program. It keeps its traceback.
+"""
+
+
+class UserError(ValueError):
+    """Something the user can mend: an input, a flag for it, an output folder. The message is one line."""
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one line for the user: `file: what the system says` for an OSError, else the message's first line."""
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0]
+
+
+def with_place(error: BaseException) -> str:
+    """An unexpected exception as one line, with the file and line that raised it."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    if trace is None:
+        return text
+    return f"{text} ({trace.tb_frame.f_code.co_filename.rpartition('/')[2]}:{trace.tb_lineno})"
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """True if memory ran out, the machine's or the GPU's; torch says so with a RuntimeError."""
+    words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    return isinstance(error, MemoryError) or any(word in str(error) for word in words)

@@ -1,0 +1,319 @@
+"""Every flag of every command, once: its name, type, allowed values, default, help, and what contradicts what.
+
+A command adds the flags that it takes by name (`add_flags`). Nothing heavy is imported here, so `--help` is fast.
+"""
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from neuralparts import choices
+
+# ---------------------------------------------------------------------------------------------------- types of values
+
+MEMORY_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
+
+
+def natural(text: str) -> int:
+    """An integer of 0 or more. Raises ArgumentTypeError, as all types here do, with one line."""
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
+
+
+def positive(text: str) -> int:
+    """An integer of 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not positive")
+    return value
+
+
+def gpu(text: str) -> int:
+    """The number of a GPU, or -1 for the CPU."""
+    value = int(text)
+    if value < -1:
+        raise argparse.ArgumentTypeError(f"{text} is not a GPU; -1 is the CPU")
+    return value
+
+
+def not_negative(text: str) -> float:
+    """A finite number of 0 or more."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
+    return value
+
+
+def positive_number(text: str) -> float:
+    """A finite number above 0."""
+    value = not_negative(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def importance(text: str) -> float:
+    """A number above 0, at most LARGEST_IMPORTANCE_WEIGHT."""
+    value = positive_number(text)
+    if value > choices.LARGEST_IMPORTANCE_WEIGHT:
+        raise argparse.ArgumentTypeError(f"{text} is above {choices.LARGEST_IMPORTANCE_WEIGHT:,}")
+    return value
+
+
+def fraction(text: str) -> float:
+    """A number from 0 to 1."""
+    value = not_negative(text)
+    if value > 1:
+        raise argparse.ArgumentTypeError(f"{text} is above 1")
+    return value
+
+
+def memory(text: str) -> int:
+    """Bytes, perhaps with the unit K, M or G."""
+    unit = MEMORY_UNITS.get(text[-1:].upper())
+    return int(not_negative(str(not_negative(text[:-1] if unit else text) * (unit or 1))))
+
+
+# ---------------------------------------------------------------------------------------------------------- the flags
+
+
+class Flag(NamedTuple):
+    """A flag. help names the unit and the off value; `add_flags` adds the default to it, unless that is None."""
+
+    help: str
+    type: Callable[[str], Any] = str
+    default: Any = None
+    choices: tuple | None = None
+    metavar: str | None = None
+
+
+ON_OFF = (0, 1)
+SUFFIXES = " ".join(choices.MESH_SUFFIXES)
+
+FLAGS = {
+    # output
+    "outputDir": Flag("folder of the results", default="results"),
+    "suffix": Flag("text added to the name of every part's files", default=""),
+    "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, 256),
+    "outputFormat": Flag("format of the reconstruction", default="stl", choices=choices.OUTPUT_FORMATS),
+    "maxMemory": Flag(
+        "skip the reconstruction if the process would need more memory than this, such as 2G; 0 is no limit",
+        memory,
+        0,
+        metavar="BYTES",
+    ),
+    "validationRes": Flag("grid of R^3 points scored after every epoch; 0 is off", natural, 0),
+    "showVis": Flag("1 opens the report; without a display it says where the report is", int, 0, ON_OFF),
+    # network
+    "damArch": Flag(
+        "1: the 11 hidden widths selected by DAM, 589,790 parameters; 0: --numLayers of --layerWidth", int, 0, ON_OFF
+    ),
+    "numLayers": Flag(
+        f"hidden layers with --damArch 0 (default {choices.NUM_LAYERS}); 10 or left out with --damArch 1",
+        positive,
+    ),
+    "layerWidth": Flag("width of every hidden layer with --damArch 0", positive, choices.LAYER_WIDTH),
+    "activation": Flag("function between layers", default="relu", choices=choices.ACTIVATIONS),
+    "init": Flag(
+        "distribution from which the weights are drawn (default he_uniform; siren with --activation sine)",
+        choices=choices.INITIALISATIONS,
+    ),
+    "encoding": Flag("encoding of the coordinates before the first layer", default="none", choices=choices.ENCODINGS),
+    "hashLevels": Flag(f"number of grids in the hash grid (default {choices.HASH_LEVELS})", positive),
+    "hashFeatures": Flag(f"trained numbers at each node of the hash grid (default {choices.HASH_FEATURES})", positive),
+    "hashBaseRes": Flag(f"cells along an axis of the coarsest grid (default {choices.HASH_BASE_RESOLUTION})", positive),
+    "hashFinestRes": Flag(
+        f"cells along an axis of the finest grid (default {choices.HASH_FINEST_RESOLUTION})", positive
+    ),
+    "hashTableLog2": Flag(f"a grid stores at most 2^this nodes (default {choices.HASH_TABLE_LOG2})", positive),
+    # samples
+    "num_points": Flag("number of labelled points", positive, 1_000_000),
+    "samplingMethod": Flag("where the points lie", default="Importance", choices=choices.SAMPLING_METHODS),
+    "importanceWeight": Flag(
+        "beta of the density exp(-beta |d|), per domain unit", importance, choices.IMPORTANCE_WEIGHT
+    ),
+    "uniformRatio": Flag(
+        "fraction of the points drawn uniformly from the cube, with Importance and Surface; 0 is off (default "
+        f"{choices.UNIFORM_RATIO:g})",
+        fraction,
+    ),
+    "scaler": Flag("transform of the targets", default="none", choices=choices.SCALERS),
+    "distanceEngine": Flag(
+        "library that finds the closest points; auto is the fastest, numba",
+        default="auto",
+        choices=choices.DISTANCE_ENGINES,
+    ),
+    # fit
+    "epochs": Flag("passes over the points", positive, 4),
+    "batchSize": Flag("points in a step", positive, 1024),
+    "learningRate": Flag("Adam's learning rate at the start; soap takes 5 times as much", positive_number, 0.001),
+    "optimizer": Flag(
+        "soap is Adam in the eigenbasis of Shampoo's preconditioner", default="soap", choices=choices.OPTIMIZERS
+    ),
+    "schedule": Flag(
+        "how the learning rate falls to 0; constant keeps it", default="linear", choices=choices.SCHEDULES
+    ),
+    "loss": Flag(
+        "clamp: l1 within 0.1 of the surface; weighted: l1, 4 times heavier on the surface; relative: l1 times "
+        "0.05 / (0.05 + |d|)",
+        default="l1",
+        choices=choices.LOSSES,
+    ),
+    "timeBudget": Flag("seconds that the fit takes, instead of --epochs; 0 is off", not_negative, 0.0),
+    "targetError": Flag("held-out surface error, domain units, at which the fit stops; 0 is off", not_negative, 0.0),
+    "resume": Flag("1 continues an interrupted fit from its checkpoint", int, 0, ON_OFF),
+    "checkpointSeconds": Flag("seconds between checkpoints; 0 is off", not_negative, 30.0),
+    "seed": Flag("seed of all random numbers", natural, 0),
+    # machine
+    "gpu": Flag("number of the GPU; -1 is the CPU (default: GPU 0 if there is one)", gpu),
+    # folders
+    "overwrite": Flag("1 fits finished parts again; 0 skips those with the same flags and content", int, 0, ON_OFF),
+    "workers": Flag(
+        "worker processes; 0 fits in this process, where a crash ends the run (default: one a GPU, else one a "
+        "processor, as many as memory holds)",
+        natural,
+    ),
+    "partTimeout": Flag("seconds after which a part counts as hung and is killed; 0 is off", not_negative, 0.0),
+    "workerMemory": Flag(
+        "resident memory, such as 2G, above which a worker is killed; with --ray: memory reserved for it on its node; "
+        "0 is off",
+        memory,
+        0,
+        metavar="BYTES",
+    ),
+    "ray": Flag("fit on the Ray cluster at this address; local starts one", default="", metavar="ADDRESS"),
+    "rayTransfer": Flag(
+        "send paths in folders that the cluster shares, or the files themselves",
+        default="paths",
+        choices=("paths", "bytes"),
+    ),
+    # the stages alone
+    "out": Flag("samples file to write (default: the mesh's name with .npz)", metavar="FILE"),
+    "output": Flag(
+        f"mesh file to write: {' '.join('.' + name for name in choices.OUTPUT_FORMATS)} (default: the model's name "
+        "with .stl)",
+        metavar="FILE",
+    ),
+    "refine": Flag("Newton steps that move vertices onto the level; 0 is off", natural, 0),
+    "dense": Flag("1 evaluates every node of the grid; 0 is off", int, 0, ON_OFF),
+    "points": Flag(
+        "print the signed distance at the points of a text file, x y z a line, file units; - is standard input",
+        metavar="FILE",
+    ),
+}
+# Other spellings of a flag.
+SPELLINGS = {"layerWidth": ["firstLayerHiddenSize"], "rayTransfer": ["ray-transfer"]}
+
+FIT_GROUPS = {
+    "output": ("outputDir", "suffix", "reconstructionRes", "outputFormat", "maxMemory", "validationRes", "showVis"),
+    "network": (
+        "damArch",
+        "numLayers",
+        "layerWidth",
+        "activation",
+        "init",
+        "encoding",
+        "hashLevels",
+        "hashFeatures",
+        "hashBaseRes",
+        "hashFinestRes",
+        "hashTableLog2",
+    ),
+    "samples": ("num_points", "samplingMethod", "importanceWeight", "uniformRatio", "scaler", "distanceEngine"),
+    "fit": (
+        "epochs",
+        "batchSize",
+        "learningRate",
+        "optimizer",
+        "schedule",
+        "loss",
+        "timeBudget",
+        "targetError",
+        "resume",
+        "checkpointSeconds",
+        "seed",
+    ),
+    "machine": ("gpu",),
+    "folders": ("overwrite", "workers", "partTimeout", "workerMemory", "ray", "rayTransfer"),
+}
+HASH_DEFAULTS = {
+    "hashLevels": choices.HASH_LEVELS,
+    "hashFeatures": choices.HASH_FEATURES,
+    "hashBaseRes": choices.HASH_BASE_RESOLUTION,
+    "hashFinestRes": choices.HASH_FINEST_RESOLUTION,
+    "hashTableLog2": choices.HASH_TABLE_LOG2,
+}
+
+
+def add_flags(parser: argparse._ActionsContainer, *names: str, **changes: Any) -> None:
+    """Add flags by name to a parser or a group. changes: fields of Flag that differ for this command."""
+    for name in names:
+        flag = FLAGS[name]._replace(**changes)
+        spelled = [f"--{spelling}" for spelling in (name, *SPELLINGS.get(name, ()))]
+        shown = f"{flag.default:g}" if isinstance(flag.default, float) else flag.default
+        default = "" if flag.default is None else f" (default {'none' if shown == '' else shown})"
+        settings = flag._asdict() | {"help": flag.help + default}
+        parser.add_argument(*spelled, dest=name, **settings)
+
+
+def parse_fit_flags(arguments: list[str] | None, program: str = "trainer.py") -> argparse.Namespace:
+    """The command line of a fit as a namespace. Ends the process with code 2 and one line where flags are wrong."""
+    parser = argparse.ArgumentParser(
+        prog=program,
+        description="Turn a triangle mesh into a small network whose zero level is that mesh.",
+        epilog="Inside is negative. Results are in the file's own units; errors are in units of the cube [-1, 1]^3, in "
+        "which the mesh's bounding sphere has radius 0.9.",
+    )
+    parser.add_argument("input", help=f"a mesh ({SUFFIXES}), samples ({choices.SAMPLES_SUFFIX}), or a folder of either")
+    for title, names in FIT_GROUPS.items():
+        add_flags(parser.add_argument_group(title), *names)
+    flags = parser.parse_args(arguments)
+    if problem := contradiction(flags):
+        parser.error(problem)
+    for name, default in HASH_DEFAULTS.items():
+        setattr(flags, name, getattr(flags, name) or default)
+    flags.init = flags.init or ("siren" if flags.activation == "sine" else "he_uniform")
+    return flags
+
+
+def contradiction(flags: argparse.Namespace) -> str:
+    """Why these flags of a fit contradict each other, or ''."""
+    if flags.damArch and flags.numLayers not in (None, 10):
+        return f"--damArch 1 has 10 layers; --numLayers {flags.numLayers} contradicts it: give 10 or leave it out"
+    if flags.activation == "sine" and flags.init not in (None, "siren"):
+        return f"--activation sine needs its own initialisation, not --init {flags.init}: give siren or leave it out"
+    if flags.init == "siren" and flags.activation != "sine":
+        return f"--init siren is for --activation sine, not {flags.activation}"
+    if flags.reconstructionRes == 1 or flags.validationRes == 1:
+        return "a grid needs 2 points along an axis or more; 0 is off"
+    if flags.workers == 0 and (flags.partTimeout or flags.workerMemory or flags.ray):
+        return "--partTimeout, --workerMemory and --ray need worker processes; --workers 0 has none"
+    if flags.ray and flags.gpu not in (None, -1):
+        return f"--gpu {flags.gpu} is for this machine alone: a cluster assigns its own GPUs; give -1 or leave it out"
+    if flags.rayTransfer != "paths" and not flags.ray:
+        return "--rayTransfer is for --ray"
+    return sampling_contradiction(flags) or hash_contradiction(flags)
+
+
+def sampling_contradiction(flags: argparse.Namespace) -> str:
+    """Why the flags of the sampling contradict each other, or ''."""
+    if flags.samplingMethod == "Uniform" and flags.uniformRatio is not None:
+        return "--samplingMethod Uniform draws every point uniformly; leave --uniformRatio out"
+    return ""
+
+
+def hash_contradiction(flags: argparse.Namespace) -> str:
+    """Why the flags of the hash grid contradict each other, or ''; a flag that is None was not given."""
+    given = [name for name in HASH_DEFAULTS if getattr(flags, name) is not None]
+    if flags.encoding != "hashgrid":
+        return f"--{given[0]} is for --encoding hashgrid; leave it out" if given else ""
+    sizes = {name: getattr(flags, name) or default for name, default in HASH_DEFAULTS.items()}
+    base, finest, table = sizes["hashBaseRes"], sizes["hashFinestRes"], sizes["hashTableLog2"]
+    if finest > choices.LARGEST_HASH_RESOLUTION:
+        return f"--hashFinestRes {finest} is above {choices.LARGEST_HASH_RESOLUTION}"
+    if base > finest:
+        return f"--hashBaseRes {base} is finer than --hashFinestRes {finest}"
+    largest = choices.LARGEST_HASH_TABLE_LOG2
+    return f"--hashTableLog2 {table} is above {largest}" if table > largest else ""

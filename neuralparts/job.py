@@ -1,0 +1,157 @@
+"""One part as a job that may run anywhere: in this process, in a worker process, on a cluster.
+
+A job and its result are dictionaries of JSON values. The worker functions are `fit_one`, and `fit_sent` for a job that
+carries its files.
+
+A job has: input (path, as the user wrote it), name (of the part's files), flags (dictionary). It may have: folder
+(True for one of many parts), attempt (1, 2), source and outputDir (where the input is read and the files are written
+instead), scratch (a folder that is gone afterwards).
+
+A result has: name, input, status, reason, record, notes. status is one of
+  done, refused (the input cannot be used), failed (the fit, the reconstruction or the writing),
+  stopped (should_stop() said so; a checkpoint holds the fit), busy (another process has this part).
+It may have: skipped (it was done before), again (another attempt may succeed), fatal (this process can fit no more).
+"""
+
+import tempfile
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+from neuralparts.errors import UserError, lacks_memory, one_line, with_place
+from neuralparts.output import Artifacts, BusyError, plain
+from neuralparts.wording import say
+
+# What a fit function is given: source, flags, files, watch, name.
+FitFunction = Callable[..., dict]
+
+
+def fit_one(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitFunction | None = None) -> dict:
+    """Fit one part, or find that it is done with these flags and this content. job and result: see the module.
+
+    fit: what fits it, `part.fit_part` by default. Raises nothing that belongs to this part alone.
+    """
+    flags = SimpleNamespace(**job["flags"])
+    source = Path(job.get("source", job["input"]))
+    files = Artifacts(Path(job.get("outputDir", flags.outputDir)), job["name"], flags.outputFormat)
+    result = {"name": job["name"], "input": job["input"], "status": "done", "reason": "", "record": None}
+    try:
+        with files.lock():
+            record = None if flags.overwrite else files.finished(job["flags"], source)
+            if record is not None:
+                files.checkpoint.unlink(missing_ok=True)
+                return result | outcome(record) | {"skipped": True}
+            files.check_free(source)
+            return result | fit_locked(job, source, files, should_stop, fit)
+    except BusyError as error:
+        return result | {"status": "busy", "reason": str(error)}
+    except (OSError, UserError) as error:
+        return result | {"status": "failed", "reason": one_line(error)}
+
+
+def outcome(record: dict) -> dict:
+    """Status, reason and record of a part that left a record."""
+    status = "failed" if record["failure"] else "done"
+    return {"record": record, "reason": record["failure"], "status": status}
+
+
+def fit_locked(
+    job: dict, source: Path, files: Artifacts, should_stop: Callable[[], bool] | None, fit: FitFunction | None
+) -> dict:
+    """Fit a part whose lock is held. Returns status, reason, record, notes, and perhaps again and fatal.
+
+    An exception that is no UserError, nor an OSError, nor a lack of memory, is a fault of the program: its traceback
+    stands whole in NAME.log, and the reason says so.
+    """
+    # Imported here: a part that is done already does not wait for torch.
+    from neuralparts.fitting import CollapseError, Interrupted
+    from neuralparts.mesh_files import MeshError
+
+    notes: list[str] = []
+    try:
+        result = outcome(plain(fit_or_resume(job, source, files, should_stop, fit, notes)))
+    except Interrupted as error:
+        result = {"status": "stopped", "reason": str(error)}
+    except MeshError as error:
+        result = {"status": "refused", "reason": str(error)}
+    except (UserError, CollapseError, OSError, ImportError) as error:
+        result = {"status": "failed", "reason": one_line(error)}
+    except Exception as error:
+        memory = lacks_memory(error)
+        # After any other error of a GPU its driver gives this process nothing but errors.
+        lost = type(error).__name__ == "AcceleratorError" and not memory
+        reason = one_line(error) if memory or lost else log_traceback(files, error)
+        result = {"status": "failed", "reason": reason, "again": memory or lost, "fatal": lost}
+    return result | {"notes": notes}
+
+
+def log_traceback(files: Artifacts, error: Exception) -> str:
+    """Write the traceback of a fault of the program to NAME.log; returns the line for the user."""
+    text = "".join(traceback.format_exception(error))
+    try:
+        files.write_log(text)
+    except OSError as failure:
+        say(text)
+        return f"a fault of this program: {with_place(error)}; no log written: {one_line(failure)}"
+    return f"a fault of this program: {with_place(error)}; the traceback is in {files.log}"
+
+
+def fit_or_resume(
+    job: dict,
+    source: Path,
+    files: Artifacts,
+    should_stop: Callable[[], bool] | None,
+    fit: FitFunction | None,
+    notes: list[str],
+) -> dict:
+    """Fit a part; in a folder resume from its checkpoint if there is one. A checkpoint of another fit is removed, with
+    a note."""
+    from neuralparts.fitting import CheckpointError
+    from neuralparts.part import Watch, fit_part
+
+    fit = fit or fit_part
+    in_folder = job.get("folder", False)
+    flags = SimpleNamespace(**job["flags"])
+    if in_folder and flags.overwrite and job.get("attempt", 1) == 1:
+        files.checkpoint.unlink(missing_ok=True)
+        files.discard()  # once begun, this part is not done any more
+    exists = files.checkpoint.is_file()
+    if flags.resume and not (exists or in_folder):
+        say(f"{files.checkpoint}: no such checkpoint; the fit begins anew")
+    flags.resume = int(flags.resume or (in_folder and exists))
+    watch = Watch(should_stop, in_folder, job.get("scratch", ""), notes)
+    try:
+        return fit(source, flags, files, watch, job["input"])
+    except CheckpointError as error:
+        if not in_folder:
+            raise
+        watch.note(f"begun anew: {error}")
+        files.checkpoint.unlink(missing_ok=True)
+        watch.timings.clear()
+    return fit(source, flags, files, watch, job["input"])
+
+
+def fit_sent(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitFunction | None = None) -> dict:
+    """`fit_one` of a job that carries its files, in a folder of its own that is removed afterwards.
+
+    Further keys of such a job: content (bytes of the input), beside (files that belong to it, bytes by relative path),
+    checkpoint (bytes, or None). The result has `files`: bytes by path in the output folder.
+    """
+    content, beside, checkpoint = job["content"], job["beside"], job["checkpoint"]
+    job = {key: value for key, value in job.items() if key not in ("content", "beside", "checkpoint")}
+    with tempfile.TemporaryDirectory() as place:
+        source, out = Path(place) / "in" / Path(job["input"]).name, Path(place) / "out"
+        source.parent.mkdir()
+        out.mkdir()
+        source.write_bytes(content)
+        for name, data in beside.items():
+            (source.parent / name).parent.mkdir(parents=True, exist_ok=True)
+            (source.parent / name).write_bytes(data)
+        if checkpoint is not None:
+            (out / f"{job['name']}.checkpoint").write_bytes(checkpoint)
+        job |= {"source": str(source), "outputDir": str(out), "scratch": f"{out}/"}
+        result = fit_one(job, should_stop, fit)
+        result["reason"] = result["reason"].replace(str(source), job["input"]).replace(f"{out}/", "")
+        left = (path for path in sorted(out.rglob("*")) if path.is_file() and not path.name.startswith("."))
+        return result | {"files": {str(path.relative_to(out)): path.read_bytes() for path in left}}

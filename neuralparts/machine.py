@@ -1,0 +1,135 @@
+"""What this machine has for the program: processors, memory, GPUs, and how waiting threads behave.
+
+Imports neither torch nor anything else that starts threads, so that `settle_threads` can run before them.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+# Where Linux describes control groups, and which of them this process belongs to.
+GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+# The files of a memory group, by cgroup version: its limit, its use, and the line of memory.stat that counts the pages
+# of the page cache that the kernel can drop.
+MEMORY_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    2: ("memory.max", "memory.current", "inactive_file"),
+}
+
+
+def settle_threads() -> None:
+    """Make waiting threads yield soon to other programs. Settings in the environment win. Call it before torch loads.
+
+    Spinning without end, OpenMP's default, costs up to 30 times on a busy machine; not spinning at all costs a fifth on
+    a quiet one (docs/log.md). GNU's OpenMP counts the spins; other libraries yield at once.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def usable_processors() -> list[int]:
+    """Numbers of the processors that this process may use: its affinity, cut to the quota of its control groups."""
+    if hasattr(os, "sched_getaffinity"):
+        processors = sorted(os.sched_getaffinity(0))
+    else:
+        processors = list(range(os.cpu_count() or 1))
+    quotas = [quota for folder, version in control_groups("cpu") if (quota := processor_quota(folder, version))]
+    return processors[: max(1, int(min(quotas)))] if quotas else processors
+
+
+def thread_count() -> int:
+    """Threads to start: one a usable processor, or fewer where OMP_NUM_THREADS says so."""
+    processors = len(usable_processors())
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(processors, int(asked)) if asked.isdigit() and int(asked) > 0 else processors
+
+
+def control_groups(controller: str) -> list[tuple[Path, int]]:
+    """(folder, cgroup version) of this process's control group and of those around it; [] outside Linux."""
+    try:
+        lines = OWN_GROUPS.read_text().splitlines()
+    except OSError:
+        return []
+    found = []
+    for line in lines:
+        number, controllers, path = line.split(":", 2)
+        if number == "0":
+            base, version = GROUPS, 2
+        elif controller in controllers.split(","):
+            base, version = GROUPS / (controllers if (GROUPS / controllers).is_dir() else controller), 1
+        else:
+            continue
+        inner = base / path.lstrip("/")
+        found += [(folder, version) for folder in (inner, *inner.parents) if folder.is_relative_to(base)]
+    return found
+
+
+def processor_quota(folder: Path, version: int) -> float:
+    """Processors that a control group may keep busy at a time; 0 for no limit."""
+    try:
+        if version == 2:
+            quota, period = (folder / "cpu.max").read_text().split()
+        else:
+            quota, period = ((folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period"))
+        return 0.0 if quota == "max" or int(quota) < 0 else int(quota) / int(period)
+    except (OSError, ValueError):
+        return 0.0
+
+
+def memory_left(folder: Path, version: int) -> int | None:
+    """Free bytes under a control group's memory limit, page cache not counted; None if unlimited."""
+    limit, used, cache = MEMORY_FILES[version]
+    try:
+        most = int((folder / limit).read_text())
+        rows = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return max(0, most - int((folder / used).read_text()) + int(rows.get(cache, 0)))
+    except (OSError, ValueError):
+        return None
+
+
+def usable_memory() -> int:
+    """Free bytes: the machine's, cut to the limits of this process's control groups; 0 if unknown."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return 0
+    limits = [
+        left for folder, version in control_groups("memory") if (left := memory_left(folder, version)) is not None
+    ]
+    return max(1, min([free, *limits]))
+
+
+def resident_memory(process: int | None = None) -> int:
+    """Resident memory in bytes of a process, by default this one; 0 if the process is gone or nothing reports it."""
+    process = os.getpid() if process is None else process
+    if not Path("/proc/self/statm").exists():  # not Linux
+        return _resident_memory_by_ps(process)
+    try:
+        return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, IndexError):
+        return 0
+
+
+def _resident_memory_by_ps(process: int) -> int:
+    """As `resident_memory`, asked of the program ps, as on macOS; 0 where there is none."""
+    if shutil.which("ps") is None:
+        return 0
+    words = ["ps", "-o", "rss=", "-p", str(process)]
+    kibibytes = subprocess.run(words, capture_output=True, text=True).stdout.strip()
+    return int(kibibytes) * 1024 if kibibytes.isdigit() else 0
+
+
+def usable_gpus() -> list[str]:
+    """Names of this machine's GPUs for CUDA_VISIBLE_DEVICES. Nothing is imported here that occupies a GPU."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
+    if not (shutil.which("nvidia-smi") or any(Path(f"/dev/{name}").exists() for name in ("nvidiactl", "dxg", "kfd"))):
+        return []
+    # Another process asks torch, as a worker will: a driver may list a GPU that torch cannot use.
+    program = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"
+    count = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True).stdout.strip()
+    return [str(k) for k in range(int(count))] if count.isdigit() else []

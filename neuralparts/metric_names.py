@@ -1,0 +1,29 @@
+"""The metrics by name: how each is labelled, what it measures, and whether it is a length.
+
+NAME.json, summary.csv, the pages and the last lines of a run all take their names and their order from here.
+"""
+
+from typing import NamedTuple
+
+
+class MetricName(NamedTuple):
+    """label: title of the metric. meaning: what it measures. is_length: in domain units, so that file units exist."""
+
+    label: str
+    meaning: str
+    is_length: bool
+
+
+METRIC_NAMES = {
+    "surface_error": MetricName("Surface error", "mean |f| over points uniform on the surface", True),
+    "surface_error_p99": MetricName("Surface error, worst 1%", "|f| that 99 in 100 surface points stay under", True),
+    "importance_error": MetricName("Importance error", "mean |f \N{MINUS SIGN} d| over fresh importance samples", True),
+    "grid_error": MetricName("Grid error", "mean |f \N{MINUS SIGN} d| over the uniform cube", True),
+    "iou": MetricName("IoU", "intersection over union of the insides, in the bounding box", False),
+    "chamfer": MetricName("Chamfer distance", "mean distance between the two surfaces", True),
+    "hausdorff": MetricName("Hausdorff distance", "largest distance between the two surfaces", True),
+    "normal_consistency": MetricName("Normal consistency", "mean |cosine| between the two surfaces' normals", False),
+    "missed_surface": MetricName(
+        "Surface missed", "fraction of it farther than a grid cell from the reconstruction", False
+    ),
+}

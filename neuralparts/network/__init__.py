@@ -1,0 +1,17 @@
+"""The network: `NeuralSDF`, its layers, the hash grid and the target scalers."""
+
+from neuralparts.network.hash_grid import HashGrid, threads_for
+from neuralparts.network.matrix_products import gradient_dtype, is_rounded
+from neuralparts.network.neural_sdf import DAM_WIDTHS, NeuralSDF, make_layers
+from neuralparts.network.scalers import fit_scaler
+
+__all__ = [
+    "DAM_WIDTHS",
+    "HashGrid",
+    "NeuralSDF",
+    "fit_scaler",
+    "gradient_dtype",
+    "is_rounded",
+    "make_layers",
+    "threads_for",
+]

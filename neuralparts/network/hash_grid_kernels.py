@@ -1,0 +1,270 @@
+"""The hash grid's compiled loops for the processor: what `hash_grid.HashGrid` runs on float32 tensors of the CPU.
+
+In: contiguous tensors of points, table and gradients, and the level sizes. Out: features or gradients as tensors.
+Every sum has one fixed order: a sample's features belong to one task, a level's gradient to one task, so the bits
+are the same with any number of threads. Numba compiles at the first call and keeps the result beside this file.
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from itertools import pairwise
+
+import numpy as np
+import torch
+from llvmlite import ir
+from numba import njit, types
+from numba.extending import intrinsic
+
+# The spatial hash of Müller et al., 2022 (eq. 4); the first prime is 1, so neighbours along x share a cache line.
+PRIME_Y = np.uint32(2654435761)
+PRIME_Z = np.uint32(805459861)
+ONE = np.uint32(1)
+X, Y, Z = np.uint64(0), np.uint64(1), np.uint64(2)
+# Samples encoded at once, level after level: their features (96 KB at 24 features) stay in the second-level cache.
+BLOCK = 1024
+
+
+def vector_at(context, builder, array_type, array, index, lanes):
+    """(pointer to `lanes` numbers from flat `index` on, their vector type, their alignment in bytes)."""
+    data = context.make_array(array_type)(context, builder, array).data
+    vector = ir.VectorType(context.get_data_type(array_type.dtype), lanes)
+    return (
+        builder.bitcast(builder.gep(data, [index]), vector.as_pointer()),
+        vector,
+        array_type.dtype.bitwidth // 8,
+    )
+
+
+def splat(builder, vector, value):
+    """A vector with `value` in every lane."""
+    index, undefined = ir.IntType(32), ir.Constant(vector, ir.Undefined)
+    single = builder.insert_element(undefined, value, ir.Constant(index, 0))
+    mask = ir.Constant(ir.VectorType(index, vector.count), [0] * vector.count)
+    return builder.shuffle_vector(single, undefined, mask)
+
+
+def row_at(context, builder, signature, args, corner):
+    """(pointer to the corner's row of the table, its weight as a vector, alignment) inside `blend` and `spread`."""
+    lanes = len(signature.args[-1])
+    row = builder.mul(builder.extract_value(args[1], corner), ir.Constant(ir.IntType(64), lanes))
+    pointer, vector, alignment = vector_at(context, builder, signature.args[0], args[0], row, lanes)
+    return pointer, splat(builder, vector, builder.extract_value(args[2], corner)), alignment
+
+
+# Numba leaves the short loop over a row's features scalar; as vector instructions the kernels take two thirds the time.
+@intrinsic
+def blend(typing_context, table, rows, weights, features, position, lanes):
+    """features[position : position + lanes] = sum of weights[c] * table[rows[c]]; lanes: a tuple of that length."""
+
+    def generate(context, builder, signature, args):
+        total = None
+        for corner in range(len(rows)):
+            pointer, weight, alignment = row_at(context, builder, signature, args, corner)
+            term = builder.fmul(weight, builder.load(pointer, align=alignment))
+            total = term if total is None else builder.fadd(total, term)
+        target, _, alignment = vector_at(context, builder, features, args[3], args[4], len(lanes))
+        builder.store(total, target, align=alignment)
+        return context.get_dummy_value()
+
+    return types.void(table, rows, weights, features, position, lanes), generate
+
+
+@intrinsic
+def spread(typing_context, table, rows, weights, features, position, lanes):
+    """table[rows[c]] += weights[c] * features[position : position + lanes], one corner after the other."""
+
+    def generate(context, builder, signature, args):
+        source, _, alignment = vector_at(context, builder, features, args[3], args[4], len(lanes))
+        values = builder.load(source, align=alignment)
+        for corner in range(len(rows)):
+            pointer, weight, alignment = row_at(context, builder, signature, args, corner)
+            total = builder.fadd(builder.load(pointer, align=alignment), builder.fmul(weight, values))
+            builder.store(total, pointer, align=alignment)
+        return context.get_dummy_value()
+
+    return types.void(table, rows, weights, features, position, lanes), generate
+
+
+@njit(inline="always")
+def locate(coordinate, resolution):
+    """(cell, position inside it in [0, 1]) along one axis; outside [-1, 1] the border, for NaN (0, NaN)."""
+    unit = type(coordinate)(1)
+    inside = -unit if coordinate < -unit else (unit if coordinate > unit else coordinate)
+    position = (inside + unit) * (type(coordinate)(0.5) * type(coordinate)(resolution))
+    cell = min(np.int32(position), np.int32(resolution - 1)) if position > 0 else np.int32(0)
+    return np.uint32(cell), position - type(coordinate)(cell)
+
+
+@njit(inline="always")
+def strides(resolution, dense):
+    """Factors of y and z in a row number: of a dense grid, or of the hash."""
+    if dense:
+        return np.uint32(resolution + 1), np.uint32((resolution + 1) * (resolution + 1))
+    return PRIME_Y, PRIME_Z
+
+
+@njit(inline="always")
+def corner_rows(x, y, z, stride_y, stride_z, dense, mask):
+    """Rows of a cell's eight corners in its level, x fastest, then y, then z."""
+    near_y, near_z, far_x = y * stride_y, z * stride_z, x + ONE
+    far_y, far_z = near_y + stride_y, near_z + stride_z
+    if dense:
+        a, b, c, d = near_y + near_z, far_y + near_z, near_y + far_z, far_y + far_z
+        rows = (x + a, far_x + a, x + b, far_x + b, x + c, far_x + c, x + d, far_x + d)
+    else:
+        a, b, c, d = near_y ^ near_z, far_y ^ near_z, near_y ^ far_z, far_y ^ far_z
+        rows = (x ^ a, far_x ^ a, x ^ b, far_x ^ b, x ^ c, far_x ^ c, x ^ d, far_x ^ d)
+    r0, r1, r2, r3, r4, r5, r6, r7 = rows
+    return (
+        np.uint64(r0 & mask), np.uint64(r1 & mask), np.uint64(r2 & mask), np.uint64(r3 & mask),
+        np.uint64(r4 & mask), np.uint64(r5 & mask), np.uint64(r6 & mask), np.uint64(r7 & mask),
+    )  # fmt: skip
+
+
+@njit(inline="always")
+def corner_weights(x, y, z):
+    """Trilinear weights of the eight corners in the order of `corner_rows`."""
+    unit = type(x)(1)
+    a, b, c, d = (unit - y) * (unit - z), y * (unit - z), (unit - y) * z, y * z
+    near = unit - x
+    return near * a, x * a, near * b, x * b, near * c, x * c, near * d, x * d
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def encode(points, table, resolutions, offsets, dense, mask, features, start, stop, lanes):
+    """features (N, levels * lanes)[start:stop], flat, from points (N, 3) and table (rows, lanes)."""
+    levels, width = len(resolutions), np.uint64(len(resolutions) * len(lanes))
+    for first in range(start, stop, BLOCK):
+        for level in range(levels):
+            rows = table[offsets[level] : offsets[level + 1]]
+            resolution, is_dense, level_mask = resolutions[level], dense[level], mask[level]
+            stride_y, stride_z = strides(resolution, is_dense)
+            column = np.uint64(level * len(lanes))
+            for sample in range(np.uint64(first), np.uint64(min(first + BLOCK, stop))):
+                x, part_x = locate(points[sample, X], resolution)
+                y, part_y = locate(points[sample, Y], resolution)
+                z, part_z = locate(points[sample, Z], resolution)
+                corners = corner_rows(x, y, z, stride_y, stride_z, is_dense, level_mask)
+                weights = corner_weights(part_x, part_y, part_z)
+                blend(rows, corners, weights, features, sample * width + column, lanes)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def table_gradient(points, feature_gradient, resolution, is_dense, level_mask, column, gradient, lanes):
+    """One level's gradient (rows, lanes), overwritten, from all points (N, 3), sample after sample."""
+    width = np.uint64(feature_gradient.shape[1])
+    stride_y, stride_z = strides(resolution, is_dense)
+    gradient[:] = 0
+    for sample in range(np.uint64(points.shape[0])):
+        x, part_x = locate(points[sample, X], resolution)
+        y, part_y = locate(points[sample, Y], resolution)
+        z, part_z = locate(points[sample, Z], resolution)
+        corners = corner_rows(x, y, z, stride_y, stride_z, is_dense, level_mask)
+        weights = corner_weights(part_x, part_y, part_z)
+        spread(gradient, corners, weights, feature_gradient, sample * width + np.uint64(column), lanes)
+
+
+@njit(inline="always")
+def row_product(table, row, feature_gradient, sample, column, features):
+    """Scalar product of a row of the table and of one level's part of a sample's feature gradient."""
+    total = type(table[0, 0])(0)
+    for feature in range(features):
+        total += table[row, feature] * feature_gradient[sample, column + feature]
+    return total
+
+
+@njit(inline="always")
+def slope(u, v, d00, d10, d01, d11):
+    """Bilinear blend of four differences along an axis; u and v are the positions along the other two."""
+    unit = type(u)(1)
+    return (unit - v) * ((unit - u) * d00 + u * d10) + v * ((unit - u) * d01 + u * d11)
+
+
+@njit(inline="always")
+def chain(coordinate, resolution):
+    """Cells per unit length, the derivative of a position in cells by the coordinate; 0 outside, as it is clamped."""
+    inside = -1 <= coordinate <= 1
+    return type(coordinate)(0.5) * type(coordinate)(resolution) if inside else type(coordinate)(0)
+
+
+@njit(nogil=True, cache=True, error_model="numpy")
+def point_gradient(points, table, feature_gradient, resolutions, offsets, dense, mask, gradient, start, stop):
+    """gradient (N, 3)[start:stop] of the points, from the features' gradient (N, levels * features)."""
+    features = table.shape[1]
+    for sample in range(start, stop):
+        px, py, pz = points[sample, 0], points[sample, 1], points[sample, 2]
+        gradient[sample] = 0
+        for level in range(len(resolutions)):
+            rows, resolution = table[offsets[level] : offsets[level + 1]], resolutions[level]
+            x, u = locate(px, resolution)
+            y, v = locate(py, resolution)
+            z, w = locate(pz, resolution)
+            stride_y, stride_z = strides(resolution, dense[level])
+            corners = corner_rows(x, y, z, stride_y, stride_z, dense[level], mask[level])
+            column = level * features
+            p0 = row_product(rows, corners[0], feature_gradient, sample, column, features)
+            p1 = row_product(rows, corners[1], feature_gradient, sample, column, features)
+            p2 = row_product(rows, corners[2], feature_gradient, sample, column, features)
+            p3 = row_product(rows, corners[3], feature_gradient, sample, column, features)
+            p4 = row_product(rows, corners[4], feature_gradient, sample, column, features)
+            p5 = row_product(rows, corners[5], feature_gradient, sample, column, features)
+            p6 = row_product(rows, corners[6], feature_gradient, sample, column, features)
+            p7 = row_product(rows, corners[7], feature_gradient, sample, column, features)
+            gradient[sample, 0] += chain(px, resolution) * slope(v, w, p1 - p0, p3 - p2, p5 - p4, p7 - p6)
+            gradient[sample, 1] += chain(py, resolution) * slope(u, w, p2 - p0, p3 - p1, p6 - p4, p7 - p5)
+            gradient[sample, 2] += chain(pz, resolution) * slope(u, v, p4 - p0, p5 - p1, p6 - p2, p7 - p3)
+
+
+@cache
+def workers(threads, process):
+    """A pool of `threads` threads of this process (a fork does not inherit the parent's)."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="hashgrid")
+
+
+def run(kernel, tasks):
+    """kernel(*task) for every task, on as many threads as torch uses; their order changes no result."""
+    threads = min(torch.get_num_threads(), len(tasks))
+    if threads <= 1:
+        for task in tasks:
+            kernel(*task)
+        return
+    # Numba's own thread layers abort the process after a fork (OpenMP) or when two threads launch at once (workqueue).
+    for done in [workers(threads, os.getpid()).submit(kernel, *task) for task in tasks]:
+        done.result()
+
+
+def ranges(count):
+    """[start, stop) of the equal parts of `count` samples, one for each thread, all multiples of a block."""
+    blocks = -(-count // BLOCK)
+    parts = max(1, min(torch.get_num_threads(), blocks))
+    edges = [min(count, BLOCK * (blocks * part // parts)) for part in range(parts + 1)]
+    return list(pairwise(edges))
+
+
+def encode_points(points, table, levels):
+    """Features (N, levels * features) of points (N, 3), contiguous tensors of one dtype; `hash_grid.LevelArrays`."""
+    features = torch.empty(len(points), len(levels.dense) * table.shape[1], dtype=table.dtype)
+    shared = (points.numpy(), table.numpy(), *levels, features.numpy())
+    lanes = (0,) * table.shape[1]
+    run(encode, [(*shared, start, stop, lanes) for start, stop in ranges(len(points))])
+    return features
+
+
+def table_gradients(points, table, levels, feature_gradient):
+    """Gradient (rows, features) of the table from the gradient (N, levels * features) of the features."""
+    gradient = torch.empty_like(table)
+    arrays, lanes = (points.numpy(), feature_gradient.numpy()), (0,) * table.shape[1]
+    parts = [gradient.numpy()[first:last] for first, last in pairwise(levels.offsets)]
+    columns = range(0, feature_gradient.shape[1], table.shape[1])
+    sizes = zip(levels.resolutions, levels.dense, levels.masks, columns, parts, strict=True)
+    run(table_gradient, [(*arrays, *level, lanes) for level in sizes])
+    return gradient
+
+
+def point_gradients(points, table, levels, feature_gradient):
+    """Gradient (N, 3) of the points from the gradient (N, levels * features) of the features."""
+    gradient = torch.empty_like(points)
+    shared = (points.numpy(), table.numpy(), feature_gradient.numpy(), *levels, gradient.numpy())
+    run(point_gradient, [(*shared, start, stop) for start, stop in ranges(len(points))])
+    return gradient

@@ -1,0 +1,411 @@
+"""The way of one part: a mesh or samples file in, a network, its surface, its errors and its report out.
+
+`fit_part` is the whole way in one screen: load, label, fit, reconstruct, evaluate, write. Each stage takes what it
+needs and returns what it made.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+
+from neuralparts import choices
+from neuralparts.distance import DistanceOracle
+from neuralparts.domain import Transform, grid_cell
+from neuralparts.errors import UserError
+from neuralparts.fitting import FitHooks, FitResult, FitSettings, Interrupted, fit
+from neuralparts.marching import MemoryBoundError, NoSurfaceError, march
+from neuralparts.mesh import Mesh, diagnosis_lines, load_mesh
+from neuralparts.mesh_files import coarseness, write_mesh
+from neuralparts.metrics import (
+    MISSED,
+    explain_missed,
+    grid_points,
+    mean_absolute_error,
+    mesh_errors,
+    point_errors,
+    sample_errors,
+)
+from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
+from neuralparts.output import Artifacts, content_of
+from neuralparts.report import curves_png, html_report, thumbnail_png
+from neuralparts.sampling import draw_samples, load_samples, points_on_surface
+from neuralparts.wording import count_bar, fraction_bar, say
+
+# Points of the surface for the curve of the held-out error and for --targetError; the final metrics draw their own.
+HELD_OUT_POINTS = 1024
+# Fraction of a samples file kept from training, to score the fit where there is no mesh; at most so many points.
+HELD_OUT_FRACTION, HELD_OUT_SAMPLES = 0.05, 100_000
+# Fresh points for each of the final metrics.
+METRIC_POINTS = 50_000
+# One stream of random numbers for each purpose, so that none changes when another draws more.
+STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics", "missed")
+# Packages whose versions the record names, because the result depends on them.
+RECORDED_PACKAGES = ("torch", "numpy", "trimesh", "scikit-image", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What an input says: a mesh with its oracle, or labelled samples; the other fields are then None.
+
+    samples: points (N, 3) and sdf (N,), float32, domain, to train on. kept: the same kind, kept from training.
+    """
+
+    transform: Transform
+    mesh: Mesh | None = None
+    oracle: DistanceOracle | None = None
+    samples: tuple[np.ndarray, np.ndarray] | None = None
+    kept: tuple[np.ndarray, np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A reconstruction: vertices (V, 3) float64 in the domain, faces (F, 3) int64."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """metrics: by name. missed: what of the surface the reconstruction lacks and why, or ''. deviation: (V,) distance
+    of each reconstructed vertex from the input, file units, or None."""
+
+    metrics: dict[str, float]
+    missed: str = ""
+    deviation: np.ndarray | None = None
+
+
+@dataclass
+class Watch:
+    """How a fit is watched: its notes, its clock, and who may stop it.
+
+    in_folder: it is one of many parts, so the driver prints the notes. scratch: a folder that is gone afterwards; notes
+    leave it out of paths. notes: lines for a person that the record keeps. timings: seconds by stage.
+    """
+
+    should_stop: Callable[[], bool] | None = None
+    in_folder: bool = False
+    scratch: str = ""
+    notes: list[str] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def note(self, line: str) -> None:
+        """Keep a line for the record, and print it unless the driver will."""
+        line = line.replace(self.scratch, "") if self.scratch else line
+        self.notes.append(line)
+        if not self.in_folder:
+            say(line)
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the seconds of a block to `timings[stage]`."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - start
+
+
+def fit_part(source: Path, flags: SimpleNamespace, files: Artifacts, watch: Watch, name: str = "") -> dict:
+    """All stages of one input. Writes its files and returns its record; `record["failure"]` says why there is no usable
+    surface, or ''.
+
+    name: what the user calls the source, if `source` is a copy. Raises UserError or OSError for what the user can mend,
+    CollapseError for a fit without finite values, Interrupted where `watch.should_stop()` said so.
+    """
+    start = time.perf_counter()
+    device = choose_device(flags.gpu, watch)
+    with watch.timed("load"):
+        shape = load(source, flags)
+    content = content_of(source)
+    with watch.timed("label"):
+        samples = label(shape, flags, watch)
+    with watch.timed("fit"):
+        network = make_network(flags, samples[1], shape.transform).to(device)
+        result = fit_network(network, samples, shape, content, flags, files.checkpoint, watch)
+        files.write_model(network)
+    with watch.timed("reconstruct"):
+        surface, failure = reconstruct(network, flags)
+        if surface is not None:
+            write_reconstruction(surface, shape.transform, flags, files.reconstruction, watch)
+    with watch.timed("evaluate"):
+        evaluation = evaluate(network, shape, surface, flags, watch)
+    watch.timings["total"] = time.perf_counter() - start
+    record = {
+        "input": name or str(source),
+        "content": content,
+        "flags": vars(flags),
+        "versions": versions(),
+        "diagnosis": shape.mesh.diagnosis if shape.mesh is not None else {},
+        "device": "cpu" if device == "cpu" else torch.cuda.get_device_name(device),
+        "parameters": network.parameter_count,
+        "transform": {"center": shape.transform.center, "scale": shape.transform.scale},
+        "fit": {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")},
+        "timings": watch.timings,
+        "metrics": evaluation.metrics,
+        "reconstruction": surface and {"vertices": len(surface.vertices), "faces": len(surface.faces)},
+        "failure": result.collapsed or failure,
+        "notes": watch.notes + [evaluation.missed] * bool(evaluation.missed),
+    }
+    write_report(files, record, result, shape, surface, evaluation.deviation, watch.in_folder)
+    files.write_record(record)
+    files.checkpoint.unlink(missing_ok=True)
+    return record
+
+
+def random_stream(seed: int, purpose: str) -> np.random.Generator:
+    """The generator of one purpose of STREAMS."""
+    return np.random.default_rng([seed, STREAMS.index(purpose)])
+
+
+def choose_device(gpu: int | None, watch: Watch) -> str:
+    """The torch device of --gpu: a number, -1 for the CPU, None for GPU 0 if there is one.
+
+    The GPU is tried first: one that this torch has no code for, or that another program occupies, fails only then. If
+    the user named no GPU, the CPU takes over and a note says so; otherwise UserError is raised.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if gpu == -1 or (gpu is None and count == 0):
+        return "cpu"
+    if (gpu or 0) >= count:
+        raise UserError(f"--gpu {gpu}: this machine has {count} GPUs; -1 is the CPU")
+    device = f"cuda:{gpu or 0}"
+    try:
+        torch.zeros(1, device=device).add_(1).item()
+        say(f"fitting on {torch.cuda.get_device_name(device)}")
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        if gpu is not None:
+            raise UserError(f"--gpu {gpu}: cannot be used ({reason}); -1 is the CPU") from error
+        watch.note(f"GPU 0 cannot be used ({reason}): fitted on the CPU; --gpu -1 skips the GPU")
+        return "cpu"
+    return device
+
+
+# ------------------------------------------------------------------------------------------------- load and label
+
+
+def load(source: Path, flags: SimpleNamespace) -> Shape:
+    """Read a mesh, or labelled samples. Raises UserError."""
+    if source.suffix.lower() == choices.SAMPLES_SUFFIX:
+        return load_labelled(source, flags)
+    mesh = load_mesh(source, flags.reconstructionRes)
+    for line in diagnosis_lines(mesh.diagnosis):
+        say(line)
+    return Shape(mesh.transform, mesh, DistanceOracle(mesh, flags.distanceEngine))
+
+
+def load_labelled(source: Path, flags: SimpleNamespace) -> Shape:
+    """Read a samples file and keep a fraction of it from training. Raises UserError."""
+    for name in ("targetError", "validationRes"):
+        if getattr(flags, name):
+            raise UserError(f"{source}: --{name} needs a mesh; samples have no surface to look at: leave it out")
+    points, sdf, transform = load_samples(source)
+    order = random_stream(flags.seed, "held_out").permutation(len(points))
+    count = min(HELD_OUT_SAMPLES, max(1, int(len(points) * HELD_OUT_FRACTION)))
+    held_out, trained = order[:count], order[count:]
+    if len(trained) == 0:
+        raise UserError(f"{source}: too few samples to train on and to score; give at least 2")
+    say(f"{len(points):,} samples, {count:,} of them kept from training to score it")
+    return Shape(transform, samples=(points[trained], sdf[trained]), kept=(points[held_out], sdf[held_out]))
+
+
+def label(shape: Shape, flags: SimpleNamespace, watch: Watch) -> tuple[np.ndarray, np.ndarray]:
+    """Labelled points (N, 3) and sdf (N,), float32, domain: those of the file, or newly drawn. Raises Interrupted."""
+    if shape.samples is not None:
+        return shape.samples
+    with count_bar("label", flags.num_points) as add:
+
+        def progress(count: int) -> None:
+            add(count)
+            if watch.should_stop is not None and watch.should_stop():
+                raise Interrupted("stopped on request")
+
+        return draw_samples(
+            flags.samplingMethod,
+            shape.oracle,
+            flags.num_points,
+            random_stream(flags.seed, "samples"),
+            importance_weight=flags.importanceWeight if flags.samplingMethod == "Importance" else None,
+            uniform_ratio=flags.uniformRatio,
+            progress=progress,
+        )
+
+
+# ------------------------------------------------------------------------------------------------------------ fit
+
+
+def make_network(flags: SimpleNamespace, sdf: np.ndarray, transform: Transform) -> NeuralSDF:
+    """The network that the flags describe, its scaler fitted to the targets sdf (N,)."""
+    widths = DAM_WIDTHS if flags.damArch else (flags.layerWidth,) * (flags.numLayers or choices.NUM_LAYERS)
+    encoding = None
+    if flags.encoding == "hashgrid":
+        encoding = HashGrid(
+            levels=flags.hashLevels,
+            features=flags.hashFeatures,
+            base_resolution=flags.hashBaseRes,
+            finest_resolution=flags.hashFinestRes,
+            log2_table_size=flags.hashTableLog2,
+        )
+    scaler = fit_scaler(flags.scaler, sdf)
+    return NeuralSDF(widths, flags.activation, encoding, scaler, transform.center, transform.scale)
+
+
+def fit_settings(flags: SimpleNamespace) -> FitSettings:
+    """What the flags say about the fit itself."""
+    return FitSettings(
+        epochs=flags.epochs,
+        batch_size=flags.batchSize,
+        learning_rate=flags.learningRate,
+        init=flags.init,
+        loss=flags.loss,
+        schedule=flags.schedule,
+        optimizer=flags.optimizer,
+        importance_weight=flags.importanceWeight,
+        time_budget=flags.timeBudget,
+        target_error=flags.targetError,
+        seed=flags.seed,
+    )
+
+
+def fit_network(
+    network: NeuralSDF,
+    samples: tuple[np.ndarray, np.ndarray],
+    shape: Shape,
+    content: str,
+    flags: SimpleNamespace,
+    checkpoint: Path,
+    watch: Watch,
+) -> FitResult:
+    """Train the network in place. content: hash of the input, which a checkpoint must agree with."""
+    # A checkpoint belongs to one content and one way of sampling it.
+    sampled = ("num_points", "samplingMethod", "uniformRatio", "distanceEngine")
+    identity = {"content": content} | {name: getattr(flags, name) for name in sampled}
+    with fraction_bar("fit") as show:
+        hooks = FitHooks(
+            held_out=held_out_points(shape, flags.seed),
+            validate=validation(shape, network, flags.validationRes),
+            progress=show,
+            checkpoint=checkpoint,
+            checkpoint_seconds=flags.checkpointSeconds or None,
+            identity=identity,
+            warn=watch.note,
+            should_stop=watch.should_stop,
+        )
+        result = fit(network, *samples, fit_settings(flags), hooks, resume=bool(flags.resume))
+    if result.resumed_at:
+        say(f"resumed from the checkpoint at {result.resumed_at:,} samples")
+    if result.restarts:
+        watch.note("the first attempt collapsed; this is the second, from the next seed")
+    say(f"fitted {network.parameter_count:,} parameters to {result.samples:,} samples, ended by {result.ended_by}")
+    return result
+
+
+def held_out_points(shape: Shape, seed: int) -> np.ndarray | None:
+    """(HELD_OUT_POINTS, 3) points of the surface for the held-out curve; None for samples, which have no surface."""
+    if shape.mesh is None:
+        return None
+    return points_on_surface(shape.mesh, HELD_OUT_POINTS, random_stream(seed, "held_out"))[0]
+
+
+def validation(shape: Shape, network: NeuralSDF, resolution: int) -> Callable[[], float] | None:
+    """A function that scores the grid of resolution^3 points; None where that is off or there is no mesh."""
+    if resolution == 0 or shape.oracle is None:
+        return None
+    points = grid_points(resolution)
+    distances = shape.oracle.signed_distance(points)
+    return lambda: mean_absolute_error(network.domain, points, distances)
+
+
+# ------------------------------------------------------------------------------------- reconstruct and evaluate
+
+
+def reconstruct(network: NeuralSDF, flags: SimpleNamespace) -> tuple[Surface | None, str]:
+    """The marched surface, or None, and why there is none though one was asked for, or ''."""
+    if flags.reconstructionRes == 0:
+        return None, ""
+    with fraction_bar("march") as show:
+        try:
+            marched = march(
+                network.domain,
+                flags.reconstructionRes,
+                max_memory=flags.maxMemory or None,
+                generator=random_stream(flags.seed, "marching"),
+                progress=show,
+            )
+        except (NoSurfaceError, MemoryBoundError) as error:
+            say(f"no reconstruction: {error}")
+            return None, str(error)
+    say(f"reconstruction: {len(marched.faces):,} triangles; {marched.stats['evaluated']:,} points evaluated")
+    return Surface(marched.vertices, marched.faces), ""
+
+
+def write_reconstruction(
+    surface: Surface, transform: Transform, flags: SimpleNamespace, path: Path, watch: Watch
+) -> None:
+    """Write the surface in file units. Notes where the format rounds its coordinates visibly. Raises OSError."""
+    vertices = transform.to_file(surface.vertices)
+    cell = transform.length_to_file(grid_cell(flags.reconstructionRes))
+    if line := coarseness(path, vertices, cell):
+        watch.note(f"{line}; --outputFormat ply keeps all digits")
+    write_mesh(path, vertices, surface.faces)
+
+
+def evaluate(
+    network: NeuralSDF, shape: Shape, surface: Surface | None, flags: SimpleNamespace, watch: Watch
+) -> Evaluation:
+    """The metrics, on points that training never saw."""
+    if shape.mesh is None:
+        return Evaluation(sample_errors(network.domain, *shape.kept))
+    generator = random_stream(flags.seed, "metrics")
+    metrics = point_errors(network.domain, shape.oracle, METRIC_POINTS, generator, flags.importanceWeight)
+    if surface is None:
+        return Evaluation(metrics)
+    cell = grid_cell(flags.reconstructionRes)
+    triangles = surface.vertices, surface.faces
+    generator = random_stream(flags.seed, "mesh_metrics")
+    metrics |= mesh_errors(*triangles, shape.mesh, shape.oracle, METRIC_POINTS, generator, cell)
+    missed = ""
+    if metrics["missed_surface"] > MISSED:
+        generator = random_stream(flags.seed, "missed")
+        missed = explain_missed(network.domain, *triangles, shape.oracle, generator, cell)
+        if not watch.in_folder:  # of many parts, summary.csv has the fraction
+            say(missed)
+    return Evaluation(metrics, missed, shape.transform.length_to_file(shape.oracle.distance(surface.vertices)))
+
+
+# ---------------------------------------------------------------------------------------------------------- write
+
+
+def versions() -> dict[str, str]:
+    """Versions of what the result depends on."""
+    return {name: version(name) for name in RECORDED_PACKAGES} | {"python": sys.version.split()[0]}
+
+
+def write_report(
+    files: Artifacts,
+    record: dict,
+    result: FitResult,
+    shape: Shape,
+    surface: Surface | None,
+    deviation: np.ndarray | None,
+    in_folder: bool,
+) -> None:
+    """Write the page and the curves, and the thumbnail of a part in a folder. Raises OSError."""
+
+    def in_file_units(mesh: Mesh | Surface | None) -> tuple[np.ndarray, np.ndarray] | None:
+        return None if mesh is None else (shape.transform.to_file(mesh.vertices), mesh.faces)
+
+    shown_input, shown_surface = in_file_units(shape.mesh), in_file_units(surface)
+    page = html_report(files.name, record, result.history, shown_input, shown_surface, deviation)
+    files.write_report(page, curves_png(files.name, result.history, record))
+    if in_folder and (pictured := shown_surface or shown_input) is not None:
+        files.write_thumbnail(thumbnail_png(*pictured))

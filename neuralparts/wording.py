@@ -1,0 +1,43 @@
+"""How the program speaks: lines for a person, counts, and progress bars."""
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+def say(line: str) -> None:
+    """Print a line for the user on standard error, where the progress bars are."""
+    print(line, file=sys.stderr)
+
+
+def counted(number: int, noun: str) -> str:
+    """1 body, 2 bodies, 1,000 triangles, 2 edges with ...: a number and its noun in the right form."""
+    first, space, rest = noun.partition(" with ")
+    if number != 1:
+        first = re.sub("y$", "ie", re.sub("ex$", "ice", first)) + "s"
+    return f"{number:,} {first}{space}{rest}"
+
+
+@contextmanager
+def count_bar(title: str, total: int, unit: str = " points") -> Iterator[Callable[[int], None]]:
+    """A progress bar on a terminal, nothing in a log file. Yields a function that takes the number newly finished."""
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=title, unit=unit, unit_scale=True, disable=None, leave=False) as bar:
+        yield bar.update
+
+
+@contextmanager
+def fraction_bar(title: str) -> Iterator[Callable[..., None]]:
+    """A progress bar on a terminal. Yields a function of the fraction done, 0 to 1, and perhaps the present loss."""
+    from tqdm import tqdm
+
+    with tqdm(total=100, desc=title, unit="%", disable=None, leave=False) as bar:
+
+        def show(fraction: float, loss: float | None = None) -> None:
+            bar.update(round(100 * fraction) - bar.n)
+            if loss is not None:
+                bar.set_postfix_str(f"loss {loss:.3g}", refresh=False)
+
+        yield show

@@ -1,0 +1,110 @@
+"""Rounded gradients and evaluation against torch's own layers: rounding in training alone."""
+
+import pytest
+import torch
+
+from neuralparts.choices import ACTIVATIONS
+from neuralparts.network import make_layers
+from neuralparts.network import matrix_products as products
+from neuralparts.network.matrix_products import evaluate, gradient_dtype
+from neuralparts.network.neural_sdf import initialise
+
+
+def layers_and_points(activation="relu", widths=(96, 64, 5)):
+    generator = torch.Generator().manual_seed(3)
+    layers = make_layers(widths, activation)
+    initialise(layers, "siren" if activation == "sine" else "he_uniform", generator)
+    return layers, (torch.rand(256, 3, generator=generator) * 2 - 1).requires_grad_()
+
+
+def gradients(function, layers, points):
+    """(values, gradients of the points and of all parameters) of a loss that weighs the points differently."""
+    values = function(points)
+    loss = (values[:, 0].sin() * torch.linspace(0, 1, len(points), dtype=values.dtype)).mean()
+    return values, torch.autograd.grad(loss, [points, *layers.parameters()])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
+def test_rounded_gradients_point_where_those_of_autograd_point(monkeypatch, dtype, activation):
+    monkeypatch.setattr(products, "processor_dtype", lambda: dtype)
+    layers, points = layers_and_points(activation)
+    exact_values, exact = gradients(layers, layers, points)
+    values, rounded = gradients(lambda p: evaluate(layers.train(), p), layers, points)
+    assert torch.allclose(values, exact_values, rtol=1e-5, atol=1e-5)
+    bound = 0.02 if dtype == torch.bfloat16 and activation != "sine" else 1e-5
+    for found, true in zip(rounded, exact, strict=True):
+        assert found.dtype == torch.float32 and found.shape == true.shape
+        assert (found - true).norm() <= bound * true.norm()
+
+
+@pytest.mark.parametrize("activation", ["relu", "leakyrelu", "elu"])
+def test_the_way_back_without_rounding_is_that_of_autograd(monkeypatch, activation):
+    monkeypatch.setattr(products, "processor_dtype", lambda: torch.float32)
+    layers, points = layers_and_points(activation)
+    _, exact = gradients(layers, layers, points)
+    _, found = gradients(lambda p: products.RoundedGradients.apply(p, layers, *layers.parameters()), layers, points)
+    for ours, true in zip(found, exact, strict=True):
+        assert (ours - true).norm() <= 1e-5 * true.norm()
+
+
+def test_rounding_is_seen_in_training_mode_alone(monkeypatch):
+    monkeypatch.setattr(products, "processor_dtype", lambda: torch.bfloat16)
+    layers, points = layers_and_points()
+    _, exact = gradients(layers, layers, points)
+    _, evaluated = gradients(lambda p: evaluate(layers.eval(), p), layers, points)
+    _, trained = gradients(lambda p: evaluate(layers.train(), p), layers, points)
+    assert torch.equal(evaluated[1], exact[1])
+    assert not torch.equal(trained[1], exact[1])
+
+
+def test_small_double_and_foreign_matrices_and_sines_are_multiplied_as_they_are(monkeypatch):
+    monkeypatch.setattr(products, "processor_dtype", lambda: torch.bfloat16)
+    assert gradient_dtype(torch.empty(64, 64)) == torch.bfloat16
+    assert gradient_dtype(torch.empty(64, 8)) == torch.float32
+    assert gradient_dtype(torch.empty(64, 64, dtype=torch.float64)) == torch.float64
+    assert gradient_dtype(torch.empty(64, 64, device="meta")) == torch.float32
+    assert products.is_rounded(make_layers((64, 64, 32), "relu"))
+    assert not products.is_rounded(make_layers((32, 32), "relu"))
+    assert not products.is_rounded(make_layers((64, 64, 32), "sine"))
+
+
+def test_double_precision_passes_gradcheck_in_training_mode():
+    layers = make_layers((64, 64), "elu").double().train()
+    points = torch.rand(3, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda p: evaluate(layers, p), (points,))
+
+
+@pytest.mark.parametrize(("activation", "init"), [("relu", "he_uniform"), ("elu", "he_normal"), ("sine", "siren")])
+def test_evaluation_without_gradients_is_that_of_the_layers(activation, init):
+    generator = torch.Generator().manual_seed(1)
+    layers = make_layers((96, 64, 5), activation)
+    initialise(layers, init, generator)
+    points = torch.rand(777, 3, generator=generator) * 2 - 1
+    with torch.no_grad():
+        fast, part = evaluate(layers, points), evaluate(layers, points[:13])
+        slow = layers.double()(points.double())
+    # Rounding of float32; sines magnify that of their arguments thirtyfold a layer.
+    bound = (1e-3 if activation == "sine" else 1e-5) * slow.std()
+    assert fast.dtype == torch.float32 and (fast - slow).abs().max() < bound
+    assert (part - slow[:13]).abs().max() < bound
+
+
+def test_evaluation_with_gradients_can_be_differentiated():
+    layers = make_layers((64,), "relu")
+    points = torch.rand(9, 3, requires_grad=True)
+    (gradient,) = torch.autograd.grad(evaluate(layers, points).sum(), points)
+    assert gradient.shape == (9, 3) and float(gradient.abs().max()) > 0
+
+
+def test_onednn_meets_few_numbers_of_rows_and_no_padding_is_seen(monkeypatch):
+    layers = make_layers((96, 64), "relu")
+    points = torch.rand(20_000, 3, generator=torch.Generator().manual_seed(2))
+    met, unwatched = set(), products.unwatched
+    monkeypatch.setattr(products, "unwatched", lambda values, *rest: met.add(len(values)) or unwatched(values, *rest))
+    with torch.no_grad():
+        whole = layers(points)
+        for count in (0, 1, 2, 63, 64, 65, 100, 127, 200, 300, 333, 1000, 2047, 3000, 4095, 4096, 4097, 9000, 20_000):
+            found = evaluate(layers, points[:count])
+            assert found.shape == (count, 1) and torch.allclose(found, whole[:count], rtol=1e-5, atol=1e-6)
+    assert met == {0, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 12288, 20480}

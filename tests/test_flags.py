@@ -1,0 +1,48 @@
+"""Values of flags: what is taken, what is refused in one line."""
+
+import argparse
+
+import pytest
+
+from neuralparts import flags as flag_types
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        ("natural", "0", 0),
+        ("positive", "7", 7),
+        ("gpu", "-1", -1),
+        ("not_negative", "0", 0.0),
+        ("positive_number", "1e-3", 1e-3),
+        ("share", "1", 1.0),
+        ("memory", "1G", 2**30),
+        ("memory", "800m", 800 * 2**20),
+        ("memory", "1.5K", 1536),
+        ("memory", "5000", 5000),
+    ],
+)
+def test_taken(kind, text, value):
+    assert getattr(flag_types, kind)(text) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        ("natural", "-1"),
+        ("natural", "1.5"),
+        ("positive", "0"),
+        ("gpu", "-2"),
+        ("not_negative", "-0.1"),
+        ("not_negative", "nan"),
+        ("positive_number", "0"),
+        ("positive_number", "inf"),
+        ("share", "1.01"),
+        ("memory", "-1G"),
+        ("memory", "G"),
+        ("memory", ""),
+    ],
+)
+def test_refused(kind, text):
+    with pytest.raises((argparse.ArgumentTypeError, ValueError)):
+        getattr(flag_types, kind)(text)
