@@ -1,4 +1,7 @@
-PYTHON ?= python3.11
+# The newest Python that is there and fits; name another with make PYTHON=...
+FITTING = import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do \
+	"$$p" -c "$(FITTING)" 2>/dev/null && echo "$$p" && break; done)
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
@@ -7,10 +10,11 @@ READY := $(VENV)/.ready
 
 setup: $(READY)
 
-# A first small fit has Numba compile its loops, which keeps the machine code: no later fit waits for that.
+# A first small fit has Numba compile its loops and keep the machine code: no later fit waits for that.
 $(READY): requirements.txt requirements-dev.txt
+	@test -x $(RUN) || test -n "$(PYTHON)" || { echo "make: needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=..." >&2; exit 1; }
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --disable-pip-version-check -q -r requirements-dev.txt
+	$(RUN) -m pip install --disable-pip-version-check -q -r requirements.txt -r requirements-dev.txt
 	presets/instant.sh --num_points 400000 --epochs 1 --reconstructionRes 32 --showVis 0 --overwrite 1 --outputDir $(VENV)/compiled > $(VENV)/compiled.log 2>&1
 	touch $@
 

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from neuralparts.network import NeuralSDF
 
-__all__ = ["NeuralSDF"]
+__all__ = ["NeuralSDF", "__version__"]
+
+__version__ = "1.0.0"
 
 
 def __getattr__(name: str) -> object:

@@ -2,7 +2,14 @@
 # DEFAULT_INPUT; what follows are further flags, which win. Relative paths of arguments are those of the folder you are in.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=$root/.venv/bin/python
-[ -x "$python" ] || python=python
+if [ ! -x "$python" ]; then
+  python=python3
+  # Looking for the package is enough; importing it would take a second.
+  if ! "$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' 2>/dev/null; then
+    echo "${0##*/}: no environment yet; run 'make setup' in $root first" >&2
+    exit 1
+  fi
+fi
 
 fit() {
   local input=$1 flags=()
@@ -14,7 +21,7 @@ fit() {
   exec "$python" "$root/trainer.py" "$input" "${flags[@]}" "$@"
 }
 
-# Makes data/geometry_200 where it is missing, in some seconds; under another name first, so that it is whole.
+# Makes data/geometry_200 if it is missing, in some seconds; under another name first, so that it is whole.
 make_geometry_200() {
   local folder=$root/data/geometry_200
   [ -d "$folder" ] && return

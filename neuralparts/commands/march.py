@@ -5,7 +5,6 @@ from pathlib import Path
 
 from neuralparts.choices import OUTPUT_FORMATS
 from neuralparts.commands import complain
-from neuralparts.domain import grid_cell
 from neuralparts.errors import UserError
 from neuralparts.flags import add_flags
 from neuralparts.machine import settle_threads
@@ -30,6 +29,7 @@ def main(arguments: list[str] | None = None, program: str = "marching.py") -> in
 
 def march_model(flags: argparse.Namespace) -> int:
     """Load, march, write, print what was done; returns 0. Raises ValueError or OSError with the line for the user."""
+    from neuralparts.domain import grid_cell
     from neuralparts.marching import as_function, as_gradient, march
     from neuralparts.mesh_files import coarseness, write_mesh
     from neuralparts.network import NeuralSDF

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuralparts.commands import complain
-from neuralparts.domain import grid_cell
 from neuralparts.errors import UserError, one_line
 from neuralparts.flags import add_flags
 from neuralparts.machine import settle_threads
@@ -41,6 +40,7 @@ def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
     import numpy as np
 
     from neuralparts.distance import DistanceOracle
+    from neuralparts.domain import grid_cell
     from neuralparts.marching import NoSurfaceError, as_function, march
     from neuralparts.mesh import load_mesh
     from neuralparts.metrics import mesh_errors, point_errors

@@ -339,7 +339,7 @@ def test_killed_and_resumed_gives_the_weights_of_the_whole_run(tmp_path, capsys)
     assert code == 1 and "batch_size: checkpoint has 256, this fit has 128" in err
     resumed = [*command, "--outputDir", str(killed), "--resume", "1"]
     done = subprocess.run(resumed, check=True, env=environment, capture_output=True, text=True)
-    assert "went on from the checkpoint" in done.stderr
+    assert "resumed from the checkpoint" in done.stderr
     assert (killed / "box.safetensors").read_bytes() == (whole / "box.safetensors").read_bytes()
     assert not (killed / "box.checkpoint").exists()
 
@@ -423,8 +423,9 @@ def test_presets_give_the_published_commands_to_the_letter(
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
     (tmp_path / "data/geometry_200").mkdir(parents=True)
     (tmp_path / "bin").mkdir()
-    (tmp_path / "bin/python").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
-    (tmp_path / "bin/python").chmod(0o755)
+    # A Python that has torch, as far as it says, and prints what it is asked to run.
+    (tmp_path / "bin/python3").write_text('#!/bin/sh\n[ "$1" = -c ] || printf "%s\\n" "$@"\n')
+    (tmp_path / "bin/python3").chmod(0o755)
     environment = os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
     command = [tmp_path / "presets" / f"{preset}.sh", "--seed", "7"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -433,6 +434,17 @@ def test_presets_give_the_published_commands_to_the_letter(
     words += f"--scaler {scaler} " if scaler else ""
     words += "--validationRes 0 --showVis 1 --reconstructionRes 256 --seed 7"
     assert [word.removeprefix(f"{tmp_path}/") for word in done.stdout.splitlines()] == words.split()
+
+
+def test_a_preset_without_an_environment_says_what_to_do(tmp_path):
+    shutil.copytree(ROOT / "presets", tmp_path / "presets")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/python3").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "bin/python3").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    done = subprocess.run([tmp_path / "presets/demo.sh"], env=environment, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert done.stderr == f"demo.sh: no environment yet; run 'make setup' in {tmp_path} first\n"
 
 
 def test_help_is_one_page_of_all_flags(capsys):
