@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from neuralparts.commands.streams import secure_streams
 from neuralparts.errors import lacks_memory, one_line
 from neuralparts.wording import say
 
@@ -43,8 +44,7 @@ def run(main: Callable[[], int] = main) -> None:
 
     Ctrl-C and a lack of memory end in one line; any other exception is a fault of the program and shows its traceback.
     """
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")  # the name of a file may not be UTF-8
+    secure_streams()
     name = Path(sys.argv[0]).name
     try:
         code = main()
@@ -56,6 +56,8 @@ def run(main: Callable[[], int] = main) -> None:
             raise
         say(": ".join([name, "out of memory", *str(error).splitlines()[:1]]))
         code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
     sys.exit(code)
 
 
