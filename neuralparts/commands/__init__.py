@@ -14,13 +14,13 @@ from neuralparts.commands.streams import secure_streams
 from neuralparts.errors import lacks_memory, one_line
 from neuralparts.wording import say
 
-# Verb: (module, root script, what it does).
+# Verb, which is also its module: what it does.
 VERBS = {
-    "fit": ("fit", "trainer.py", "fit a network to a mesh, or to a folder of meshes"),
-    "sample": ("sample", "sampling.py", "write labelled points of a mesh"),
-    "march": ("march", "marching.py", "write a model's zero level as a mesh"),
-    "measure": ("measure", "metrics.py", "print the errors of a model against a mesh"),
-    "info": ("info", "network.py", "print what a model file holds, and its values at given points"),
+    "fit": "fit a network to a mesh, or to a folder of meshes",
+    "sample": "write labelled points of a mesh",
+    "march": "write a model's zero level as a mesh",
+    "measure": "print the errors of a model against a mesh",
+    "info": "print what a model file holds, or its values at points",
 }
 
 
@@ -29,11 +29,11 @@ def main(arguments: list[str] | None = None, program: str = "neuralparts") -> in
     arguments = sys.argv[1:] if arguments is None else arguments
     verb = arguments[0] if arguments else ""
     if verb in VERBS:
-        module = importlib.import_module(f"neuralparts.commands.{VERBS[verb][0]}")
+        module = importlib.import_module(f"neuralparts.commands.{verb}")
         return module.main(arguments[1:], f"{program} {verb}")
     asked = verb in ("-h", "--help")
     lines = [f"usage: {program} VERB ...", "", "verbs:"]
-    lines += [f"  {name:8} {what}" for name, (_, _, what) in VERBS.items()]
+    lines += [f"  {name:8} {what}" for name, what in VERBS.items()]
     lines += ["", f"{program} VERB --help lists the flags of a verb."]
     print("\n".join(lines), file=sys.stdout if asked else sys.stderr)
     return 0 if asked else 2

@@ -60,7 +60,8 @@ def read_points(path: str) -> "np.ndarray":
 
     try:
         lines = (sys.stdin if path == "-" else open(path)).readlines()  # noqa: SIM115 (closed with the process)
-        points = np.loadtxt([line.replace(",", " ") for line in lines], ndmin=2)
+        rows = [line.replace(",", " ") for line in lines if line.partition("#")[0].strip()]
+        points = np.loadtxt(rows, ndmin=2) if rows else np.zeros((0, 0))
     except ValueError as error:
         raise UserError(f"{path}: not a text of numbers ({error})") from None
     if points.shape[1:] != (3,) or not np.isfinite(points).all():
