@@ -9,7 +9,7 @@ def flip_if_mirrored(faces: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 def join_pieces(pieces: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Pieces, each vertices (V, 3) and faces (F, 3) -> all of their vertices, float64, and faces, int64, as one mesh."""
+    """Pieces, each vertices (V, 3) and faces (F, 3) -> one mesh of them all: vertices float64, faces int64."""
     vertices, faces, offset = [np.zeros((0, 3))], [np.zeros((0, 3), np.int64)], 0
     for points, triangles in pieces:
         vertices.append(points)
