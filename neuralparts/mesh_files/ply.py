@@ -59,8 +59,7 @@ def read_ply(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, list[str]
             columns, at = take(at, element)
         except (ValueError, IndexError):
             raise MeshError(
-                f"{path}: the PLY file ends or breaks within its {element.count} '{element.name}' lines; "
-                "export it again"
+                f"{path}: the PLY file ends or breaks within its {element.count} '{element.name}' rows; export it again"
             ) from None
         if element.name == "vertex":
             vertices = np.stack([columns[axis].astype(np.float64) for axis in "xyz"], axis=1)
