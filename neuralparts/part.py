@@ -23,7 +23,7 @@ from neuralparts.errors import UserError
 from neuralparts.fitting import FitHooks, FitResult, FitSettings, Interrupted, fit
 from neuralparts.marching import MemoryBoundError, NoSurfaceError, march
 from neuralparts.mesh import Mesh, diagnosis_lines, load_mesh
-from neuralparts.mesh_files import coarseness, write_mesh
+from neuralparts.mesh_files import rounding_note, write_mesh
 from neuralparts.metrics import (
     MISSED,
     explain_missed,
@@ -354,7 +354,7 @@ def write_reconstruction(
     """Write the surface in file units. Notes where the format rounds its coordinates visibly. Raises OSError."""
     vertices = transform.to_file(surface.vertices)
     cell = transform.length_to_file(grid_cell(flags.reconstructionRes))
-    if line := coarseness(path, vertices, cell):
+    if line := rounding_note(path, vertices, cell):
         watch.note(f"{line}; --outputFormat ply keeps all digits")
     write_mesh(path, vertices, surface.faces)
 

@@ -31,7 +31,7 @@ def march_model(flags: argparse.Namespace) -> int:
     """Load, march, write, print what was done; returns 0. Raises ValueError or OSError with the line for the user."""
     from neuralparts.domain import grid_cell
     from neuralparts.marching import as_function, as_gradient, march
-    from neuralparts.mesh_files import coarseness, write_mesh
+    from neuralparts.mesh_files import rounding_note, write_mesh
     from neuralparts.network import NeuralSDF
     from neuralparts.wording import fraction_bar
 
@@ -50,7 +50,7 @@ def march_model(flags: argparse.Namespace) -> int:
         )
     vertices, faces, stats = model.transform.to_file(result.vertices), result.faces, result.stats
     del result  # its memory is needed for writing
-    if line := coarseness(output, vertices, model.transform.length_to_file(grid_cell(flags.reconstructionRes))):
+    if line := rounding_note(output, vertices, model.transform.length_to_file(grid_cell(flags.reconstructionRes))):
         print(f"{line}; --output with .ply keeps all digits")
     write_mesh(output, vertices, faces)
     print(describe(stats))

@@ -1,11 +1,14 @@
-"""Mesh files in, triangles out, and back: one file a format."""
+"""Mesh files in, triangles out, and back: one file per format, with its reader and its encoder."""
 
-from neuralparts.mesh_files.files import MeshError, coarseness, files_beside, read_triangles, write_mesh
+from neuralparts.mesh_files.gltf import files_beside
+from neuralparts.mesh_files.mesh_error import MeshError
+from neuralparts.mesh_files.reading import read_triangles
+from neuralparts.mesh_files.writing import rounding_note, write_mesh
 
 __all__ = [
     "MeshError",
-    "coarseness",
     "files_beside",
     "read_triangles",
+    "rounding_note",
     "write_mesh",
 ]
