@@ -1,4 +1,4 @@
-"""What a person looks at: the page of a part, its curves, the gallery of a folder, a thumbnail.
+"""Pages and pictures for a person: the page of a part, its curves, the gallery of a folder, a thumbnail.
 
 In: the record of a fit (the dict that becomes NAME.json), its history (arrays), meshes in file units. Out: text and
 bytes. This stage writes no file and opens no window. Errors and distances in `record["metrics"]` are in domain units,

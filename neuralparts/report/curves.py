@@ -28,7 +28,7 @@ COLOURS = {
     "validation": "#2f855a",
     "learning_rate": "#8894a3",
 }
-# What is drawn against the axis of errors, by key of the history. The learning rate has its own axis.
+# Curves on the axis of errors, by key of the history. The learning rate has its own axis.
 ERROR_LABELS = {"loss": "training loss", "held_out": "held-out error", "validation": "validation grid"}
 # Metrics under the title of the PNG; the others are on the page.
 CAPTION_METRICS = ("surface_error", "iou", "chamfer")
@@ -112,7 +112,7 @@ def _curve(history: Mapping[str, np.ndarray], key: str) -> Curve | None:
     if len(samples) != len(values):
         last = samples[-1] if len(samples) else len(values)
         samples = np.linspace(0, last, len(values) + 1)[1:]  # (M,), without the start at 0
-    # What a log axis can show: (K,).
+    # Only the points that a log axis can show: (K,).
     usable = np.isfinite(values) & np.isfinite(samples) & (values > 0)
     samples, values = samples[usable], values[usable]
     # Every stride-th point counted from the end, so that the last one is kept.

@@ -46,7 +46,7 @@ class Row(NamedTuple):
 def gallery_html(rows: Iterable[dict[str, Any]], title: str) -> str:
     """The text of the page of a folder.
 
-    rows: dicts with `name` and what is known of `status`, `reason` (of a failure), `surface_error`, `iou`, `chamfer`
+    rows: dicts with `name` and, if known, `status`, `reason` (of a failure), `surface_error`, `iou`, `chamfer`
     (domain units), `seconds`, `report` (path relative to the page), `thumbnail` (PNG as bytes or base64 text, or a path
     relative to the page). Parts without a surface error come first, the failures before the others; then the parts by
     surface error, largest first. Beyond GALLERY_ROWS the page keeps the first of that order and says how many there
@@ -86,7 +86,7 @@ def _cards(rows: list[dict[str, Any]]) -> list[Card]:
 
 
 def _row(row: dict[str, Any]) -> Row:
-    """What the gallery shows of a part."""
+    """A part as the gallery shows it."""
     numbers = [(row.get(key), number) for key in ("surface_error", "iou", "chamfer")] + [(row.get("seconds"), duration)]
     return Row(
         name=row.get("name", ""),

@@ -38,7 +38,7 @@ class Panel(NamedTuple):
 
 
 class MetricRow(NamedTuple):
-    """A line of the table of metrics. file_units: '' for what is no length."""
+    """A line of the table of metrics. file_units: '' unless the metric is a length."""
 
     label: str
     meaning: str

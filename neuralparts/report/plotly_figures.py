@@ -1,11 +1,11 @@
-"""What the curves and the 3-D views have in common as figures of plotly: its layout, and arrays packed for it."""
+"""For every figure of plotly, curves and 3-D views alike: the common layout, and arrays packed for it."""
 
 import base64
 from typing import Any
 
 import numpy as np
 
-# Text, and whatever else must print well.
+# Colour of text.
 INK = "#1c2733"
 CLEAR = "rgba(0,0,0,0)"
 

@@ -90,7 +90,7 @@ def simplified(vertices: np.ndarray, faces: np.ndarray, triangles: int) -> MeshA
     """The mesh with about so many triangles at most, to look at (Garland and Heckbert 1997, quadric errors).
 
     vertices (V, 3) float64, faces (F, 3) integer; returns the same kind, unchanged if it is small enough. Ripples of
-    the surface have a quadric error, so the simplification keeps what a map of deviations shows.
+    the surface have a quadric error, so the simplification keeps those that a map of deviations shows.
     """
     if len(faces) <= triangles:
         return vertices, faces
@@ -182,7 +182,7 @@ def _deviation_colours(vertices: np.ndarray, shown_vertices: np.ndarray, distanc
 
 
 def _figure(trace: dict[str, Any], center: np.ndarray, radius: float) -> dict[str, Any]:
-    """A trace as a figure without axes. The cube about the sphere of center (3,) and radius is what it shows, so the
+    """A trace as a figure without axes. It shows the cube about the sphere of center (3,) and radius, so the
     part stays in the picture from every side."""
     hidden = {"visible": False, "showspikes": False}
     axes = {

@@ -1,4 +1,4 @@
-"""Meshes, records and hostile text to show, and what the tests read back from a page or a picture."""
+"""Meshes, records and hostile text to show, and readers of pages and pictures."""
 
 import base64
 import gzip
@@ -12,7 +12,7 @@ from PIL import Image
 from neuralparts.report import thumbnail_png
 
 HOSTILE = "</title><script>alert(1)</script><b>&amp;\"'\udcff 车轮 $\\frac{$ \n\x07.stl"
-# What a name, a note or a reason may hold, each of which means something to HTML, JavaScript, jinja2 or an encoder.
+# Texts that a name, a note or a reason may hold. Each means something to HTML, JavaScript, jinja2 or an encoder.
 HOSTILE_TEXTS = [
     HOSTILE,
     "<b>bold</b>",
@@ -129,7 +129,7 @@ class Tags(HTMLParser):
         return sum(name == tag for name, _ in self.tags)
 
     def structure(self):
-        """Tags and names of attributes, in order: what no text may change."""
+        """Tags and names of attributes, in order; no text may change them."""
         return [(tag, list(attributes)) for tag, attributes in self.tags]
 
 

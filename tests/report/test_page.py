@@ -140,7 +140,7 @@ def test_part_far_from_its_origin_is_drawn_about_its_centre():
     far = np.array([1e7, -2e7, 3e7])
     page = html_report("far", make_record(), {}, (vertices + far, faces), (vertices + far, faces))
     shown = mesh_of(figures_of(page)["input"]["data"][0])[0]
-    # What is left is the rounding of float64 at 3e7 (4e-9) and of float32 at 1 (6e-8); at 3e7, float32 has 2.
+    # The rest is the rounding of float64 at 3e7 (4e-9) and of float32 at 1 (6e-8); at 3e7, float32 has 2.
     assert np.abs(shown - vertices).max() < 1e-6
     assert "relative to 10000000, -20000000, 30000000" in page
 

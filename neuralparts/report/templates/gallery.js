@@ -2,7 +2,7 @@
 const body = document.querySelector("tbody");
 const heads = [...document.querySelectorAll("th")];
 
-// What a row is sorted by: the number of a cell, or its text. A missing number is larger than any other.
+// The key that a row is sorted by: the number of a cell, or its text. A missing number is larger than any other.
 function key(row, column) {
   const cell = row.cells[column];
   if (cell.dataset.value === undefined) return cell.textContent.toLowerCase();
