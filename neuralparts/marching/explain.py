@@ -41,7 +41,8 @@ def deepest_point(
 ) -> tuple[np.ndarray, float]:
     """Where the function comes nearest to the sign that no node has, or goes deepest into it.
 
-    A random search that narrows around the best points. Returns the point (3,) float32 and how far its value is from changing sign, negative if it has the other sign.
+    A random search that narrows around the best points. Returns the point (3,) float32, and how far its value is from
+    changing sign, negative if it has the other sign.
     """
     sign = 1.0 if probe.lowest > 0 else -1.0
     # (n, 3): a lattice to begin with. Around each of the best 128 points, `tries` more are drawn, ever closer to it.

@@ -64,7 +64,8 @@ class Probe:
     def at_points(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) float32 points, anywhere in the domain -> (N,) float32 values less the level.
 
-        The function is called once, and the points are not counted. Raises ValueError for an answer of a wrong shape, a NaN or an infinity.
+        The function is called once, and the points are not counted. Raises ValueError for an answer of a wrong shape, a
+        NaN or an infinity.
         """
         values = np.asarray(self.function(points))
         if values.shape != (len(points),):
