@@ -14,7 +14,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from neuralparts.marching.bricks import ALL_NODES
+from neuralparts.marching.bricks import ALL_NODES, Bricks
 
 # How every loop of the stage is compiled, and every step within one.
 compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
@@ -39,7 +39,7 @@ def lowest_bit(typing_context, word):
 
 
 @inlined
-def face(corner):
+def face(corner: int) -> np.uint64:
     """The nodes of a word that lie on the face, edge or corner which a brick shares with the one at minus `corner`.
 
     corner: 4 x + 2 y + z. The part x of it is the caller's: if it is set, only the word x = 0 is shared.
@@ -48,7 +48,7 @@ def face(corner):
 
 
 @compiled
-def gather_rows(bricks, words, slot, use_signs, rows):
+def gather_rows(bricks: Bricks, words: np.ndarray, slot: int, use_signs: bool, rows: np.ndarray) -> None:
     """Fill rows (9, 9) uint64 with a set of nodes of the brick `slot` and of the first layer of its upper neighbours.
 
     words (n, 8): the set. use_signs: a neighbour that is not stored counts as full if its assumed sign is outside;
@@ -72,7 +72,7 @@ def gather_rows(bricks, words, slot, use_signs, rows):
 
 
 @inlined
-def crossed_cells(rows, x, y):
+def crossed_cells(rows: np.ndarray, x: int, y: int) -> np.uint64:
     """Of the 8 cells (x, y, 0) to (x, y, 7), those that the surface crosses, as bits: their corners differ in sign."""
     # Bit z of `some`: one of the four nodes at height z is outside; of `every`: all four are.
     some = rows[x, y] | rows[x, y + 1] | rows[x + 1, y] | rows[x + 1, y + 1]
@@ -82,7 +82,7 @@ def crossed_cells(rows, x, y):
 
 
 @inlined
-def corner_signs(rows, x, y, z):
+def corner_signs(rows: np.ndarray, x: int, y: int, z: int) -> np.int64:
     """The signs of a cell's corners, 0 to 255: bit 4 i + 2 j + k is set if corner (x + i, y + j, z + k) is outside."""
     shift, pair = np.uint64(z), np.uint64(3)
     # Two bits, of the heights z and z + 1, from each of the four rows around the cell.

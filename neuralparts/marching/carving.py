@@ -47,8 +47,8 @@ def _evaluate_unknown(field: SparseField, lattice: np.ndarray) -> None:
 
 
 def _carve(field: SparseField, lattice: np.ndarray, bounds: np.ndarray) -> None:
-    """Give the sign of each evaluated node of a lattice (8,) to the nodes around it that the function cannot reach the
-    level at. bounds: those of `Falls.bounds`."""
+    """Give the sign of each evaluated node of a lattice (8,) to the nodes around it, as far as the function cannot fall
+    to the level. bounds: those of `Falls.bounds`."""
     regions = field.falls.region_of(field.store.coords[: field.store.used] * BRICK)
     carve(field.store.bricks, lattice, bounds, regions, ball_widths(), 0, field.store.used)
 

@@ -3,7 +3,8 @@
 The *fall* from a block's centre to another node is by how much |f| decreases on the way, per distance. If |f| at the
 centre is more than the steepest fall times the distance to the block's farthest node, the block holds no surface. The
 steepest fall is measured on a sample, so it may be too small. *Trust* is the factor by which measured falls are
-multiplied: 1 at first, more each time that something was found where no surface should be.
+multiplied: 1 at first, more each time that surface was found where it should not be. The larger the factor, the less
+the measured falls are trusted.
 """
 
 from collections.abc import Callable
@@ -13,14 +14,14 @@ import numpy as np
 from neuralparts.marching.bricks import BRICK, row_keys
 from neuralparts.marching.node_kernels import FARTHEST_SQUARE
 
-# The measured falls are multiplied with this margin. Of 400 marches of small random networks, half of them with walls
+# Measured falls are multiplied by this margin. Of 400 marches of small random networks, half of them with walls
 # about as thin as a cell, 7 miss a crumb with it.
 MARGIN = 1.25
 # A region has few samples of its own, so its fall is not taken for less than this percentile of all samples; and none
 # for less than this fraction of what it was at larger blocks.
 LEAST_PERCENTILE = 99.9
 LEAST_FALL = 0.5
-# What the trust is multiplied with each time that it was in vain.
+# Each time, the trust factor is multiplied by this.
 DISTRUST = 1.5
 # Blocks along an edge of the grid, at most, when the search begins.
 LARGEST_SIDE = 16
@@ -122,7 +123,7 @@ class Falls:
         return np.maximum.accumulate(bounds, axis=1).astype(np.float32)
 
     def distrust(self) -> None:
-        """Multiply the measured falls by DISTRUST more."""
+        """Trust the measured falls less: multiply them by DISTRUST more."""
         self.trust *= DISTRUST
 
 

@@ -18,9 +18,9 @@ from neuralparts.marching.probe import Probe
 # No vertex lies nearer to a node than this fraction of a cell, so no triangle degenerates, in float32 file units either
 # (at R = 1024 it is 1e-6, sixteen float32 steps at 0.9); half of the thousandth of a cell that meshes are compared to.
 SNAP = 5e-4
-# Range of |values| that scikit-image sees, in units of the typical value times the cell. It only decides connections
-# in ambiguous cells and tells vertices from nodes: the smallest fraction of a cell, 1e-5, is more than the float32 step
-# within a cell (see PACK). Positions come from the true values.
+# Range of |values| that scikit-image sees, in units of the typical value times the cell. It only decides connections in
+# ambiguous cells and keeps vertices apart from nodes: the smallest fraction of a cell, 1e-5, is more than the float32
+# step within a cell (see PACK). Positions come from the true values.
 TOPOLOGY_RANGE = (1e-3, 1e2)
 
 

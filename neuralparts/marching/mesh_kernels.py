@@ -21,6 +21,7 @@ from neuralparts.marching.bit_kernels import (
     inlined,
     lowest_bit,
 )
+from neuralparts.marching.bricks import Bricks
 
 
 class Edges(NamedTuple):
@@ -35,7 +36,7 @@ class Edges(NamedTuple):
 
 
 @compiled
-def cross_edges(bricks, triangles, ambiguous, edges, counts):
+def cross_edges(bricks: Bricks, triangles: np.ndarray, ambiguous: np.ndarray, edges: Edges, counts: np.ndarray) -> None:
     """Fill edges.crossed and edges.before, and counts (n, 4) int64 with the sizes of each brick's part of the mesh.
 
     triangles (256,) int64, ambiguous (256,) bool: of a cell, by the signs of its corners. Columns of counts: vertices,
@@ -77,7 +78,9 @@ def _crossed_word(rows, axis, x):
 
 
 @compiled
-def ambiguous_cells(bricks, ambiguous, slots, count):
+def ambiguous_cells(
+    bricks: Bricks, ambiguous: np.ndarray, slots: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray]:
     """The `count` ambiguous cells of the bricks slots (k,): places (count,) int64, corner values (count, 8) float32.
 
     ambiguous (256,) bool: by the signs of a cell's corners. Column 4 x + 2 y + z of the values is corner (x, y, z).
@@ -122,7 +125,7 @@ def _value_at(bricks, slot, x, y, z):
 
 
 @compiled
-def vertex_numbers(bricks, edges, places, codes):
+def vertex_numbers(bricks: Bricks, edges: Edges, places: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """(m,) int64: the vertices on the edges codes (m,), 8 axis + lower corner, of the cells at places (m,)."""
     numbers = np.empty(len(places), np.int64)
     for index in range(len(places)):
@@ -137,7 +140,7 @@ def vertex_numbers(bricks, edges, places, codes):
 
 
 @compiled
-def place_vertices(bricks, edges, cell, snap, vertices):
+def place_vertices(bricks: Bricks, edges: Edges, cell: float, snap: float, vertices: np.ndarray) -> None:
     """Fill vertices (V, 3) float64, in the domain: one on each crossed edge, where the linear interpolation is 0.
 
     cell: edge of a cell, in domain units. snap: no vertex lies nearer to a node than this fraction of a cell.
@@ -167,7 +170,7 @@ def place_vertices(bricks, edges, cell, snap, vertices):
 
 
 @compiled
-def place_triangles(bricks, edges, triangles, steps, faces):
+def place_triangles(bricks: Bricks, edges: Edges, triangles: np.ndarray, steps: np.ndarray, faces: np.ndarray) -> None:
     """Fill faces (F, 3) int64 with the triangles of the crossed cells that are not ambiguous.
 
     triangles (256,) int64: how many, by the signs of a cell's corners. steps (256, 15) int64: their edges, as steps

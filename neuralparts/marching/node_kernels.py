@@ -20,7 +20,7 @@ from neuralparts.marching.bit_kernels import (
     inlined,
     lowest_bit,
 )
-from neuralparts.marching.bricks import OUTSIDE
+from neuralparts.marching.bricks import OUTSIDE, Bricks
 
 # A value implies signs up to this squared distance in cells: that of the half diagonal of a block of 4^3 cells.
 FARTHEST_SQUARE = 12
@@ -30,7 +30,9 @@ FARTHEST_SQUARE = 12
 
 
 @compiled
-def unknown_nodes(bricks, lattice, axis, start, stop):
+def unknown_nodes(
+    bricks: Bricks, lattice: np.ndarray, axis: np.ndarray, start: int, stop: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Nodes of lattice (8,) uint64, in the bricks [start, stop), that have to be evaluated: no sign is known, or both.
 
     axis (R,) float32: coordinates of the nodes 1 to R. Returns places (m,) int64 and points (m, 3) float32.
@@ -66,7 +68,7 @@ def _unknown(bricks, slot, x):
 
 
 @compiled
-def keep_values(bricks, places, values):
+def keep_values(bricks: Bricks, places: np.ndarray, values: np.ndarray) -> None:
     """Store values (m,) float32 at places (m,) int64: the nodes are evaluated, and their sign is that of the value."""
     for index in range(len(places)):
         place, value = places[index], values[index]
@@ -86,7 +88,15 @@ def keep_values(bricks, places, values):
 
 
 @compiled
-def carve(bricks, lattice, bounds, regions, widths, start, stop):
+def carve(
+    bricks: Bricks,
+    lattice: np.ndarray,
+    bounds: np.ndarray,
+    regions: np.ndarray,
+    widths: np.ndarray,
+    start: int,
+    stop: int,
+) -> None:
     """Around each evaluated node of lattice (8,), in the bricks [start, stop), assume its sign in a ball of nodes.
 
     The ball ends where the function may have fallen to the level. bounds (regions, FARTHEST_SQUARE + 1) float32: the
@@ -164,7 +174,7 @@ def ball_widths() -> np.ndarray:
 
 
 @compiled
-def take_signs(bricks, start, stop):
+def take_signs(bricks: Bricks, start: int, stop: int) -> None:
     """Assume, for nodes of the bricks [start, stop) on the lower faces, the sign of the skipped brick beyond the face.
 
     Those nodes are the upper corners of cells of the skipped brick, whose sign was assumed for all of its cells.
@@ -179,7 +189,7 @@ def take_signs(bricks, start, stop):
 
 
 @compiled
-def contradicted(bricks, count):
+def contradicted(bricks: Bricks, count: int) -> np.ndarray:
     """(count, 8) bool: of each of the first `count` bricks, the lower neighbours whose assumed sign is wrong.
 
     Column 4 x + 2 y + z is the brick at minus (x, y, z). It is True if that brick is not stored, and a node on the face
@@ -208,7 +218,7 @@ def _lower_neighbour(bricks, slot, corner):
 
 
 @compiled
-def needed_nodes(bricks, needed, slots):
+def needed_nodes(bricks: Bricks, needed: np.ndarray, slots: np.ndarray) -> np.ndarray:
     """Nodes (m, 3) int32, not evaluated, whose values the crossed cells of the bricks slots (k,) need.
 
     needed (256,) uint8: the corners whose values a cell needs, as bits, by the signs of its corners. A node of two

@@ -6,7 +6,7 @@ the values, not the signs alone, decide what is connected. The search goes from 
 - `descent.py`: cubic blocks of cells, from R/16 cells along an edge down to 8. A block is skipped if the function at
   its centre is farther from the level than it can fall within the block (`falls.py`). The others are halved.
 - `carving.py`: bricks of 8^3 nodes for the blocks that are left. Each evaluated node gives its sign to the nodes around
-  it that the function cannot reach the level at. Lattice after lattice of the others is evaluated, from wide to narrow.
+  it, as far as the function cannot fall to the level. The others are evaluated lattice by lattice, from wide to narrow.
 - `following.py`: both ends of a crossed edge are evaluated. A sign that differs from the assumed one opens the next
   cells, so the mesh is closed whatever was assumed, and a surface that was touched is followed to its end.
 - `audit.py`: a random sample of the nodes that were skipped is evaluated. If one has the wrong sign (a *hit*), the

@@ -8,7 +8,7 @@ from neuralparts.metrics.surface_comparison import as_mesh
 from neuralparts.sampling import points_on_surface
 from neuralparts.triangles import unit_normals
 
-# Fraction of the input's surface that a reconstruction may lack before a user is told why.
+# Fraction of the input's surface that a reconstruction may lack before the user gets a reason.
 LARGEST_MISSED_FRACTION = 0.01
 # Points of the surface that are looked for in the reconstruction, and how many of the missed ones are looked into.
 SAMPLES, MOST_MISSED = 5_000, 200
