@@ -11,9 +11,9 @@ import marching
 from neuralparts.network import NeuralSDF
 
 
-def save_model(path):
+def save_model(path, center=(10.0, 20.0, 30.0)):
     """A NeuralSDF that is |x|_1 - 0.5 exactly, in file units: a ReLU network of an octahedron."""
-    model = NeuralSDF(widths=(6,), center=(10.0, 20.0, 30.0), scale=0.1)
+    model = NeuralSDF(widths=(6,), center=center, scale=0.1)
     with torch.no_grad():
         hidden, last = (layer for layer in model.layers if isinstance(layer, torch.nn.Linear))
         hidden.weight.copy_(torch.cat([torch.eye(3), -torch.eye(3)]))
@@ -58,9 +58,7 @@ def test_overwrites_only_the_named_file(tmp_path, capsys):
 
 def test_warns_that_a_part_far_from_the_origin_is_coarse_in_stl(tmp_path, capsys):
     save_model(tmp_path / "near.safetensors")
-    model = NeuralSDF.load(tmp_path / "near.safetensors")
-    model.center[:] = (500_000.0, 5_400_000.0, 0.0)
-    model.save(tmp_path / "far.safetensors")
+    save_model(tmp_path / "far.safetensors", center=(500_000.0, 5_400_000.0, 0.0))
     for name, suffix, coarse in (("near", "stl", False), ("far", "stl", True), ("far", "ply", False)):
         output = str(tmp_path / f"out.{suffix}")
         words = [str(tmp_path / f"{name}.safetensors"), "--reconstructionRes", "32", "--output", output]
