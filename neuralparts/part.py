@@ -25,7 +25,7 @@ from neuralparts.marching import MemoryBoundError, NoSurfaceError, march
 from neuralparts.mesh import Mesh, diagnosis_lines, load_mesh
 from neuralparts.mesh_files import rounding_note, write_mesh
 from neuralparts.metrics import (
-    MISSED,
+    LARGEST_MISSED_FRACTION,
     explain_missed,
     grid_points,
     mean_absolute_error,
@@ -374,7 +374,7 @@ def evaluate(
     generator = random_stream(flags.seed, "mesh_metrics")
     metrics |= mesh_errors(*triangles, shape.mesh, shape.oracle, METRIC_POINTS, generator, cell)
     missed = ""
-    if metrics["missed_surface"] > MISSED:
+    if metrics["missed_surface"] > LARGEST_MISSED_FRACTION:
         generator = random_stream(flags.seed, "missed")
         missed = explain_missed(network.domain, *triangles, shape.oracle, generator, cell)
         if not watch.in_folder:  # of many parts, summary.csv has the fraction
