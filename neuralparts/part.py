@@ -147,7 +147,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: Artifacts, watch: Watc
         "diagnosis": shape.mesh.diagnosis if shape.mesh is not None else {},
         "device": "cpu" if device == "cpu" else torch.cuda.get_device_name(device),
         "parameters": network.parameter_count,
-        "transform": {"center": shape.transform.center, "scale": shape.transform.scale},
+        "transform": {"center": shape.transform.center.tolist(), "scale": shape.transform.scale},
         "fit": {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")},
         "timings": watch.timings,
         "metrics": evaluation.metrics,
