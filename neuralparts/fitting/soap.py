@@ -91,10 +91,7 @@ class Soap:
 
     def load(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take over the tensors of `state`. Raises KeyError or RuntimeError if they belong to other parameters."""
-        prefix = "adam."
-        self._adam.load(
-            {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        )
+        self._adam.load({name.removeprefix("adam."): tensor for name, tensor in tensors.items()})
         for index, bases in enumerate(self.bases):
             for name, tensor in bases.state.items():
                 tensor.copy_(tensors[f"bases.{index}.{name}"])
@@ -167,7 +164,7 @@ class Bases:
 def following_basis(mean: torch.Tensor, basis: torch.Tensor, is_first: bool) -> torch.Tensor:
     """Orthonormal basis (n, n) near the eigenvectors of `mean` (n, n), symmetric.
 
-    The first time by eigh, largest eigenvalue first; then from `basis` by one orthogonal iteration (a product and a QR).
+    The first time by eigh, largest eigenvalue first; then from `basis` by one orthogonal iteration: a product and a QR.
     The CPU computes eigh also for a GPU's tensors, because a GPU's is known to fail for the mean of one gradient, most
     of whose eigenvalues vanish in float32.
     """
