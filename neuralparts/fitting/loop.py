@@ -81,8 +81,8 @@ def _new_state(network: NeuralSDF, settings: FitSettings, attempt: int) -> FitSt
 class FitRun:
     """One attempt at a fit, as far as this process takes it.
 
-    `state` is what changes, and all that a checkpoint holds. Everything else is constant, but for two readings of the
-    clock: `_started`, when this process took over, and `_checked`, when it last checked.
+    `state` changes with every step, and a checkpoint holds all of it. Everything else is constant, but for the clock
+    readings of this process: `_started`, when it took over, `_checked`, when it last checked, and the writer's.
     """
 
     def __init__(self, state: FitState, batches: Batches, settings: FitSettings, hooks: FitHooks, identity: dict):

@@ -33,7 +33,7 @@ def sample_weights(distances: torch.Tensor, settings: FitSettings) -> torch.Tens
 
 @torch.no_grad()
 def clamp_limits(scaler: nn.Module, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """(lowest, highest) scaled value, each of shape (), that the clamp loss tells from the next: those at +-0.1."""
+    """(low, high), each of shape (): the scaled values of distances -0.1 and 0.1, to which the clamp loss clamps."""
     low, high = (scaler(torch.tensor(sign * CLAMP_DISTANCE, dtype=torch.float32, device=device)) for sign in (-1, 1))
     return low, high
 

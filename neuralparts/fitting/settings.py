@@ -1,4 +1,4 @@
-"""What a fit is given and what it returns: `FitSettings`, `FitHooks`, `FitResult`."""
+"""The settings of a fit, the hooks that it calls, and its result."""
 
 import time
 from collections.abc import Callable

@@ -25,7 +25,7 @@ from neuralparts.choices import (
     LARGEST_HASH_TABLE_LOG2,
 )
 
-# The spatial hash of Müller et al., 2022; the first prime is 1, so that neighbours along x lie close together.
+# Factors of the spatial hash (Müller et al., 2022, eq. 4). The first is 1: neighbours along x lie close together.
 PRIMES = (1, 2654435761, 805459861)
 # Half the range of the initial table, as in Müller et al., 2022.
 _INITIAL_BOUND = 1e-4
@@ -110,7 +110,7 @@ class CompiledInterpolation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, feature_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        """Gradients of points and table, None for what needs none, from that of the features."""
+        """(points' gradient, table's gradient, None, None) from that of the features; None for no need."""
         points, table = ctx.saved_tensors
         if torch.is_grad_enabled():  # gradients of gradients are wanted
             by_points, by_table = _twin_gradients(points, table, ctx.levels, feature_gradient, ctx.needs_input_grad)
@@ -124,7 +124,7 @@ class CompiledInterpolation(torch.autograd.Function):
 def _twin_gradients(
     points: torch.Tensor, table: torch.Tensor, levels: Levels, feature_gradient: torch.Tensor, needed: tuple[bool, ...]
 ) -> tuple[torch.Tensor | None, ...]:
-    """(points' gradient, table's gradient), differentiable themselves; None for what is not needed."""
+    """(points' gradient, table's gradient), differentiable themselves; None for one that is not needed."""
     wanted = [tensor for tensor, need in zip((points, table), needed[:2], strict=True) if need]
     features = interpolate(points, table, levels)
     gradients = iter(torch.autograd.grad(features, wanted, feature_gradient, create_graph=True))

@@ -13,7 +13,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -21,12 +20,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-if TYPE_CHECKING:
-    from neuralparts.network.hash_grid import LevelArrays
+from neuralparts.network.hash_grid import PRIMES, LevelArrays
 
-# The spatial hash of Müller et al., 2022 (eq. 4); the first prime is 1, so neighbours along x share a cache line.
-PRIME_Y = np.uint32(2654435761)
-PRIME_Z = np.uint32(805459861)
+# Factors of the spatial hash; that of x is 1.
+PRIME_Y, PRIME_Z = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])
 ONE = np.uint32(1)
 X, Y, Z = np.uint64(0), np.uint64(1), np.uint64(2)
 # Samples that are encoded at once, level after level: their features (96 KB at 24 features) stay in the L2 cache.
@@ -259,17 +256,17 @@ def ranges(count: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def encode_points(points: torch.Tensor, table: torch.Tensor, levels: "LevelArrays") -> torch.Tensor:
+def encode_points(points: torch.Tensor, table: torch.Tensor, levels: LevelArrays) -> torch.Tensor:
     """Features (N, L * F) of points (N, 3) from table (rows, F), contiguous tensors of one floating dtype."""
     features = torch.empty(len(points), len(levels.dense) * table.shape[1], dtype=table.dtype)
-    shared = (points.numpy(), table.numpy(), *levels, features.numpy())
+    common = (points.numpy(), table.numpy(), *levels, features.numpy())
     lanes = (0,) * table.shape[1]
-    run(encode, [(*shared, start, stop, lanes) for start, stop in ranges(len(points))])
+    run(encode, [(*common, start, stop, lanes) for start, stop in ranges(len(points))])
     return features
 
 
 def table_gradients(
-    points: torch.Tensor, table: torch.Tensor, levels: "LevelArrays", feature_gradient: torch.Tensor
+    points: torch.Tensor, table: torch.Tensor, levels: LevelArrays, feature_gradient: torch.Tensor
 ) -> torch.Tensor:
     """Gradient (rows, F) of the table from the gradient (N, L * F) of the features at points (N, 3)."""
     gradient = torch.empty_like(table)
@@ -283,10 +280,10 @@ def table_gradients(
 
 
 def point_gradients(
-    points: torch.Tensor, table: torch.Tensor, levels: "LevelArrays", feature_gradient: torch.Tensor
+    points: torch.Tensor, table: torch.Tensor, levels: LevelArrays, feature_gradient: torch.Tensor
 ) -> torch.Tensor:
     """Gradient (N, 3) of the points from the gradient (N, L * F) of the features."""
     gradient = torch.empty_like(points)
-    shared = (points.numpy(), table.numpy(), feature_gradient.numpy(), *levels, gradient.numpy())
-    run(point_gradient, [(*shared, start, stop) for start, stop in ranges(len(points))])
+    common = (points.numpy(), table.numpy(), feature_gradient.numpy(), *levels, gradient.numpy())
+    run(point_gradient, [(*common, start, stop) for start, stop in ranges(len(points))])
     return gradient

@@ -46,5 +46,5 @@ def read_model(path: str | os.PathLike) -> tuple[dict, dict[str, torch.Tensor]]:
 
 
 def not_a_model(path: str | os.PathLike, error: Exception) -> UserError:
-    """The error for a file that holds no model: one line that names the file, the reason, and what to do."""
+    """The error for a file that holds no model: one line that names the file, says why, and says to fit again."""
     return UserError(f"{path}: not a model written by this program ({one_line(error)}); fit the mesh again")

@@ -155,7 +155,7 @@ class QuantileTransformer(nn.Module):
 
         fitted = Fitted(n_quantiles=min(_QUANTILES, len(sdf)), output_distribution="normal", subsample=None)
         fitted.fit(sdf.astype(np.float64).reshape(-1, 1))
-        # Images of all quantiles (Q,): the normal distribution's, cut where they would be infinite.
+        # Images of all quantiles (Q,): quantiles of the normal distribution, made finite.
         scaled = ndtri(np.clip(fitted.references_, _NORMAL_TAIL, 1 - _NORMAL_TAIL))
         # Different quantiles (K,), and for each of the Q which of the K it equals.
         distances, group = np.unique(fitted.quantiles_[:, 0].astype(np.float32), return_inverse=True)

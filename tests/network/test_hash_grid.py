@@ -40,7 +40,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def make_grid(**shape) -> HashGrid:
-    """A grid with values of the size of 1 in its table, where errors show."""
+    """A grid with values of the size of 1 in its table, so that errors show."""
     grid = HashGrid(**shape)
     with torch.no_grad():
         grid.table.uniform_(-1, 1, generator=generator(1))
@@ -110,7 +110,7 @@ def test_float32_on_the_cpu_runs_the_kernels_and_nothing_else_does():
 
 
 def points_inside_cells(count: int) -> torch.Tensor:
-    """Points (count, 3) float64 at least 0.04 of a cell from all borders of cells, where SMALL has kinks."""
+    """Points (count, 3) float64 at least 0.04 of a cell from all borders of cells, at which SMALL has kinks."""
     points = torch.rand(40 * count, 3, generator=generator(5), dtype=torch.float64) * 1.9 - 0.95
     resolutions = HashGrid(**SMALL).arrays.resolutions
     positions = (points[:, None, :] + 1) / 2 * torch.tensor(resolutions)[:, None]

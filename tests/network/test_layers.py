@@ -57,7 +57,7 @@ def test_unknown_names_and_widths_are_refused():
 
 
 class DrawsOnly(TorchDispatchMode):
-    """Fails where numbers are drawn for a tensor that lies elsewhere than their generator, as a GPU's kernels do."""
+    """Fails if numbers are drawn for a tensor on another device than their generator's, as a GPU's kernels do."""
 
     def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
         generator = (keywords or {}).get("generator")
