@@ -50,7 +50,7 @@ def fit(
     try:
         if resume and hooks.checkpoint is not None and hooks.checkpoint.is_file():
             restore_checkpoint(hooks.checkpoint, state, identity)
-        while True:
+        while True:  # at most two attempts; a checkpoint may hold the second
             run = FitRun(state, batches, settings, hooks, identity)
             try:
                 result = run.to_the_end()
@@ -147,9 +147,10 @@ class FitRun:
         state = self.state
         points, targets, weights = self._batches.batch(state.steps, self._schedule.batch_size, self._seed)
         loss = batch_loss(state.network.scaled(points), targets, weights, self._settings.loss, self._limits)
+        # Gradients as a list, shaped like the parameters: `.grad` is never filled, so it need not be cleared.
         gradients = torch.autograd.grad(loss, self._parameters)
         state.optimizer.step(list(gradients), rate)
-        state.loss_sum += loss.detach()
+        state.loss_sum += loss.detach()  # on the device: the loop reads it at a check only
         state.loss_steps += 1
         state.steps += 1
 

@@ -113,6 +113,7 @@ def strides(resolution, dense):
 @njit(inline="always")
 def corner_rows(x, y, z, stride_y, stride_z, dense, mask):
     """Rows of a cell's eight corners in its level, uint64: x fastest, then y, then z. x, y, z: the cell, uint32."""
+    # The parts of the row number that come from y and z, near and far; the factor of x is 1.
     near_y, near_z, far_x = y * stride_y, z * stride_z, x + ONE
     far_y, far_z = near_y + stride_y, near_z + stride_z
     if dense:
@@ -132,6 +133,7 @@ def corner_rows(x, y, z, stride_y, stride_z, dense, mask):
 def corner_weights(x, y, z):
     """Trilinear weights of the eight corners in the order of `corner_rows`, at position (x, y, z) in the cell."""
     unit = type(x)(1)
+    # Weights of the four edges along x, then of their two ends.
     a, b, c, d = (unit - y) * (unit - z), y * (unit - z), (unit - y) * z, y * z
     near = unit - x
     return near * a, x * a, near * b, x * b, near * c, x * c, near * d, x * d
@@ -152,6 +154,7 @@ def encode(points, table, resolutions, offsets, dense, mask, features, start, st
             stride_y, stride_z = strides(resolution, is_dense)
             column = np.uint64(level * len(lanes))
             for sample in range(np.uint64(first), np.uint64(min(first + BLOCK, stop))):
+                # The cell, the position in it along each axis, then the weighted sum of its corners' rows.
                 x, part_x = locate(points[sample, X], resolution)
                 y, part_y = locate(points[sample, Y], resolution)
                 z, part_z = locate(points[sample, Z], resolution)
@@ -170,6 +173,7 @@ def table_gradient(points, feature_gradient, resolution, is_dense, level_mask, c
     stride_y, stride_z = strides(resolution, is_dense)
     gradient[:] = 0
     for sample in range(np.uint64(points.shape[0])):
+        # The sample's cell as in `encode`; its gradient goes to the corners' rows by the same weights.
         x, part_x = locate(points[sample, X], resolution)
         y, part_y = locate(points[sample, Y], resolution)
         z, part_z = locate(points[sample, Z], resolution)
@@ -206,6 +210,7 @@ def point_gradient(points, table, feature_gradient, resolutions, offsets, dense,
     """Write gradient[start:stop], (N, 3), of the points from feature_gradient (N, L * F). The others: see `encode`."""
     features = table.shape[1]
     for sample in range(start, stop):
+        # The sum over all levels, each the slope of the trilinear blend times the cells per unit length.
         px, py, pz = points[sample, 0], points[sample, 1], points[sample, 2]
         gradient[sample] = 0
         for level in range(len(resolutions)):
