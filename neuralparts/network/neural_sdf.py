@@ -76,13 +76,6 @@ class NeuralSDF(nn.Module):
         """
         return self.scaler.inverse(self.scaled(points))
 
-    def domain_gradient(self, points: torch.Tensor) -> torch.Tensor:
-        """points (N, 3) float32, domain -> (N, 3) gradient of the signed distance."""
-        with torch.enable_grad():
-            points = points.detach().requires_grad_(True)
-            (gradient,) = torch.autograd.grad(self.signed_distance(points).sum(), points)
-        return gradient
-
     def domain(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
         """points (N, 3), domain, array or tensor -> (N,) float32 signed distance, domain units, of the same kind.
 
@@ -103,7 +96,14 @@ class NeuralSDF(nn.Module):
 
         It has no unit: a distance in file units over a length in file units. Raises ValueError for other shapes.
         """
-        return self._in_batches(self._to_domain(points), self.domain_gradient)
+        return self._in_batches(self._to_domain(points), self._domain_gradient)
+
+    def _domain_gradient(self, points: torch.Tensor) -> torch.Tensor:
+        """points (N, 3) float32, domain -> (N, 3) gradient of the signed distance."""
+        with torch.enable_grad():
+            points = points.detach().requires_grad_(True)
+            (gradient,) = torch.autograd.grad(self.signed_distance(points).sum(), points)
+        return gradient
 
     def _to_domain(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
         """points (N, 3) in file units -> (N, 3) float32 in the domain, of the same kind."""
