@@ -40,8 +40,8 @@ class Adam:
     def step(self, gradients: list[torch.Tensor], learning_rate: float) -> None:
         """One step along `gradients`, shaped like the parameters, at `learning_rate`.
 
-        By the function behind `torch.optim.Adam`: the class itself took 9% to 14% longer for a step of a hash grid or a
-        small network. Its fused kernel for the CPU reads memory once.
+        By the function behind `torch.optim.Adam`, to the same bits. The class takes 0.2 ms longer, a tenth of a whole
+        step of a hash grid or a small network. On the CPU the fused kernel reads memory once.
         """
         is_fused = self._parameters[0].device.type == "cpu"
         update(
