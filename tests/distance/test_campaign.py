@@ -178,7 +178,7 @@ def test_campaign_of_distances_on_real_files(name, engine, generator):
 
 @pytest.mark.long
 def test_two_million_triangles(generator, tmp_path):
-    """Distances and signs of a file of 100 MB; `make bench-labels ARGS="--triangles 2000000"` prints time and memory."""
+    """A file of 100 MB; `make bench-labels ARGS="--triangles 2000000"` measures time and memory."""
     shape = torus(around=1000, across=1000)
     write_mesh(tmp_path / "torus.stl", shape.vertices, shape.faces)
     mesh = load_mesh(tmp_path / "torus.stl")
