@@ -33,7 +33,8 @@ import torch
 
 from neuralparts.choices import OPTIMIZERS
 from neuralparts.distance import DistanceOracle
-from neuralparts.fitting import FitHooks, FitSettings, Interrupted, fit
+from neuralparts.errors import Interrupted
+from neuralparts.fitting import FitHooks, FitSettings, fit
 from neuralparts.mesh import load_mesh
 from neuralparts.network import DAM_WIDTHS, NeuralSDF, fit_scaler, make_layers
 from neuralparts.sampling import importance_samples, points_on_surface

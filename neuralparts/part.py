@@ -19,8 +19,8 @@ import torch
 from neuralparts import choices
 from neuralparts.distance import DistanceOracle
 from neuralparts.domain import Transform, grid_cell
-from neuralparts.errors import UserError
-from neuralparts.fitting import FitHooks, FitResult, FitSettings, Interrupted, fit
+from neuralparts.errors import Interrupted, UserError
+from neuralparts.fitting import FitHooks, FitResult, FitSettings, fit
 from neuralparts.marching import MemoryBoundError, NoSurfaceError, march
 from neuralparts.mesh import Mesh, diagnosis_lines, load_mesh
 from neuralparts.mesh_files import rounding_note, write_mesh

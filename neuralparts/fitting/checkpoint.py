@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from neuralparts.errors import UserError
+from neuralparts.errors import CheckpointError
 from neuralparts.fitting.adam import Adam
 from neuralparts.fitting.settings import FitHooks, FitSettings, empty_history
 from neuralparts.fitting.soap import Soap
@@ -23,10 +23,6 @@ from neuralparts.whole_file import write_whole
 CHECKPOINT_FORMAT = "neural-sdf-checkpoint 3"
 # Fields of a state that the file holds as JSON; the others are tensors.
 _PLAIN_FIELDS = ("attempt", "steps", "loss_steps", "seconds", "history")
-
-
-class CheckpointError(UserError):
-    """A checkpoint that belongs to another fit or cannot be read; the message names the difference."""
 
 
 @dataclass

@@ -4,13 +4,14 @@ import math
 
 import torch
 
+from neuralparts.errors import UserError
 from neuralparts.network import NeuralSDF
 
 # A fit has collapsed when the spread of its values is less than this fraction of the targets' spread.
 COLLAPSED_SPREAD = 1e-3
 
 
-class CollapseError(RuntimeError):
+class CollapseError(UserError):
     """The network gives values that are not numbers. The message is one line for the user."""
 
 

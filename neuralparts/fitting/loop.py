@@ -10,6 +10,7 @@ import math
 import numpy as np
 import torch
 
+from neuralparts.errors import Interrupted
 from neuralparts.fitting.batches import Batches, check_samples, random_generator
 from neuralparts.fitting.checkpoint import CheckpointWriter, FitState, fit_identity, restore_checkpoint
 from neuralparts.fitting.collapse import CollapseError, collapse_reason
@@ -21,10 +22,6 @@ from neuralparts.network import NeuralSDF, is_rounded, threads_for
 
 # Samples that are evaluated to see whether a fit has collapsed.
 _COLLAPSE_POINTS = 8192
-
-
-class Interrupted(RuntimeError):
-    """`should_stop` asked the fit to stop. Its checkpoint, if one is written, holds the fit as it stands."""
 
 
 def fit(

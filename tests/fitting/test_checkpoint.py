@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from neuralparts.choices import OPTIMIZERS
-from neuralparts.fitting import CheckpointError, FitHooks, FitSettings, Interrupted, fit
+from neuralparts.errors import CheckpointError, Interrupted
+from neuralparts.fitting import FitHooks, FitSettings, fit
 from neuralparts.fitting.checkpoint import first_difference
 from tests import shapes
 from tests.fitting.cases import INSTANT, a_hash_grid, a_network, interrupted_after, weights_of
