@@ -34,7 +34,7 @@ from neuralparts.metrics import (
     sample_errors,
 )
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
-from neuralparts.output import Artifacts, content_of
+from neuralparts.output import PartFiles, content_of
 from neuralparts.report import curves_png, html_report, thumbnail_png
 from neuralparts.sampling import draw_samples, load_samples, points_on_surface
 from neuralparts.wording import count_bar, fraction_bar, say
@@ -114,7 +114,7 @@ class Watch:
             self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - start
 
 
-def fit_part(source: Path, flags: SimpleNamespace, files: Artifacts, watch: Watch, name: str = "") -> dict:
+def fit_part(source: Path, flags: SimpleNamespace, files: PartFiles, watch: Watch, name: str = "") -> dict:
     """All stages of one input. Writes its files and returns its record; `record["failure"]` says why there is no usable
     surface, or ''.
 
@@ -391,7 +391,7 @@ def versions() -> dict[str, str]:
 
 
 def write_report(
-    files: Artifacts,
+    files: PartFiles,
     record: dict,
     result: FitResult,
     shape: Shape,
