@@ -123,6 +123,8 @@ def light_fit(source, flags, files, watch, name):
     content = source.read_bytes()
     if content == b"bad":
         raise MeshError(f"{name}: not a mesh")
+    if content == b"fault":
+        return {}["a key that is missing"]
     for _ in range(5):
         time.sleep(0.01)
         if watch.should_stop is not None and watch.should_stop():

@@ -148,3 +148,50 @@ def test_a_gltf_is_its_buffers_too(tmp_path, here):
     source.write_text(json.dumps(described))
     with pytest.raises(ValueError, match="outside its folder"):
         read_beside(source)
+
+
+# --------------------------------------------------------------------------------------------- faults of the program
+
+
+def test_a_fault_leaves_its_traceback_in_a_log(tmp_path, here):
+    source, out = tmp_path / "box.ply", tmp_path / "out"
+    source.write_bytes(b"fault")
+    code, _, err, _ = here(source, out)
+    line = err.splitlines()[-1]
+    assert code == 1 and err.count("\n") == 1 and "a fault of this program: KeyError" in line
+    assert line.endswith(f"the traceback is in {out / 'box.log'}")
+    log = (out / "box.log").read_text()
+    assert "Traceback (most recent call last)" in log and "in light_fit" in log and "a key that is missing" in log
+
+
+def test_a_fault_in_a_folder_run_is_one_line_and_a_log(tmp_path, here):
+    source, out = a_folder(tmp_path / "parts", 3), tmp_path / "out"
+    (source / "part_01.stl").write_bytes(b"fault")
+    code, printed, err, fitted = here(source, out)
+    assert code == 1 and fitted == ["part_00", "part_01", "part_02"] and "2 of 3 done" in printed
+    assert [line for line in err.splitlines() if "fault" in line] == [
+        f"trainer.py: {printed.splitlines()[-1].removeprefix('failed: ')}"
+    ]
+    assert printed.splitlines()[-1].endswith(f"the traceback is in {out / 'part_01.log'}")
+    assert "Traceback" in (out / "part_01.log").read_text()
+
+
+def test_a_fit_that_succeeds_removes_the_log_and_never_names_it(tmp_path, here):
+    source, out = tmp_path / "box.ply", tmp_path / "out"
+    source.write_bytes(b"fault")
+    assert here(source, out)[0] == 1 and (out / "box.log").exists()
+    source.write_bytes(b"good")
+    assert here(source, out)[0] == 0 and not (out / "box.log").exists()
+    assert "box.log" not in json.loads((out / "box.json").read_text())["files"]
+
+
+def test_a_users_own_log_stays(tmp_path, here, capsys):
+    source, out = tmp_path / "box.ply", tmp_path / "out"
+    out.mkdir()
+    (out / "box.log").write_text("my own")
+    source.write_bytes(b"fault")
+    code, _, err, _ = here(source, out)
+    assert code == 1 and "no log written" in err.splitlines()[-1] and "Traceback" in err  # it is not lost
+    source.write_bytes(b"good")
+    assert here(source, out)[0] == 0
+    assert (out / "box.log").read_text() == "my own"

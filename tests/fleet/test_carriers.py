@@ -6,6 +6,7 @@ import trimesh
 from neuralparts.flags import parse_fit_flags
 from neuralparts.fleet import Sender
 from neuralparts.job import fit_sent
+from neuralparts.output import BusyError, PartFiles
 from tests import fleet_stubs
 
 
@@ -48,3 +49,57 @@ def test_files_of_a_sent_fit_that_failed_replace_those_of_an_earlier_one(tmp_pat
     sender.receive(job, {"status": "failed", "files": {"a.safetensors": b"new", "a.checkpoint": b"2"}})
     left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name.startswith("a.")}
     assert left == {"a.safetensors": b"new", "a.checkpoint": b"2"}
+
+
+def sent_job(folder, content=b"good", name="a"):
+    """A job whose input lies in a folder and whose results go to `out` in it."""
+    (folder / "out").mkdir(exist_ok=True)
+    (folder / f"{name}.ply").write_bytes(content)
+    flags = {"outputDir": str(folder / "out"), "outputFormat": "stl", "overwrite": 0, "resume": 0}
+    return {"name": name, "input": str(folder / f"{name}.ply"), "flags": flags, "folder": True}
+
+
+def travel(job):
+    """The result of a job that was sent, fitted by a light fit, and received."""
+    sender = Sender()
+    sent = sender.send(job)
+    return sent if "status" in sent else sender.receive(job, fit_sent(sent, fit=fleet_stubs.light_fit))
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/a.json", "../a.json", "b.json", "a.ply", "thumbnails/../a.stl", "thumbnails/b.png", ".a.lock", "a"]
+)
+def test_a_file_that_is_not_this_parts_is_refused(tmp_path, name):
+    sender, job = Sender(), sent_job(tmp_path)
+    sender.send(job)
+    result = sender.receive(job, {"status": "done", "reason": "", "files": {"a.stl": b"1", name: b"2"}})
+    assert result["status"] == "failed" and repr(name) in result["reason"] and "\n" not in result["reason"]
+    assert job["input"] in result["reason"] and "files" not in result
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_the_lock_of_a_part_is_held_while_it_is_away(tmp_path):
+    sender, job = Sender(), sent_job(tmp_path)
+    sent = sender.send(job)
+    with pytest.raises(BusyError), PartFiles(tmp_path / "out", "a").lock():
+        pass
+    assert Sender().send(job)["status"] == "busy"
+    assert sender.receive(job, fit_sent(sent, fit=fleet_stubs.light_fit))["status"] == "done"
+    left = sorted(path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*"))
+    assert left == ["a.html", "a.json", "a.png", "a.safetensors", "a.stl", "thumbnails/a.png"]
+    assert Sender().send(job)["skipped"]
+
+
+def test_the_log_of_a_fault_travels_back(tmp_path):
+    result, log = travel(sent_job(tmp_path, b"fault")), tmp_path / "out/a.log"
+    assert result["status"] == "failed" and result["reason"].endswith(f"; the traceback is in {log}")
+    assert "Traceback" in log.read_text() and "a key that is missing" in log.read_text()
+    assert travel(sent_job(tmp_path))["status"] == "done" and not log.exists()
+
+
+def test_a_log_of_the_users_stays_when_another_travels_back(tmp_path):
+    job, log = sent_job(tmp_path, b"fault"), tmp_path / "out/a.log"
+    log.write_text("my own")
+    result = travel(job)
+    assert result["status"] == "failed" and "no fit left this file" in result["reason"]
+    assert "KeyError" in result["reason"] and log.read_text() == "my own"
