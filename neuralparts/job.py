@@ -23,6 +23,7 @@ from types import SimpleNamespace
 from neuralparts.errors import UserError, lacks_memory, one_line, with_place
 from neuralparts.mesh_files import MeshError
 from neuralparts.output import BusyError, PartFiles, outcome, plain
+from neuralparts.watch import Watch
 from neuralparts.wording import say
 
 # Signature of `part.fit_part`: (source, flags, files, watch, name) -> record.
@@ -60,26 +61,32 @@ def _fit_locked(
     An exception that is no UserError, nor an OSError, nor a lack of memory, is a fault of the program: its whole
     traceback goes to NAME.log, and the reason names that file. A fit that succeeds removes the log of an earlier one.
     """
-    # Imported here: a part that is finished already does not wait for torch.
-    from neuralparts.fitting import CollapseError, Interrupted
-
     notes: list[str] = []
     try:
         result = outcome(plain(_fit_or_resume(job, source, files, should_stop, fit, notes)))
         files.remove_log()
-    except Interrupted as error:
-        result = {"status": "stopped", "reason": str(error)}
     except MeshError as error:
         result = {"status": "refused", "reason": str(error)}
-    except (UserError, CollapseError, OSError, ImportError) as error:
+    except (UserError, OSError, ImportError) as error:
         result = {"status": "failed", "reason": one_line(error)}
     except Exception as error:
-        memory = lacks_memory(error)
-        # After any other error of a GPU, every later call of its driver in this process fails too.
-        lost = type(error).__name__ == "AcceleratorError" and not memory
-        reason = one_line(error) if memory or lost else _log_fault(files, error)
-        result = {"status": "failed", "reason": reason, "again": memory or lost, "fatal": lost}
+        result = _failure(files, error)
     return result | {"notes": notes}
+
+
+def _failure(files: PartFiles, error: Exception) -> dict:
+    """Status, reason, and perhaps again and fatal, of a fit that raised another exception."""
+    from neuralparts.fitting import CollapseError, Interrupted  # torch is loaded already if they were raised
+
+    if isinstance(error, Interrupted):
+        return {"status": "stopped", "reason": str(error)}
+    if isinstance(error, CollapseError):
+        return {"status": "failed", "reason": one_line(error)}
+    memory = lacks_memory(error)
+    # After any other error of a GPU, every later call of its driver in this process fails too.
+    lost = type(error).__name__ == "AcceleratorError" and not memory
+    reason = one_line(error) if memory or lost else _log_fault(files, error)
+    return {"status": "failed", "reason": reason, "again": memory or lost, "fatal": lost}
 
 
 def _log_fault(files: PartFiles, error: Exception) -> str:
@@ -106,10 +113,8 @@ def _fit_or_resume(
     In a folder, a checkpoint of other flags or content is removed, with a note, and the fit begins anew. Elsewhere it
     raises CheckpointError.
     """
-    from neuralparts.fitting import CheckpointError
-    from neuralparts.part import Watch, fit_part
-
-    fit = fit or fit_part
+    if fit is None:  # imported here: a part that is finished already does not wait for torch
+        from neuralparts.part import fit_part as fit
     in_folder = job.get("folder", False)
     flags = SimpleNamespace(**job["flags"])
     if in_folder and flags.overwrite and job.get("attempt", 1) == 1:
@@ -122,8 +127,10 @@ def _fit_or_resume(
     watch = Watch(should_stop, in_folder, job.get("scratch", ""), notes)
     try:
         return fit(source, flags, files, watch, job["input"])
-    except CheckpointError as error:
-        if not in_folder:
+    except UserError as error:
+        from neuralparts.fitting import CheckpointError
+
+        if not (in_folder and isinstance(error, CheckpointError)):
             raise
         watch.note(f"begun anew: {error}")
         files.checkpoint.unlink(missing_ok=True)

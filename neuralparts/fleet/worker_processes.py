@@ -110,7 +110,7 @@ class Processes:
 
     def _excess(self, worker: "_Worker") -> tuple[str, bool]:
         """(why a worker must be killed now, or ''; whether another attempt may succeed)."""
-        if self.part_timeout and time.monotonic() - worker.since > self.part_timeout:
+        if self.part_timeout and worker.ready and time.monotonic() - worker.since > self.part_timeout:
             return f"timed out after {self.part_timeout:g} s (--partTimeout)", False
         if self.memory and resident_memory(worker.process.pid) > self.memory:
             return f"its worker exceeded the {self.memory / 2**20:,.0f} MiB of --workerMemory", True
@@ -162,8 +162,9 @@ def _worker_settings(index: int, count: int, gpus: Sequence[str]) -> tuple[dict[
 class _Worker:
     """A worker process and the driver's end of its pipe.
 
-    job: the job that it runs, or None. since: when that began, on the monotonic clock. ready: it has imported the
-    worker function. output: what it prints, for the reason if it crashes.
+    job: the job that it runs, or None. ready: it has imported the worker function. since: when the job began on the
+    monotonic clock, or when the worker became ready, if that was later. output: a file of all that it prints, for the
+    reason if it crashes.
     """
 
     def __init__(self, function: str, environment: dict[str, str], processors: list[int]):

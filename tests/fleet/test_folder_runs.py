@@ -104,7 +104,7 @@ def test_an_interrupted_part_resumes_from_its_checkpoint(tmp_path, capfd):
     assert (out / "box_0.checkpoint").exists() and summary(out) == []
     shutil.copytree(out, tmp_path / "other")
     code, _, err = run_here(capfd, source, "--outputDir", out, "--workers", 0, *flags)
-    assert code == 0 and "went on from the checkpoint" in err
+    assert code == 0 and "resumed from the checkpoint" in err
     assert (out / "box_0.safetensors").read_bytes() == (whole / "box_0.safetensors").read_bytes()
     assert json.loads((out / "box_0.json").read_text())["fit"]["resumed_at"] > 0
     assert not (out / "box_0.checkpoint").exists()
