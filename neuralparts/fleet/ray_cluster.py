@@ -150,6 +150,9 @@ class Ray:
 def start_ray(address: str) -> ModuleType:
     """Connect to a cluster, or start one; returns the module ray. Raises FleetError if either is missing."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no statistics are sent anywhere
+    if address == "local":
+        # Ray on Linux then does as on Windows and macOS: its processes listen on the loopback address alone.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
     except ImportError as error:
@@ -157,10 +160,10 @@ def start_ray(address: str) -> ModuleType:
     options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     variables = dict.fromkeys(THREAD_VARIABLES, "1") | {"OMP_WAIT_POLICY": "PASSIVE"}
     if address == "local":
-        # The processes of this machine import the package from where it lies, and listen to this machine alone.
+        # The processes are on this machine and import the package from where it lies.
         variables["PYTHONPATH"] = os.pathsep.join([str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")])
-        options |= {"_node_ip_address": "127.0.0.1", "num_cpus": len(usable_processors())}
-        options |= {"object_store_memory": LOCAL_OBJECT_STORE, "runtime_env": {"env_vars": variables}}
+        options |= {"num_cpus": len(usable_processors()), "object_store_memory": LOCAL_OBJECT_STORE}
+        options["runtime_env"] = {"env_vars": variables}
     else:
         options["runtime_env"] = {"env_vars": variables} | package_for_workers()
     try:

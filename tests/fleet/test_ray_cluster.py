@@ -1,7 +1,10 @@
 """Ray: the same results as worker processes, parts that hang and crash, a raylet that dies."""
 
+import contextlib
+import os
 import random
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +13,20 @@ import pytest
 
 from neuralparts.fleet import FleetError, Ray, SharedFolder
 from neuralparts.fleet.ray_cluster import TaskMonitor, package_for_workers
-from tests.fleet.runs import STUB, a_folder, check_folder, finish, kill_something, run_here, start, summary, wait_for
+from tests.fleet.runs import (
+    ROOT,
+    STUB,
+    a_folder,
+    check_folder,
+    command_of,
+    descendants_of,
+    finish,
+    kill_something,
+    run_here,
+    start,
+    summary,
+    wait_for,
+)
 
 
 @pytest.mark.parametrize("transfer", ["paths", "bytes"])
@@ -97,3 +113,46 @@ def test_without_ray_installed_there_is_one_line(tmp_path, capsys, monkeypatch):
 def test_the_whole_package_travels_to_a_cluster_and_nothing_else():
     package = package_for_workers()
     assert [Path(folder).name for folder in package["py_modules"]] == ["neuralparts"] and "working_dir" not in package
+
+
+def test_local_ray_listens_to_this_machine_alone():
+    """Every listening TCP socket of Ray's processes has a loopback address."""
+    pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
+    program = f"""
+import time
+from neuralparts.fleet import Ray, SharedFolder
+place = Ray("local", {STUB!r}, None, False, 0.0, 0, SharedFolder())
+place.connect()
+print("connected", flush=True)
+time.sleep(600)
+"""
+    driver = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    try:
+        assert driver.stdout.readline() == "connected\n"
+        wait_for(lambda: any("ray::" in command_of(pid) for pid in descendants_of(driver.pid)), "Ray's workers")
+        inodes = {inode for pid in [driver.pid, *descendants_of(driver.pid)] for inode in sockets_of(pid)}
+        addresses = [address for address, inode in listening() if inode in inodes]
+        # 127.0.0.1 in IPv4, and mapped into IPv6, in the kernel's byte order
+        assert addresses and {address.removeprefix("0000000000000000FFFF0000") for address in addresses} == {"0100007F"}
+    finally:
+        driver.kill()
+        driver.communicate()
+
+
+def sockets_of(pid):
+    """Inode numbers of the sockets that a process has open."""
+    found = []
+    for path in Path(f"/proc/{pid}/fd").glob("*"):
+        with contextlib.suppress(OSError):
+            target = os.readlink(path)
+            found += [target[8:-1]] if target.startswith("socket:[") else []
+    return found
+
+
+def listening():
+    """(address in hexadecimal, inode) of every listening TCP socket."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A":
+                yield words[1].partition(":")[0], words[9]
