@@ -69,11 +69,21 @@ class Ray:
 
     def _connect_again(self) -> None:
         """Start again after this machine's raylet died, and the tasks with it. Raises FleetError."""
+        self._end_tasks()
         self.raylets_lost += 1
         if self.raylets_lost > MOST_RAYLETS_LOST:
             raise FleetError(f"Ray's raylet on this machine died {self.raylets_lost} times and no part ended")
         self.ray.shutdown()
         self.connect()
+
+    def _end_tasks(self) -> None:
+        """Take the results that have arrived, and submit the other jobs again: their tasks die with the session."""
+        if not self.tasks:
+            return
+        arrived, lost = self.ray.wait(list(self.tasks), num_returns=len(self.tasks), timeout=0)
+        self.ended += [self._result(task) for task in arrived]
+        for job, _ in [self.tasks.pop(task) for task in lost]:
+            self.ended.append((job, self.carrier.receive(job, {"status": "busy", "reason": "Ray's raylet died"})))
 
     @property
     def running(self) -> int:

@@ -94,6 +94,30 @@ def test_the_timeout_of_a_part_on_ray_begins_with_its_task(seconds, reason):
     assert reason in place._failure({"input": "a.stl"}, crash, 7)["reason"] and not monitor.begun
 
 
+def test_after_a_raylets_death_no_task_of_its_session_is_waited_for(monkeypatch):
+    """One task has a result by then, one is lost; both jobs come back, the lost one to be submitted again."""
+    place, fresh = Ray("local", STUB, None, False, 0.0, 0, SharedFolder()), []
+    jobs = {name: {"name": name, "input": name, "flags": {"outputDir": "out"}} for name in ("arrived", "lost", "new")}
+    done = {"status": "done", "reason": ""}
+    exceptions = SimpleNamespace(RayError=RuntimeError)
+    place.ray = SimpleNamespace(
+        wait=lambda tasks, num_returns, timeout: (["arrived"], ["lost"]),
+        get=lambda task: done,
+        shutdown=lambda: None,
+        exceptions=exceptions,
+    )
+
+    def connect():
+        place.connected, place.count, place.monitor = True, 2, None
+        place.task = SimpleNamespace(remote=lambda *words: fresh.append(words) or "new")
+
+    monkeypatch.setattr(place, "connect", connect)
+    place.tasks = {"arrived": (jobs["arrived"], 1), "lost": (jobs["lost"], 2)}
+    place.submit(jobs["new"])
+    assert list(place.tasks) == ["new"] and len(fresh) == 1
+    assert [(job["name"], result["status"]) for job, result in place.wait(0)] == [("arrived", "done"), ("lost", "busy")]
+
+
 @pytest.mark.long
 def test_more_memory_than_any_node_has_is_an_error():
     pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
