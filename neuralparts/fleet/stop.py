@@ -1,0 +1,41 @@
+"""Ctrl-C and SIGTERM: the first asks the running fits to stop, the second ends the process."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+
+class Stop:
+    """True when called after Ctrl-C or SIGTERM, for a `with` block; a second signal ends the process at once.
+
+    words: the line to print at the first signal. at_once: called before the process is ended, to end its workers.
+    """
+
+    def __init__(self, words: str, at_once: Callable[[], None] = lambda: None):
+        self.words, self.at_once, self.signal, self.before = words, at_once, 0, {}
+
+    def __enter__(self) -> "Stop":
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def __call__(self) -> bool:
+        return bool(self.signal)
+
+    @property
+    def exit_code(self) -> int:
+        """The exit code that a shell reports for a process that the signal ended."""
+        return 128 + self.signal
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.signal:
+            self.at_once()
+            os._exit(128 + number)
+        self.signal = number
+        os.write(2, f"\n{self.words}\n".encode())  # not print, which the signal may have interrupted
