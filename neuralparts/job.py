@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-from neuralparts.errors import UserError, lacks_memory, one_line, with_place
+from neuralparts.errors import CheckpointError, Interrupted, UserError, lacks_memory, one_line, with_place
 from neuralparts.mesh_files import MeshError
 from neuralparts.output import BusyError, PartFiles, outcome, plain
 from neuralparts.watch import Watch
@@ -65,6 +65,8 @@ def _fit_locked(
     try:
         result = outcome(plain(_fit_or_resume(job, source, files, should_stop, fit, notes)))
         files.remove_log()
+    except Interrupted as error:
+        result = {"status": "stopped", "reason": str(error)}
     except MeshError as error:
         result = {"status": "refused", "reason": str(error)}
     except (UserError, OSError, ImportError) as error:
@@ -75,13 +77,7 @@ def _fit_locked(
 
 
 def _failure(files: PartFiles, error: Exception) -> dict:
-    """Status, reason, and perhaps again and fatal, of a fit that raised another exception."""
-    from neuralparts.fitting import CollapseError, Interrupted  # torch is loaded already if they were raised
-
-    if isinstance(error, Interrupted):
-        return {"status": "stopped", "reason": str(error)}
-    if isinstance(error, CollapseError):
-        return {"status": "failed", "reason": one_line(error)}
+    """Status, reason, and perhaps again and fatal, of a fit that raised an unexpected exception."""
     memory = lacks_memory(error)
     # After any other error of a GPU, every later call of its driver in this process fails too.
     lost = type(error).__name__ == "AcceleratorError" and not memory
@@ -127,10 +123,8 @@ def _fit_or_resume(
     watch = Watch(should_stop, in_folder, job.get("scratch", ""), notes)
     try:
         return fit(source, flags, files, watch, job["input"])
-    except UserError as error:
-        from neuralparts.fitting import CheckpointError
-
-        if not (in_folder and isinstance(error, CheckpointError)):
+    except CheckpointError as error:
+        if not in_folder:
             raise
         watch.note(f"begun anew: {error}")
         files.checkpoint.unlink(missing_ok=True)
