@@ -155,7 +155,7 @@ def as_mesh(vertices, faces, mesh):
     """A geometry.Mesh of a reconstruction, with the transform of the input mesh."""
     vertices, faces = np.asarray(vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64)
     check_mesh_arrays(vertices, faces)
-    return dataclasses.replace(mesh, vertices=vertices, faces=faces, diagnosis={"closed": True})
+    return dataclasses.replace(mesh, vertices=vertices, faces=faces, closed=True, diagnosis={})
 
 
 def project(mesh, oracle, count, generator):

@@ -23,7 +23,7 @@ CELL = 2.0 / 127
 def as_domain_mesh(shape):
     transform = Transform(np.zeros(3), 1.0)
     vertices, faces = np.asarray(shape.vertices, float), np.asarray(shape.faces, np.int64)
-    return Mesh(vertices, faces, transform, {"closed": True}, Path("shape.stl"))
+    return Mesh(vertices, faces, transform, closed=True, diagnosis={}, path=Path("shape.stl"))
 
 
 def ball(radius, center=(0, 0, 0)):
