@@ -35,7 +35,7 @@ def diagnose(
 
     vertices: (V, 3) float64 in the domain; faces: (F, 3) int64, oriented; transform: to file units.
     """
-    closed = bool(shells.closed.all())
+    closed = shells.all_closed
     body = connected_components(faces[:, [0, 1]].ravel(), faces[:, [1, 2]].ravel(), len(vertices))  # (V,)
     overlapping = overlapping_shells(vertices[faces], shells)
     thinnest = thinnest_feature(vertices, faces, tangled=overlapping > 0 or not closed)

@@ -22,7 +22,7 @@ FLAT_THICKNESS = 1e-6
 class Mesh:
     """A checked triangle mesh in the domain.
 
-    vertices: (V, 3) float64 in the domain, each used by a face. faces: (F, 3) int64, outward where outward is defined.
+    vertices: (V, 3) float64 in the domain, each used by a face. faces: (F, 3) int64, outward if they have an outside.
     transform: to and from file units. closed: every edge is used as often in one direction as in the other. That is the
     exact condition for the winding number to be an integer off the surface (the boundary of the chain of triangles
     vanishes). Edges with four or more faces are allowed, as where two bodies touch. diagnosis: JSON-able findings, see
@@ -55,14 +55,16 @@ def load_mesh(path: str | Path, reconstruction_res: int = 256) -> Mesh:
     path = Path(path)
     vertices, faces, changes = read_triangles(path)
     _check_triangles(path, vertices, faces)
-    # Repair: merge vertices, then drop what bounds nothing. Tolerances are fractions of the size: they need a unit box.
+    # Repair: merge vertices, then drop triangles that bound nothing. In the unit box a tolerance is a fraction of the
+    # size.
     vertices, faces = drop_unused_vertices(vertices, faces)
     vertices, faces, collapsed, weld_changes = weld(vertices, faces)
-    sliver = find_slivers(_unit_box(vertices), faces)
+    in_unit_box = _unit_box(vertices)
+    sliver = find_slivers(in_unit_box, faces)
     if sliver.all():
         raise MeshError(f"{path}: all triangles are degenerate (without area); export the part as a triangle mesh")
     faces, sliver_changes = drop_slivers(faces, sliver)
-    faces, duplicates, duplicate_changes = drop_duplicates(_unit_box(vertices), faces)
+    faces, duplicates, duplicate_changes = drop_duplicates(in_unit_box, faces)
     vertices, faces = drop_unused_vertices(vertices, faces)
     _check_thickness(path, vertices)
     # Orient and normalise.
@@ -74,8 +76,7 @@ def load_mesh(path: str | Path, reconstruction_res: int = 256) -> Mesh:
     diagnosis["duplicate_triangles"] = duplicates
     diagnosis["coordinate_step"] = coordinate_step(vertices)
     diagnosis["changes"] = [*changes, *weld_changes, *sliver_changes, *duplicate_changes, *orient_changes]
-    # An open shell cannot be balanced by another: shells with an edge in common, unless closed, are one shell.
-    return Mesh(placed, faces, transform, bool(shells.closed.all()), diagnosis, path)
+    return Mesh(placed, faces, transform, shells.all_closed, diagnosis, path)
 
 
 def _check_triangles(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:

@@ -1,6 +1,6 @@
 """Orientation: the winding of each shell becomes consistent, and inside-out shells are flipped, except voids.
 
-In: vertices (V, 3) in the unit box, and faces (F, 3). Out: faces, outward where outward is defined, and their shells.
+In: vertices (V, 3) in the unit box, and faces (F, 3). Out: faces, outward if they have an outside, and their shells.
 Closed shells are judged by their volume and by what lies around them, open ones by winding numbers beside them.
 """
 
@@ -165,8 +165,8 @@ def _within_open(corners: np.ndarray, label: np.ndarray, closed: np.ndarray) -> 
 
 
 def _set_is_inside_out(corners: np.ndarray) -> bool:
-    """Judge the open triangles (F, 3, 3) as one set: much of what is beside them has a winding number under -0.5, next
-    to nothing one over 0.5.
+    """Judge the open triangles (F, 3, 3) as one set: many points beside them have a winding number under -0.5, almost
+    none has one over 0.5.
 
     As one set, because single patches of a surface that was not sewn are often flat or seen from within, so they do not
     show which side is inside. A soup of random triangles has as much over 0.5, so it stays.

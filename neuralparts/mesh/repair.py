@@ -1,4 +1,4 @@
-"""Repair: triangles that bound nothing are dropped, where that opens no surface. Slivers, duplicates, fins.
+"""Repair: slivers, duplicates and fins bound nothing. They are dropped if that opens no surface.
 
 In: a welded mesh, vertices (V, 3) in the unit box and faces (F, 3). Out: the faces that are left. An edge is open if
 it has an odd number of triangles; a closed surface has no open edge.

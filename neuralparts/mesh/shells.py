@@ -29,6 +29,11 @@ class Shells:
     closed: np.ndarray
     orientation: np.ndarray
 
+    @property
+    def all_closed(self) -> bool:
+        """True if the mesh is closed. No open shell balances another: open patches with a common edge are one shell."""
+        return bool(self.closed.all())
+
 
 def label_shells(edges: EdgeTable, patch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Join patches to shells. patch: (F,) patch of each face. Returns label (F,) and closed (S,) bool.
