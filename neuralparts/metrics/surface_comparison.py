@@ -42,7 +42,7 @@ def as_mesh(vertices: np.ndarray, faces: np.ndarray, mesh: Mesh) -> Mesh:
     """A reconstruction as a Mesh, with the transform of the input mesh. Raises ValueError for other shapes."""
     vertices, faces = np.asarray(vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64)
     check_mesh_arrays(vertices, faces)
-    return dataclasses.replace(mesh, vertices=vertices, faces=faces, diagnosis={"closed": True})
+    return dataclasses.replace(mesh, vertices=vertices, faces=faces, closed=True, diagnosis={})
 
 
 def _project(

@@ -73,7 +73,7 @@ def as_mesh(vertices, faces):
     """A Mesh of domain coordinates, without the repairs of load_mesh."""
     vertices, faces = np.asarray(vertices, dtype=np.float64), np.asarray(faces, dtype=np.int64)
     closed = bool((EdgeTable(faces).balance == 0).all())
-    return Mesh(vertices, faces, Transform(np.zeros(3), 1.0), {"closed": closed}, Path("made.stl"))
+    return Mesh(vertices, faces, Transform(np.zeros(3), 1.0), closed, {}, Path("made.stl"))
 
 
 def joined(*meshes):

@@ -19,7 +19,7 @@ CELL = 2.0 / 127
 def as_domain_mesh(shape):
     """A trimesh as a Mesh whose file units are those of the domain."""
     vertices, faces = np.asarray(shape.vertices, float), np.asarray(shape.faces, np.int64)
-    return Mesh(vertices, faces, Transform(np.zeros(3), 1.0), {"closed": True}, Path("shape.stl"))
+    return Mesh(vertices, faces, Transform(np.zeros(3), 1.0), True, {}, Path("shape.stl"))
 
 
 def ball(radius, center=(0, 0, 0)):
