@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from neuralparts.commands import fit
+from neuralparts.errors import Interrupted
 from neuralparts.job import fit_one, fit_sent
 from neuralparts.mesh_files import MeshError
 from neuralparts.output import content_of
@@ -127,8 +128,6 @@ def light_fit(source, flags, files, watch, name):
     for _ in range(5):
         time.sleep(0.01)
         if watch.should_stop is not None and watch.should_stop():
-            from neuralparts.fitting import Interrupted  # torch, which no other light fit waits for
-
             write_whole(files.checkpoint, content)
             raise Interrupted
     files.discard()

@@ -6,7 +6,7 @@ import pytest
 import trimesh
 
 from neuralparts import part
-from neuralparts.fitting import Interrupted
+from neuralparts.errors import Interrupted
 from neuralparts.fleet.carriers import read_beside
 from neuralparts.job import fit_one
 from tests import fleet_stubs

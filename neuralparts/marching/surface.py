@@ -10,6 +10,7 @@ beyond it. `node_search.py` says which nodes are evaluated, and why the others n
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -88,6 +89,6 @@ def march(
     return MarchResult(vertices, faces, stats)
 
 
-def march_dense(function: Function, resolution: int, level: float = 0.0, **options) -> MarchResult:
+def march_dense(function: Function, resolution: int, level: float = 0.0, **options: Any) -> MarchResult:
     """`march` with every node evaluated, slab by slab: the slow twin, for functions of which nothing may be assumed."""
     return march(function, resolution, level, dense=True, **options)
