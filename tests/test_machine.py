@@ -49,3 +49,11 @@ def test_only_gpus_that_torch_can_use_count(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert len(machine.usable_gpus()) == torch.cuda.device_count()
+
+
+@pytest.mark.parametrize("wanted, threads", [("1", 1), ("", None), ("100000", None), ("many", None)])
+def test_threads_follow_the_environment(monkeypatch, wanted, threads):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    processors = machine.thread_count()
+    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
+    assert machine.thread_count() == (threads or processors)

@@ -396,7 +396,7 @@ def test_every_preset_runs_with_its_own_flags(tmp_path, preset, epochs, batch, s
     assert records[0]["parameters"] == 589_790
     text = (ROOT / "presets" / f"{preset}.sh").read_text()
     assert f"--epochs {epochs} " in text and "--reconstructionRes 256" in text
-    # So short a fit may find no surface; it is then told, and everything but the mesh is there.
+    # So short a fit may find no surface; a line then says so, and everything but the mesh is there.
     assert done.returncode == 0 or records[0]["failure"], done.stderr
 
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from neuralparts.distance.blocks import in_blocks
-from neuralparts.machine import thread_count
 
 
 @pytest.mark.parametrize("count, block", [(0, 7), (7, 7), (1000, 7)])
@@ -28,11 +27,3 @@ def test_an_error_in_a_block_is_raised(threads):
 
     with pytest.raises(ArithmeticError, match="in a block"):
         in_blocks(fail, 100, 7, threads)
-
-
-@pytest.mark.parametrize("wanted, threads", [("1", 1), ("", None), ("100000", None), ("many", None)])
-def test_threads_follow_the_environment(monkeypatch, wanted, threads):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    processors = thread_count()
-    monkeypatch.setenv("OMP_NUM_THREADS", wanted)
-    assert thread_count() == (threads or processors)
