@@ -213,7 +213,9 @@ def place_to_run(
         ray = Ray(flags.ray, function, flags.workers, flags.gpu != -1, flags.partTimeout, flags.workerMemory, carrier)
         ray.connect()
         return ray
-    if flags.workers == 0:
+    if flags.workers is None and os.name == "nt":
+        say("worker processes need Linux or macOS; the parts are fitted in this process")
+    if flags.workers == 0 or os.name == "nt":
         return Here(worker, stop)
     gpus = usable_gpus() if flags.gpu is None else []
     asked = gpus if flags.gpu in (None, -1) else [str(flags.gpu)]

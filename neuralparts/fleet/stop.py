@@ -1,14 +1,18 @@
-"""Ctrl-C and SIGTERM: the first asks the running fits to stop, the second ends the process."""
+"""Ctrl-C, SIGTERM and SIGHUP: the first asks the running fits to stop, the second ends the process."""
 
+import contextlib
 import os
 import signal
 import threading
 from collections.abc import Callable
 from types import FrameType
 
+# A terminal that goes away sends SIGHUP, which Windows does not have.
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+
 
 class Stop:
-    """True when called after Ctrl-C or SIGTERM, for a `with` block; a second signal ends the process at once.
+    """True when called after one of SIGNALS, for a `with` block; a second signal ends the process at once.
 
     words: the line to print at the first signal. at_once: called before the process is ended, to end its workers.
     """
@@ -18,7 +22,7 @@ class Stop:
 
     def __enter__(self) -> "Stop":
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self._receive) for number in (signal.SIGINT, signal.SIGTERM)}
+            self.before = {number: signal.signal(number, self._receive) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -38,4 +42,6 @@ class Stop:
             self.at_once()
             os._exit(128 + number)
         self.signal = number
-        os.write(2, f"\n{self.words}\n".encode())  # not print, which the signal may have interrupted
+        # Not print, which the signal may have interrupted. Nobody may be reading: that must not end the fit.
+        with contextlib.suppress(OSError):
+            os.write(2, f"\n{self.words}\n".encode())
