@@ -1,7 +1,7 @@
 """What a user may choose, and what applies where nothing is chosen.
 
-The flags and the stages both read these facts, so each stands here once. This module imports nothing, so that `--help`
-is fast.
+The flags and the stages both read these facts, so each stands here once. The first of each tuple is the default. This
+module imports nothing, so that `--help` is fast.
 """
 
 # File suffixes that are read, and formats that are written.
@@ -35,6 +35,7 @@ LARGEST_HASH_RESOLUTION = 2**16
 LARGEST_HASH_TABLE_LOG2 = 24
 
 # The fit.
+EPOCHS, BATCH_SIZE, LEARNING_RATE = 4, 1024, 0.001
 OPTIMIZERS = ("soap", "adam")
 SCHEDULES = ("linear", "cosine", "constant")
 LOSSES = ("l1", "l2", "clamp", "weighted", "relative")

@@ -15,7 +15,7 @@ MEMORY_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
 def natural(text: str) -> int:
-    """An integer of 0 or more. Raises ArgumentTypeError, as all types here do, with one line."""
+    """An integer of 0 or more. All types here raise ArgumentTypeError, or ValueError for a text that is no number."""
     value = int(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
@@ -73,6 +73,7 @@ def fraction(text: str) -> float:
 def memory(text: str) -> int:
     """Bytes, perhaps with the unit K, M or G."""
     unit = MEMORY_UNITS.get(text[-1:].upper())
+    # Checked twice, because the product may overflow to infinity.
     return int(not_negative(str(not_negative(text[:-1] if unit else text) * (unit or 1))))
 
 
@@ -89,6 +90,11 @@ class Flag(NamedTuple):
     metavar: str | None = None
 
 
+def one_of(help: str, options: tuple[str, ...]) -> Flag:
+    """A flag that takes one of these options; the first is the default."""
+    return Flag(help, default=options[0], choices=options)
+
+
 ON_OFF = (0, 1)
 SUFFIXES = " ".join(choices.MESH_SUFFIXES)
 
@@ -97,7 +103,7 @@ FLAGS = {
     "outputDir": Flag("folder of the results", default="results"),
     "suffix": Flag("text added to the name of every part's files", default=""),
     "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, 256),
-    "outputFormat": Flag("format of the reconstruction", default="stl", choices=choices.OUTPUT_FORMATS),
+    "outputFormat": one_of("format of the reconstruction", choices.OUTPUT_FORMATS),
     "maxMemory": Flag(
         "skip the reconstruction if the process would need more memory than this, such as 2G; 0 is no limit",
         memory,
@@ -115,12 +121,12 @@ FLAGS = {
         positive,
     ),
     "layerWidth": Flag("width of every hidden layer with --damArch 0", positive, choices.LAYER_WIDTH),
-    "activation": Flag("function between layers", default="relu", choices=choices.ACTIVATIONS),
+    "activation": one_of("function between layers", choices.ACTIVATIONS),
     "init": Flag(
         "distribution from which the weights are drawn (default he_uniform; siren with --activation sine)",
         choices=choices.INITIALISATIONS,
     ),
-    "encoding": Flag("encoding of the coordinates before the first layer", default="none", choices=choices.ENCODINGS),
+    "encoding": one_of("encoding of the coordinates before the first layer", choices.ENCODINGS),
     "hashLevels": Flag(f"number of grids in the hash grid (default {choices.HASH_LEVELS})", positive),
     "hashFeatures": Flag(f"trained numbers at each node of the hash grid (default {choices.HASH_FEATURES})", positive),
     "hashBaseRes": Flag(f"cells along an axis of the coarsest grid (default {choices.HASH_BASE_RESOLUTION})", positive),
@@ -130,36 +136,37 @@ FLAGS = {
     "hashTableLog2": Flag(f"a grid stores at most 2^this nodes (default {choices.HASH_TABLE_LOG2})", positive),
     # samples
     "num_points": Flag("number of labelled points", positive, 1_000_000),
-    "samplingMethod": Flag("where the points lie", default="Importance", choices=choices.SAMPLING_METHODS),
+    "samplingMethod": one_of("where the points lie", choices.SAMPLING_METHODS),
     "importanceWeight": Flag(
-        "beta of the density exp(-beta |d|), per domain unit", importance, choices.IMPORTANCE_WEIGHT
+        "beta of the density exp(-beta |d|) of importance samples, of the weighted loss and of importance_error, per "
+        "domain unit",
+        importance,
+        choices.IMPORTANCE_WEIGHT,
     ),
     "uniformRatio": Flag(
         "fraction of the points drawn uniformly from the cube, with Importance and Surface; 0 is off (default "
         f"{choices.UNIFORM_RATIO:g})",
         fraction,
     ),
-    "scaler": Flag("transform of the targets", default="none", choices=choices.SCALERS),
-    "distanceEngine": Flag(
-        "library that finds the closest points; auto is the fastest, numba",
-        default="auto",
-        choices=choices.DISTANCE_ENGINES,
+    "scaler": one_of("transform of the targets", choices.SCALERS),
+    "distanceEngine": one_of(
+        "library that finds the closest points; auto is numba, the fastest", choices.DISTANCE_ENGINES
     ),
     # fit
-    "epochs": Flag("passes over the points", positive, 4),
-    "batchSize": Flag("points in a step", positive, 1024),
-    "learningRate": Flag("Adam's learning rate at the start; soap takes 5 times as much", positive_number, 0.001),
-    "optimizer": Flag(
-        "soap is Adam in the eigenbasis of Shampoo's preconditioner", default="soap", choices=choices.OPTIMIZERS
+    "epochs": Flag("passes over the points", positive, choices.EPOCHS),
+    "batchSize": Flag("points in a step", positive, choices.BATCH_SIZE),
+    "learningRate": Flag(
+        "Adam's learning rate at the start; soap takes 5 times as much, sines a fifth, and a hash grid warms up to it",
+        positive_number,
+        choices.LEARNING_RATE,
     ),
-    "schedule": Flag(
-        "how the learning rate falls to 0; constant keeps it", default="linear", choices=choices.SCHEDULES
-    ),
-    "loss": Flag(
-        "clamp: l1 within 0.1 of the surface; weighted: l1, 4 times heavier on the surface; relative: l1 times "
+    "optimizer": one_of("soap is Adam in the eigenbasis of Shampoo's preconditioner", choices.OPTIMIZERS),
+    "schedule": one_of("how the learning rate falls to 0; constant keeps it", choices.SCHEDULES),
+    "loss": one_of(
+        "l1: mean |error|; l2: mean square; clamp: l1 within 0.1 of the surface; weighted: l1, 4 times heavier on the "
+        "surface; relative: l1 times "
         "0.05 / (0.05 + |d|)",
-        default="l1",
-        choices=choices.LOSSES,
+        choices.LOSSES,
     ),
     "timeBudget": Flag("seconds that the fit takes, instead of --epochs; 0 is off", not_negative, 0.0),
     "targetError": Flag("held-out surface error, domain units, at which the fit stops; 0 is off", not_negative, 0.0),
@@ -184,11 +191,7 @@ FLAGS = {
         metavar="BYTES",
     ),
     "ray": Flag("fit on the Ray cluster at this address; local starts one", default="", metavar="ADDRESS"),
-    "rayTransfer": Flag(
-        "send paths in folders that the cluster shares, or the files themselves",
-        default="paths",
-        choices=("paths", "bytes"),
-    ),
+    "rayTransfer": one_of("send paths in folders that the cluster shares, or the files themselves", ("paths", "bytes")),
     # the stages alone
     "out": Flag("samples file to write (default: the mesh's name with .npz)", metavar="FILE"),
     "output": Flag(
@@ -203,7 +206,7 @@ FLAGS = {
         metavar="FILE",
     ),
 }
-# Other spellings of a flag.
+# Other spellings of a flag, kept for scripts of earlier versions.
 SPELLINGS = {"layerWidth": ["firstLayerHiddenSize"], "rayTransfer": ["ray-transfer"]}
 
 FIT_GROUPS = {
@@ -253,7 +256,7 @@ def add_flags(parser: argparse._ActionsContainer, *names: str, **changes: Any) -
         flag = FLAGS[name]._replace(**changes)
         spelled = [f"--{spelling}" for spelling in (name, *SPELLINGS.get(name, ()))]
         shown = f"{flag.default:g}" if isinstance(flag.default, float) else flag.default
-        default = "" if flag.default is None else f" (default {'none' if shown == '' else shown})"
+        default = "" if flag.default is None else f" (default {'empty' if shown == '' else shown})"
         settings = flag._asdict() | {"help": flag.help + default}
         parser.add_argument(*spelled, dest=name, **settings)
 
@@ -281,7 +284,8 @@ def parse_fit_flags(arguments: list[str] | None, program: str = "trainer.py") ->
 def contradiction(flags: argparse.Namespace) -> str:
     """Why these flags of a fit contradict each other, or ''."""
     if flags.damArch and flags.numLayers not in (None, 10):
-        return f"--damArch 1 has 10 layers; --numLayers {flags.numLayers} contradicts it: give 10 or leave it out"
+        layers = "10 layers between its 11 hidden widths"
+        return f"--damArch 1 has {layers}; --numLayers {flags.numLayers} contradicts it: give 10 or leave it out"
     if flags.activation == "sine" and flags.init not in (None, "siren"):
         return f"--activation sine needs its own initialisation, not --init {flags.init}: give siren or leave it out"
     if flags.init == "siren" and flags.activation != "sine":

@@ -8,7 +8,7 @@ import argparse
 import os
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,10 +23,7 @@ from neuralparts.wording import say
 if TYPE_CHECKING:
     from neuralparts.fleet import FolderBook, Place, Stop
 
-# Names of files that a folder run writes for itself.
-RESERVED_NAMES = {"index", "summary", "running"}
-# Memory set aside for a worker process when their number is chosen. It has a margin: 0.62 GiB was measured with 60,000
-# points on the CPU (docs/scale.md).
+# Memory set aside for a worker process when their number is chosen. It has a margin: docs/scale.md has measurements.
 WORKER_BYTES, BYTES_PER_POINT = 2**30, 100
 # The worker function, and the one for jobs that carry their files.
 WORKER, WORKER_OF_SENT_JOBS = "neuralparts.job:fit_one", "neuralparts.job:fit_sent"
@@ -37,7 +34,7 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
     flags = parse_fit_flags(arguments, program)
     settle_threads()
     # The stages are imported only now, so that --help does not wait for them.
-    from neuralparts.output import check_folder_free, prepare_folder
+    from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
 
     source, folder = Path(flags.input), Path(flags.outputDir)
     try:
@@ -49,13 +46,13 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
     except (UserError, OSError) as error:
         return complain(program, error)
     settings = {key: value for key, value in vars(flags).items() if key != "input"}
-    names = names_of(inputs, flags.suffix, source.is_dir())
+    names = names_of(inputs, flags.suffix, FOLDER_NAMES if source.is_dir() else ())
     if source.is_dir():
         jobs = (
             {"input": str(path), "name": name, "flags": settings, "folder": True}
             for path, name in zip(inputs, names, strict=True)
         )
-        return fit_folder(jobs, names, flags, program)
+        return fit_folder(jobs, names, settings, flags, program)
     return fit_single({"input": str(source), "name": names[0], "flags": settings}, folder, program)
 
 
@@ -89,19 +86,19 @@ def may_be_file(entry: os.DirEntry) -> bool:
         return True
 
 
-def names_of(inputs: list[Path], suffix: str, in_folder: bool = True) -> list[str]:
-    """A name for the files of each input: its stem, followed by its suffix where two inputs have the same stem.
+def names_of(inputs: list[Path], suffix: str, reserved: Iterable[str] = ()) -> list[str]:
+    """A name for the files of each input: its stem and `suffix`; inputs of one stem get their file suffix in between.
 
-    The names differ on file systems that ignore case too, and from a folder's own files (index.html, summary.csv).
+    The names differ on file systems that ignore case too, and from the reserved ones, which a folder run needs.
     """
     stems = Counter(path.stem.casefold() for path in inputs)
-    stems.update(RESERVED_NAMES if in_folder else ())
-    names, taken = [], set()
+    names, taken = [], {name.casefold() for name in reserved}
     for path in inputs:
-        name = path.stem if stems[path.stem.casefold()] == 1 else f"{path.stem}_{path.suffix.lstrip('.').lower()}"
-        while name.casefold() in taken:
+        alone = stems[path.stem.casefold()] == 1 and (path.stem + suffix).casefold() not in taken
+        name = path.stem if alone else f"{path.stem}_{path.suffix.lstrip('.').lower()}"
+        while (name + suffix).casefold() in taken:
             name += "_"
-        taken.add(name.casefold())
+        taken.add((name + suffix).casefold())
         names.append(name + suffix)
     return names
 
@@ -157,12 +154,17 @@ def print_result(record: dict, stem: Path) -> None:
 def fit_folder(
     jobs: Iterator[dict],
     names: list[str],
+    settings: dict,
     flags: argparse.Namespace,
     program: str,
     worker: str = WORKER,
     worker_of_sent_jobs: str = WORKER_OF_SENT_JOBS,
 ) -> int:
-    """Fit many inputs; returns the exit code. jobs, names: one for each input, in order; workers: module:function."""
+    """Fit many inputs; returns the exit code.
+
+    jobs, names: one for each input, in order. settings: the flags as the jobs and their records hold them. worker,
+    worker_of_sent_jobs: "module:function".
+    """
     from neuralparts.fleet import FolderBook, Stop
     from neuralparts.output import Running, remove_leavings
 
@@ -174,7 +176,7 @@ def fit_folder(
             if running.alone:
                 remove_leavings(folder, names)
             place = place_to_run(flags, len(names), stop, worker, worker_of_sent_jobs)
-            book = FolderBook(folder, names, vars(flags), fresh=running.alone)
+            book = FolderBook(folder, names, settings, fresh=running.alone)
         except (OSError, UserError) as error:
             return complain(program, error)
         stop.at_once = place.kill
@@ -217,9 +219,10 @@ def place_to_run(
         say("worker processes need Linux or macOS; the parts are fitted in this process")
     if flags.workers == 0 or os.name == "nt":
         return Here(worker, stop)
-    gpus = usable_gpus() if flags.gpu is None else []
-    asked = gpus if flags.gpu in (None, -1) else [str(flags.gpu)]
-    count = flags.workers or default_workers(parts, WORKER_BYTES + BYTES_PER_POINT * flags.num_points, asked)
-    if count < min(parts, len(asked) or len(usable_processors())) and not flags.workers:
+    # Without --gpu the workers divide the GPUs among them. With it, all use that one, or none: one worker then.
+    divided = usable_gpus() if flags.gpu is None else []
+    counted = [str(flags.gpu)] if flags.gpu not in (None, -1) else divided
+    count = flags.workers or default_workers(parts, WORKER_BYTES + BYTES_PER_POINT * flags.num_points, counted)
+    if count < min(parts, len(counted) or len(usable_processors())) and not flags.workers:
         say(f"worker processes: {count}, as many as memory holds")
-    return Processes(worker, min(count, parts), gpus, flags.partTimeout, flags.workerMemory)
+    return Processes(worker, min(count, parts), divided, flags.partTimeout, flags.workerMemory)

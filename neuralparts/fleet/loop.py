@@ -12,9 +12,10 @@ A result with `fatal` set means that its process can fit no more. The second att
 hope that memory is free by then. Nothing in this folder imports the worker function before it runs.
 """
 
+import heapq
 import importlib
+import itertools
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
@@ -69,11 +70,11 @@ def run(
 ) -> None:
     """Run all jobs; if should_stop() becomes True, begin no more and return when the running ones have ended.
 
-    finished(job, result): called once for each job that ended (ENDED). tick(running, waiting): called every
-    POLL_SECONDS or more often; `waiting` counts the parts that wait for another attempt or for another run. Only the
-    jobs that run or wait are kept in memory. Raises FleetError.
+    finished(job, result): called once for each job that ended (ENDED), not for one that stopped. tick(running,
+    waiting): called every POLL_SECONDS or more often; in this process, after each part. `waiting` counts the parts that
+    wait for another attempt or for another run. Only the jobs that run or wait are kept in memory. Raises FleetError.
     """
-    jobs, waiting, left = iter(jobs), deque(), True
+    jobs, waiting, left = iter(jobs), _Waiting(), True
     while True:
         stopping = should_stop()
         if stopping:
@@ -86,20 +87,35 @@ def run(
             if result["status"] in ENDED and not _is_tried_again(job, result):
                 finished(job, result)
             elif not should_stop():
-                delay = busy_seconds if result["status"] == "busy" else 0.0
-                waiting.append((time.monotonic() + delay, _next_attempt(job, result)))
+                waiting.add(_next_attempt(job, result), busy_seconds if result["status"] == "busy" else 0.0)
         tick(place.running, len(waiting))
 
 
-def _fill(place: Place, jobs: Iterator[dict], waiting: deque[tuple[float, dict]], left: bool) -> bool:
-    """Submit jobs until the place has no room or none is due; returns True if `jobs` may have more.
+class _Waiting:
+    """Jobs to submit again, each from its time on; `len` is their number."""
 
-    waiting: (time from which it is due, job) of jobs to submit again, in the order of their times.
-    """
+    def __init__(self):
+        self._heap, self._order = [], itertools.count()
+
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, job: dict, seconds: float) -> None:
+        """Add a job that is due after so many seconds."""
+        # The running number orders jobs of one time, which cannot be compared themselves.
+        heapq.heappush(self._heap, (time.monotonic() + seconds, next(self._order), job))
+
+    def next_due(self) -> dict | None:
+        """Take out the job that has been due longest; None if none is due."""
+        if self._heap and self._heap[0][0] <= time.monotonic():
+            return heapq.heappop(self._heap)[2]
+        return None
+
+
+def _fill(place: Place, jobs: Iterator[dict], waiting: _Waiting, left: bool) -> bool:
+    """Submit jobs until the place has no room or none is due; returns True if `jobs` may have more."""
     while place.room:
-        if waiting and waiting[0][0] <= time.monotonic():
-            place.submit(waiting.popleft()[1])
-        elif left and (job := next(jobs, None)) is not None:
+        if (job := waiting.next_due()) is not None or (left and (job := next(jobs, None)) is not None):
             place.submit(job)
         else:
             return False

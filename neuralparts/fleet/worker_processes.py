@@ -25,18 +25,20 @@ work(*sys.argv[2:])
 """
 # Bytes of a worker's output that are kept before it is emptied.
 LARGEST_OUTPUT = 2**20
+# Seconds that a worker has to start, imports included; some seconds are usual, a minute on a busy network file system.
+STARTING_SECONDS = 600.0
 # Seconds that a worker has to end after its pipe was closed.
 CLOSING_SECONDS = 5.0
 
 
-def default_workers(parts: int, memory_a_worker: int, gpus: list[str]) -> int:
+def default_workers(parts: int, memory_per_worker: int, gpus: list[str]) -> int:
     """The number of workers: one per GPU, else one per CPU, limited by the free memory and by the number of parts.
 
-    memory_a_worker: bytes set aside for each.
+    memory_per_worker: bytes set aside for each.
     """
     count = len(gpus) or len(usable_processors())
     if free := usable_memory():
-        count = min(count, free // memory_a_worker)
+        count = min(count, free // memory_per_worker)
     return max(1, min(count, parts))
 
 
@@ -52,7 +54,7 @@ class Processes:
         self.function, self.part_timeout, self.memory = function, part_timeout, memory
         self.settings = [_worker_settings(k, count, gpus) for k in range(count)]
         self.workers: list[_Worker | None] = [None] * count
-        self.stopping = False
+        self.stopping = self.has_started = False
 
     @property
     def _busy(self) -> list["_Worker"]:
@@ -84,19 +86,25 @@ class Processes:
         ended = [self._look(worker, worker.pipe in ready) for worker in busy]
         return [pair for pair in ended if pair is not None]
 
-    def _look(self, worker: "_Worker", ready: bool) -> tuple[dict, dict] | None:
+    def _look(self, worker: "_Worker", has_message: bool) -> tuple[dict, dict] | None:
         """The job and result of a worker whose part has ended, or whom this method ends; else None.
 
-        ready: the worker has sent a message, or has died.
+        has_message: the worker has sent a message, or has died.
         """
-        if not ready:
+        if not has_message:
             reason, again = self._excess(worker)
-            return self._replace(worker, reason, again) if reason else None
+            # A result that arrived since is taken by the next look: a part that is done does not fail.
+            return self._replace(worker, reason, again) if reason and not worker.pipe.poll() else None
         message = worker.read()
         if message is None:
-            return self._replace(worker, *worker.cause_of_death())
+            reason, again = worker.cause_of_death()
+            exited = (worker.process.returncode or 0) >= 0  # not killed by a signal
+            if exited and not worker.ready and not self.has_started:
+                raise FleetError(f"a worker process cannot start: {reason}")
+            return self._replace(worker, reason, again)
         if "ready" in message:
             worker.ready, worker.since = True, time.monotonic()
+            self.has_started = True
             return None
         job, worker.job = worker.job, None
         # A part that stopped although the driver did not ask for it: someone sent SIGTERM to the worker itself.
@@ -110,7 +118,10 @@ class Processes:
 
     def _excess(self, worker: "_Worker") -> tuple[str, bool]:
         """(why a worker must be killed now, or ''; whether another attempt may succeed)."""
-        if self.part_timeout and worker.ready and time.monotonic() - worker.since > self.part_timeout:
+        seconds = time.monotonic() - worker.since
+        if not worker.ready and seconds > STARTING_SECONDS:
+            return f"its worker did not start within {STARTING_SECONDS:g} s", True
+        if self.part_timeout and worker.ready and seconds > self.part_timeout:
             return f"timed out after {self.part_timeout:g} s (--partTimeout)", False
         if self.memory and resident_memory(worker.process.pid) > self.memory:
             return f"its worker exceeded the {self.memory / 2**20:,.0f} MiB of --workerMemory", True
@@ -144,9 +155,11 @@ class Processes:
 
     def close(self) -> None:
         """End all workers, which have no part left."""
-        for worker in self.workers:
-            if worker is not None:
-                worker.close()
+        workers = [worker for worker in self.workers if worker is not None]
+        for worker in workers:
+            worker.pipe.close()  # first all of them, so that they end at the same time
+        for worker in workers:
+            worker.close()
 
 
 def _worker_settings(index: int, count: int, gpus: Sequence[str]) -> tuple[dict[str, str], list[int]]:
@@ -193,7 +206,8 @@ class _Worker:
         """Begin a job."""
         self.job, self.since = job, time.monotonic()
         if self.output.tell() > LARGEST_OUTPUT:
-            self.output.truncate(0)
+            self.output.seek(0)
+            self.output.truncate()
         self.send({"job": job})
 
     def send(self, message: dict) -> None:
@@ -209,13 +223,11 @@ class _Worker:
             return None
 
     def cause_of_death(self) -> tuple[str, bool]:
-        """(why this process ended by itself; True, as another attempt may succeed). FleetError if it never began."""
+        """(why this process ended by itself; True, as another attempt may succeed)."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(CLOSING_SECONDS)
         code, last = self.process.returncode, self._last_line()
         if code is None or code >= 0:
-            if not self.ready:
-                raise FleetError(f"a worker process cannot start: {last or f'exit code {code}'}")
             return f"its worker ended with exit code {code}{last and f': {last}'}", True
         if code == -signal.SIGKILL:
             return "its worker was killed (SIGKILL): memory may have run out", True

@@ -20,7 +20,7 @@ UNFINISHED = re.compile(rf"\.(?P<name>.+)\.(?:{'|'.join(SUFFIXES)})\.[0-9a-f]{{8
 # The lock file of a run over the folder, and the lock held while runs look for each other.
 RUN_LOCK = re.compile(r"\.running\.[0-9a-f]{8}\.lock")
 ARRIVAL_LOCK, ARRIVAL_PATIENCE = ".running.lock", 10.0
-# Names of which a folder run holds locks, besides those of its parts.
+# Names of the files and locks that a folder run has for itself, so that no part may have them.
 FOLDER_NAMES = ("summary", "index", "running")
 
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from neuralparts import part
 from neuralparts.commands import fit as commands_fit
+from neuralparts.output import FOLDER_NAMES
+from tests import fleet_stubs
 from tests.fleet.runs import REAL, a_folder, check_folder, finish, real_folder, run_here, start, summary
 
 
@@ -139,11 +142,26 @@ def test_a_fit_that_fails_is_named_though_its_reason_names_no_file(tmp_path, cap
     assert [row["status"] for row in summary(tmp_path / "out")] == ["failed"]
 
 
+def test_finished_parts_that_a_stopped_run_did_not_reach_keep_their_line(tmp_path, here, monkeypatch):
+    source, out = a_folder(tmp_path / "parts", 4), tmp_path / "out"
+    assert here(source, out)[0] == 0
+    (source / "part_00.stl").write_bytes(b"new")
+
+    def stopped(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return fleet_stubs.light_fit(*arguments)
+
+    monkeypatch.setattr(part, "fit_part", stopped)
+    assert here(source, out)[0] == 128 + signal.SIGTERM
+    assert [row["name"] for row in summary(out)] == [f"part_0{k}" for k in range(4)]
+
+
 def test_names_differ_from_each_other_and_from_the_folders_own_files():
     paths = [Path(name) for name in ("a.obj", "a.stl", "A.STL", "a_stl.ply", "b.stl", "index.stl", "summary.obj")]
-    names = commands_fit.names_of(paths, "_x")
+    names = commands_fit.names_of(paths, "_x", FOLDER_NAMES)
     assert names[0] == "a_obj_x" and names[4] == "b_x"
-    assert names[5:] == ["index_stl_x", "summary_obj_x"]
+    assert names[5:] == ["index_x", "summary_x"]
     assert len({name.casefold() for name in names}) == len(names)
-    assert commands_fit.names_of([Path("running.stl")], "") == ["running_stl"]
-    assert commands_fit.names_of([Path("index.stl")], "", in_folder=False) == ["index"]
+    assert commands_fit.names_of([Path("running.stl")], "", FOLDER_NAMES) == ["running_stl"]
+    assert commands_fit.names_of([Path("index.stl")], "") == ["index"]
+    assert commands_fit.names_of([Path("ind.stl")], "ex", FOLDER_NAMES) == ["ind_stlex"]

@@ -47,3 +47,15 @@ def test_a_stop_is_passed_on_and_nothing_new_is_begun(tmp_path):
 def test_a_fatal_error_ends_a_run_in_this_process():
     with pytest.raises(FleetError, match="the same command resumes"):
         run_stubs(["fatal", "good_1"], Here(STUB))
+
+
+def test_a_second_attempt_does_not_wait_behind_a_part_that_another_run_has(tmp_path):
+    order, released = [], tmp_path / "released"
+    jobs = [{"name": "busy_1", "input": str(released)}, {"name": "exhausted_2", "input": "b.stl"}]
+
+    def finished(job, result):
+        order.append(job["name"])
+        released.touch()
+
+    run(jobs, Here(STUB), finished, busy_seconds=0.5)
+    assert order == ["exhausted_2", "busy_1"]
