@@ -1,4 +1,4 @@
-"""How one fit is watched: its notes, its clock, and who may stop it."""
+"""`Watch`: what a fit reports to, and what may stop it. Light, so that a job needs no torch before it fits."""
 
 import time
 from collections.abc import Callable, Iterator

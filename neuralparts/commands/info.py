@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
 from neuralparts.flags import add_flags
+from neuralparts.machine import settle_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,7 @@ def main(arguments: list[str] | None = None, program: str = "network.py") -> int
     parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors")
     add_flags(parser, "points")
     flags = parser.parse_args(arguments)
+    settle_threads()
     from neuralparts.network import NeuralSDF
 
     try:

@@ -16,7 +16,10 @@ def main(arguments: list[str] | None = None, program: str = "marching.py") -> in
         prog=program, description="The mesh of a fitted model, in the units of its input file."
     )
     parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors")
-    add_flags(parser, "reconstructionRes", "output", "maxMemory", "refine", "dense")
+    add_flags(parser, "reconstructionRes", help="nodes along an edge of the marching-cubes grid, 2 or more")
+    add_flags(parser, "output")
+    add_flags(parser, "maxMemory", help="refuse if the process would need more memory than this; 0 is no limit")
+    add_flags(parser, "refine", "dense")
     flags = parser.parse_args(arguments)
     if flags.dense and flags.maxMemory:
         parser.error("--maxMemory does not limit a dense march; leave one of them out")
@@ -70,9 +73,9 @@ def check_output(output: Path, asked_for: bool) -> None:
 
 
 def describe(stats: dict) -> str:
-    """One line: which fraction of the nodes was evaluated, skipped and audited."""
+    """One line: how many of the nodes were evaluated, in all and as checks, and how many checks found a wrong sign."""
     fraction = stats["evaluated"] / stats["nodes"]
     line = f"{stats['resolution']}^3 nodes: evaluated {stats['evaluated']} ({fraction:.2%}), skipped {stats['skipped']}"
     if "audited" in stats:
-        line += f", audited {stats['audited']} of them: {stats['hits']} hits"
+        line += f"; {stats['audited']} of those evaluated were random checks, {stats['hits']} found a wrong sign"
     return f"{line}; {stats['seconds']:.1f} s"

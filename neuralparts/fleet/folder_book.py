@@ -48,7 +48,7 @@ class FolderBook:
         for line in result.get("notes", []):
             self.progress.say(_with_source(job["input"], line))
         if status != "done":
-            self.progress.say(f"trainer.py: {_with_source(job['input'], reason)}")
+            self.progress.say(f"{status}: {_with_source(job['input'], reason)}")
         self.page_is_old = True
         self._write_if_due()
 
@@ -71,7 +71,7 @@ class FolderBook:
             with limiter:
                 action()
         except (OSError, UserError) as error:
-            complaint = f"trainer.py: not written: {one_line(error)}"
+            complaint = f"not written: {one_line(error)}"
             if complaint != self.complaint:
                 self.progress.say(complaint)
             self.complaint = complaint

@@ -166,7 +166,9 @@ def start_ray(address: str) -> ModuleType:
     try:
         import ray
     except ImportError as error:
-        raise FleetError("--ray needs Ray: .venv/bin/pip install -r requirements-cluster.txt") from error
+        raise FleetError(
+            "--ray needs Ray: pip install -r requirements-cluster.txt, or the extra neuralparts[cluster]"
+        ) from error
     options = {"include_dashboard": False, "log_to_driver": False, "logging_level": "ERROR"}
     variables = dict.fromkeys(THREAD_VARIABLES, "1") | {"OMP_WAIT_POLICY": "PASSIVE"}
     if address == "local":

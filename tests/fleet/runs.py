@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[2]
 STUB = "tests.fleet_stubs:act"
 # Seconds after which a test that waits has failed; nothing takes so long unless it hangs.
 PATIENCE = 120.0
-# Flags of a real fit of seconds.
 # Words in the command line of a worker process.
 WORKER_COMMAND = "neuralparts.fleet import work"
+# Flags of a real fit of seconds.
 REAL = ["--num_points", 3000, "--batchSize", 128, "--numLayers", 3, "--layerWidth", 32, "--reconstructionRes", 24]
 
 

@@ -130,7 +130,7 @@ def test_without_ray_installed_there_is_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     code, _, err = run_here(capsys, source, "--outputDir", tmp_path / "out", "--ray", "local")
     assert code == 1 and err.splitlines() == [
-        "trainer.py: --ray needs Ray: .venv/bin/pip install -r requirements-cluster.txt"
+        "trainer.py: --ray needs Ray: pip install -r requirements-cluster.txt, or the extra neuralparts[cluster]"
     ]
 
 
