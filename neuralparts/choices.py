@@ -35,6 +35,7 @@ LARGEST_HASH_RESOLUTION = 2**16
 LARGEST_HASH_TABLE_LOG2 = 24
 
 # The fit.
+EPOCHS, BATCH_SIZE, LEARNING_RATE = 4, 1024, 0.001
 OPTIMIZERS = ("soap", "adam")
 SCHEDULES = ("linear", "cosine", "constant")
 LOSSES = ("l1", "l2", "clamp", "weighted", "relative")
