@@ -22,7 +22,7 @@ CHECK_SECONDS = 1.0
 # Held-out points that a check evaluates, at most, as a fraction of the samples since the last check: a held-out point
 # costs a third of a sample. With --targetError a check evaluates all held-out points.
 HELD_OUT_FRACTION = 0.1
-# That limit is never lower than this number of points, so that the curve of a small fit means something.
+# That limit is never lower than this number of points.
 FEWEST_HELD_OUT = 64
 
 

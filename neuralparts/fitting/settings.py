@@ -61,7 +61,8 @@ class FitSettings:
 class FitHooks:
     """What a fit calls and writes beside its weights.
 
-    No step depends on it; `held_out`, `should_stop` and `clock` decide after which step a fit ends.
+    With a target_error, `held_out` decides when the fit ends. With a time_budget, `clock` does, and it sets the
+    learning rate too. `should_stop` interrupts the fit. Nothing else here has an effect on the weights.
 
     held_out: (M, 3) points of the surface in random order, domain, for `target_error` and the curve. validate: called
     after each epoch; its number is kept in the history. progress: called with (fraction done in [0, 1], loss) at every

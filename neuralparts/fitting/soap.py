@@ -45,8 +45,8 @@ class Soap:
         self._is_matrix = [is_preconditioned(parameter) for parameter in parameters]
         self._matrices, others = self._split(parameters)
         self.bases = [Bases(matrix, rounded) for matrix in self._matrices]
-        # One Adam moves everything. For a matrix, Adam is given a zero tensor; what it moves it by is the step, in the
-        # bases. The matrices come first in Adam's list.
+        # One Adam moves everything. For a matrix, Adam is given a zero tensor; how far Adam moves it is the step, in
+        # the bases.
         self._rotated_steps = [torch.zeros_like(matrix) for matrix in self._matrices]
         self._adam = Adam(self._rotated_steps + others, SOAP_BETAS)
 

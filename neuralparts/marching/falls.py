@@ -24,14 +24,14 @@ LEAST_FALL = 0.5
 LEAST_PERCENTILE = 99.9
 # Falls are measured in blocks whose |f| is under this many times the largest fall known before, times their reach.
 NEAR = 3.0
-# One block in this many is measured, but at least the second number of blocks, if so many are near.
+# One in this many of all blocks is measured, or FEWEST_SAMPLES if that is more; never more than are near.
 BLOCKS_PER_SAMPLE, FEWEST_SAMPLES = 16, 512
 # Divides the fall of a block that the border cuts down to one node: its reach and its fall are both 0.
 LEAST_REACH = 1e-30
 # Each time, caution is multiplied by this.
 CAUTION_FACTOR = 1.5
-# Up to this squared distance in cells the falls over one cell are taken, from there on those over the root of 3, and at
-# FARTHEST_SQUARE those over the root of 12 cells.
+# Below this squared distance in cells the falls over one cell are taken, from there on those over the root of 3 cells,
+# and at FARTHEST_SQUARE those over the root of 12 cells.
 ONE_CELL_BELOW = 9
 # Blocks along an edge of the grid, at most, when the search begins.
 LARGEST_SIDE = 16
