@@ -1,6 +1,7 @@
 """The metrics by name: how each is labelled, what it measures, and whether it is a length.
 
-NAME.json, summary.csv, the pages and the last lines of a run all take their names and their order from here.
+summary.csv, the pages and the last lines of a run take their names and their order from here. NAME.json holds what
+`metrics` returns, under the same names.
 """
 
 from typing import NamedTuple
@@ -18,6 +19,7 @@ METRIC_NAMES = {
     "surface_error": MetricName("Surface error", "mean |f| over points uniform on the surface", True),
     "surface_error_p99": MetricName("Surface error, worst 1%", "|f| that 99 in 100 surface points stay under", True),
     "importance_error": MetricName("Importance error", "mean |f \N{MINUS SIGN} d| over fresh importance samples", True),
+    "sign_error": MetricName("Wrong signs", "fraction of the importance samples on the wrong side", False),
     "grid_error": MetricName("Grid error", "mean |f \N{MINUS SIGN} d| over the uniform cube", True),
     "iou": MetricName("IoU", "intersection over union of the insides, in the bounding box", False),
     "chamfer": MetricName("Chamfer distance", "mean distance between the two surfaces", True),

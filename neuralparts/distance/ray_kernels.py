@@ -65,7 +65,7 @@ def _row_span(record, low_v, high_v):
     return left, right
 
 
-def fill_columns(
+def fill_bins(
     records: np.ndarray, low_u: float, low_v: float, scale_u: float, scale_v: float, resolution: int, limit: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Lists of the triangles over each bin of a grid over u and v.
@@ -262,21 +262,21 @@ def winding_block(
     axis: int,
     shift: np.ndarray,
     records: np.ndarray,
-    columns: tuple,
+    bins: tuple,
     edges: np.ndarray,
     winding: np.ndarray,
 ) -> None:
     """Winding numbers for a block of points: exact ray crossings, and for an open mesh the strips below its boundary.
 
-    points (N, 3) float64; axis of the rays; shift (2,) added to u and v; records (F, 11); columns: start, entries,
-    low_u, low_v, scale_u, scale_v, resolution of `fill_columns`; edges (7, B): v, u, height of the first end and of the
+    points (N, 3) float64; axis of the rays; shift (2,) added to u and v; records (F, 11); bins: start, entries,
+    low_u, low_v, scale_u, scale_v, resolution of `fill_bins`; edges (7, B): v, u, height of the first end and of the
     second, going up in v, and 1 if the mesh's boundary runs along the edge in that sense, -1 if against it. Fills
     winding (N,) float64.
 
     The mesh and the strips together are closed up to infinity. So the crossings of a ray that goes up, away from the
     strips, are the winding number of both; the strips' own part of it is a sum over the boundary edges only.
     """
-    start, entries, low_u, low_v, scale_u, scale_v, resolution = columns
+    start, entries, low_u, low_v, scale_u, scale_v, resolution = bins
     sine, cosine, revolutions = np.empty(edges.shape[1]), np.empty(edges.shape[1]), np.empty(edges.shape[1])
     for i in near_order(points):
         u, v, w = points[i, (axis + 1) % 3] + shift[0], points[i, (axis + 2) % 3] + shift[1], points[i, axis]

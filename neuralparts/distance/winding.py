@@ -19,6 +19,8 @@ from neuralparts.distance import ray_kernels
 from neuralparts.distance.blocks import BLOCK, in_blocks
 from neuralparts.mesh import EdgeTable, Mesh
 
+# A point is inside if its winding number is above this.
+INSIDE_ABOVE = 0.5
 # Bins of the ray grid per triangle. The lists of the bins hold at most this many entries per triangle, and a constant
 # that matters for small meshes only.
 BINS_PER_TRIANGLE = 4
@@ -26,9 +28,11 @@ ENTRIES_PER_TRIANGLE, MORE_ENTRIES = 12, 2**20
 # Least and largest number of bins along a side of the ray grid: 2048^2 bins take 32 MiB.
 GRID_SIDES = (8, 2048)
 # For an open mesh the points are shifted by this (domain units), so that no ray runs exactly along a strip, as it would
-# over each vertex of a part on a lattice. The winding number changes by under 1e-6 farther than 1e-3 from the boundary.
+# over each vertex of a part on a lattice. The winding number changes by less than 1e-6 at points more than 1e-3 from
+# the boundary.
 OPEN_SHIFT = np.array([1e-9, 0.618e-9])
-# Up to this number of boundary edges the exact sum (4 ns an edge) serves every point; libigl takes as long as 2,300.
+# Up to this number of boundary edges the exact sum serves every point. It takes 4 ns an edge; libigl costs as much per
+# point as 2,300 edges.
 EXACT_BOUNDARY = 2000
 # libigl's accuracy scale. Values this near to one half are replaced by the exact ones: five times the largest error
 # measured on soups and on meshes with thousands of holes or of flipped triangles (0.005).
@@ -55,9 +59,10 @@ class RayGrid(NamedTuple):
     resolution: int
 
     @property
-    def columns(self) -> tuple:
-        """The lists and the place of the grid, as `ray_kernels.winding_block` takes them."""
-        return tuple(self[2:])
+    def bins(self) -> tuple:
+        """The lists of the bins and where the bins lie, as `ray_kernels.winding_block` takes them."""
+        place = self.low_u, self.low_v, self.scale_u, self.scale_v, self.resolution
+        return self.start, self.entries, *place
 
 
 class WindingNumber:
@@ -96,14 +101,14 @@ class WindingNumber:
             return
         winding[:] = self._fast.winding_number(points, FAST_ACCURACY)
         # The approximation may be on the wrong side of one half: compute these exactly.
-        doubtful = np.flatnonzero(np.abs(winding - 0.5) < FAST_DOUBT)
+        doubtful = np.flatnonzero(np.abs(winding - INSIDE_ABOVE) < FAST_DOUBT)
         exact = np.empty(len(doubtful))
         self._fill_exactly(points[doubtful], exact)
         winding[doubtful] = exact
 
     def _fill_exactly(self, points: np.ndarray, winding: np.ndarray) -> None:
         grid = self._grid
-        ray_kernels.winding_block(points, grid.axis, self._shift, grid.records, grid.columns, self._edges, winding)
+        ray_kernels.winding_block(points, grid.axis, self._shift, grid.records, grid.bins, self._edges, winding)
 
 
 def _fast_winding_number(mesh: Mesh):
@@ -119,7 +124,8 @@ def ray_grid(triangles: np.ndarray, axis: int | None = None, entry_limit: int | 
     """The grid of (F, 3, 3) float64 triangles, coarsened until its lists have at most entry_limit entries.
 
     axis: that of the rays; by default the one along which the triangles' box is thinnest, so that rays meet few
-    triangles. entry_limit bounds the memory; by default ENTRIES_PER_TRIANGLE F + MORE_ENTRIES.
+    triangles. entry_limit bounds the memory: at least F, by default ENTRIES_PER_TRIANGLE F +
+    MORE_ENTRIES.
     """
     low, high = triangles.min(axis=(0, 1)), triangles.max(axis=(0, 1))
     if axis is None:
@@ -132,9 +138,10 @@ def ray_grid(triangles: np.ndarray, axis: int | None = None, entry_limit: int | 
     # u and v are the next two axes after that of the rays, in cyclic order.
     (low_u, low_v), (high_u, high_v) = low[[axis - 2, axis - 1]], high[[axis - 2, axis - 1]]
     resolution = int(np.clip(np.sqrt(BINS_PER_TRIANGLE * len(triangles)), *GRID_SIDES))
+    # Halve the resolution until the lists fit. This ends, because a single bin lists each triangle once: F entries.
     while True:
         scale_u, scale_v = resolution / (high_u - low_u), resolution / (high_v - low_v)
-        start, entries = ray_kernels.fill_columns(records, low_u, low_v, scale_u, scale_v, resolution, entry_limit)
+        start, entries = ray_kernels.fill_bins(records, low_u, low_v, scale_u, scale_v, resolution, entry_limit)
         if len(entries) > 0:
             return RayGrid(axis, records, start, entries, low_u, low_v, scale_u, scale_v, resolution)
         resolution //= 2

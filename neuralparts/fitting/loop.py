@@ -34,7 +34,9 @@ def fit(
 ) -> FitResult:
     """Fit `network` in place to points (N, 3) float32 and sdf (N,) float32, domain units, negative inside.
 
-    A fit that collapses is repeated once, from the next seed; if that collapses too, `FitResult.collapsed` says how.
+    A fit that collapses is repeated once, from the next seed, with the whole time budget again. If that collapses too,
+    `FitResult.collapsed` says why.
+
     resume: go on from `hooks.checkpoint` if that file exists. Raises ValueError for samples of other shapes or with
     values that are not finite, CollapseError if the second attempt gives values that are not numbers, CheckpointError
     for a checkpoint of another fit, Interrupted when the hooks ask to stop.
@@ -43,7 +45,7 @@ def fit(
     hooks = hooks or FitHooks()
     identity = fit_identity(network, settings, len(points), hooks.identity)
     batches = Batches(points, sdf, network.scaler, settings, _device_of(network))
-    state = _new_state(network, settings, attempt=0)
+    state = _begin_attempt(network, settings, attempt=0)
     try:
         if resume and hooks.checkpoint is not None and hooks.checkpoint.is_file():
             restore_checkpoint(hooks.checkpoint, state, identity)
@@ -56,7 +58,7 @@ def fit(
             except CollapseError:
                 if state.attempt == 1:
                     raise
-            state = _new_state(network, settings, attempt=1)
+            state = _begin_attempt(network, settings, attempt=1)
     finally:
         network.eval()
 
@@ -66,8 +68,8 @@ def _device_of(network: NeuralSDF) -> torch.device:
     return next(network.parameters()).device
 
 
-def _new_state(network: NeuralSDF, settings: FitSettings, attempt: int) -> FitState:
-    """The state before the first step of an attempt: draws the network's weights, in place, in training mode."""
+def _begin_attempt(network: NeuralSDF, settings: FitSettings, attempt: int) -> FitState:
+    """Draw the network's weights in place, in training mode; returns the state before the first step of the attempt."""
     network.train()
     network.initialise(settings.init, random_generator(settings.seed + attempt))
     has_encoding, rounded = network.encoding is not None, is_rounded(network.layers)
@@ -99,7 +101,7 @@ class FitRun:
         self._held_out = None  # (M, 3)
         if hooks.held_out is not None:
             held_out = torch.as_tensor(hooks.held_out, dtype=torch.float32, device=device)
-            self._held_out = held_out[: self._schedule.held_out_points]
+            self._held_out = held_out[: self._schedule.most_points_per_check]
         self._writer = CheckpointWriter(hooks, identity)
         self._resumed_at = state.steps * self._schedule.batch_size
         self._started = self._checked = hooks.clock()

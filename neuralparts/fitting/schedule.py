@@ -13,14 +13,17 @@ from neuralparts.fitting.settings import FitSettings
 WARM_UP_STEPS = 30
 # Fraction of the learning rate that suits sines: their frequency of 30 magnifies every step.
 SINE_RATE_FRACTION = 0.2
-# Check 100 times per fit. With --timeBudget the step count is unknown: check every 50 steps or every second, whichever
-# comes first.
+# Check 100 to 199 times per fit, each time after the same whole number of steps; a fit of fewer steps is checked after
+# each of them.
 CHECKS = 100
+# With --timeBudget the step count is unknown: check every 50 steps or every second, whichever comes first.
 CHECK_STEPS = 50
 CHECK_SECONDS = 1.0
-# A check evaluates at most this fraction of the samples since the last one, because a held-out point costs a third of a
-# sample; but at least the second number of points. With --targetError it evaluates all.
-HELD_OUT_FRACTION, FEWEST_HELD_OUT = 0.1, 64
+# Held-out points that a check evaluates, at most, as a fraction of the samples since the last check: a held-out point
+# costs a third of a sample. With --targetError a check evaluates all held-out points.
+HELD_OUT_FRACTION = 0.1
+# That limit is never lower than this number of points.
+FEWEST_HELD_OUT = 64
 
 
 def rate_factor(schedule: str, fraction: float) -> float:
@@ -55,7 +58,7 @@ class Schedule:
         return CHECK_STEPS if self.total_steps is None else max(1, self.total_steps // CHECKS)
 
     @property
-    def held_out_points(self) -> int | None:
+    def most_points_per_check(self) -> int | None:
         """Most held-out points that a check evaluates; None for all."""
         if self.settings.target_error:
             return None

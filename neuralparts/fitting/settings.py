@@ -7,7 +7,16 @@ from pathlib import Path
 
 import numpy as np
 
-from neuralparts.choices import LOSSES, SCHEDULES
+from neuralparts.choices import (
+    BATCH_SIZE,
+    EPOCHS,
+    IMPORTANCE_WEIGHT,
+    INITIALISATIONS,
+    LEARNING_RATE,
+    LOSSES,
+    OPTIMIZERS,
+    SCHEDULES,
+)
 
 # Names of the curves in a history.
 _CURVES = ("samples", "seconds", "loss", "learning_rate", "held_out", "validation")
@@ -15,24 +24,28 @@ _CURVES = ("samples", "seconds", "loss", "learning_rate", "held_out", "validatio
 
 @dataclass(frozen=True)
 class FitSettings:
-    """All that the weights depend on, beside the samples and the network's shape.
+    """How a network is fitted. By default as the flags have it.
+
+    The weights depend on these settings, the samples and the network's shape; with a target_error also on the held-out
+    points, and with a time_budget on the clock.
 
     epochs: passes over the samples. Each is cut into whole batches; left-over samples are left out. batch_size: samples
     in a step. learning_rate: Adam's rate; SOAP takes 5 times as much, and a network with an encoding warms up to it.
-    importance_weight: decay of the weighted loss with |d|, per domain unit. time_budget: seconds, instead of `epochs`;
-    0 is off. target_error: mean |f| of the held-out points at which the fit stops, domain units; 0 is off.
+    importance_weight: decay of the weighted loss with |d|, per domain unit. time_budget: seconds, instead of `epochs`,
+    for each of the two attempts that a fit may take; 0 is off. target_error: mean |f| of the held-out points at which
+    the fit stops, domain units; 0 is off.
 
     Raises ValueError for an unknown loss or schedule, and unless epochs, batch_size and learning_rate are positive.
     """
 
-    epochs: int = 4
-    batch_size: int = 1024
-    learning_rate: float = 1e-3
-    init: str = "he_uniform"
-    loss: str = "l1"
-    schedule: str = "linear"
-    optimizer: str = "soap"
-    importance_weight: float = 60.0
+    epochs: int = EPOCHS
+    batch_size: int = BATCH_SIZE
+    learning_rate: float = LEARNING_RATE
+    init: str = INITIALISATIONS[0]
+    loss: str = LOSSES[0]
+    schedule: str = SCHEDULES[0]
+    optimizer: str = OPTIMIZERS[0]
+    importance_weight: float = IMPORTANCE_WEIGHT
     time_budget: float = 0.0
     target_error: float = 0.0
     seed: int = 0
@@ -46,7 +59,10 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class FitHooks:
-    """What a fit calls and writes beside its weights. None of it changes them.
+    """What a fit calls and writes beside its weights.
+
+    With a target_error, `held_out` decides when the fit ends. With a time_budget, `clock` does, and it sets the
+    learning rate too. `should_stop` interrupts the fit. Nothing else here has an effect on the weights.
 
     held_out: (M, 3) points of the surface in random order, domain, for `target_error` and the curve. validate: called
     after each epoch; its number is kept in the history. progress: called with (fraction done in [0, 1], loss) at every
@@ -76,10 +92,10 @@ def empty_history() -> dict[str, list[float]]:
 class FitResult:
     """How a fit ended.
 
-    ended_by: epochs, timeBudget or targetError. collapsed: why the network, that of the second attempt, represents no
-    surface, or ''. seconds: of fitting, those before an interruption included. samples: steps times batch size.
-    restarts: 1 for the second attempt, else 0. resumed_at: samples at which a checkpoint was resumed, else 0. history:
-    curves by name, one value per check; `validation` has one per epoch. Errors are in domain units.
+    ended_by: epochs, timeBudget or targetError. collapsed: why both attempts failed, or ''. seconds: of fitting, those
+    before an interruption included. samples: steps times batch size. restarts: 1 for the second attempt, else 0.
+    resumed_at: samples at which a checkpoint was resumed, else 0. history: curves by name, one value per check;
+    `validation` has one per epoch. Errors are in domain units.
     """
 
     ended_by: str = "epochs"

@@ -45,7 +45,8 @@ class Soap:
         self._is_matrix = [is_preconditioned(parameter) for parameter in parameters]
         self._matrices, others = self._split(parameters)
         self.bases = [Bases(matrix, rounded) for matrix in self._matrices]
-        # One Adam moves everything. In place of a matrix it moves, from zero, the step in the bases.
+        # One Adam moves everything. For a matrix, Adam is given a zero tensor; how far Adam moves it is the step, in
+        # the bases.
         self._rotated_steps = [torch.zeros_like(matrix) for matrix in self._matrices]
         self._adam = Adam(self._rotated_steps + others, SOAP_BETAS)
 
@@ -78,6 +79,7 @@ class Soap:
         Adam's means of squares stay as they are, except the first time: those belong to no basis.
         """
         for index, bases in enumerate(self.bases):
+            # The matrices come first in Adam's list, so `index` is theirs there too.
             bases.refresh(self._adam.first[index], is_first)
             if is_first:
                 self._adam.second[index].zero_()
@@ -95,7 +97,7 @@ class Soap:
         for index, bases in enumerate(self.bases):
             for name, tensor in bases.state.items():
                 tensor.copy_(tensors[f"bases.{index}.{name}"])
-            bases.round()
+            bases.cache_casts()
 
 
 def is_preconditioned(parameter: torch.Tensor) -> bool:
@@ -123,10 +125,10 @@ class Bases:
         }
         self._step_dtype = gradient_dtype(matrix)
         self._gradient_dtype = self._step_dtype if rounded else matrix.dtype
-        self.round()
+        self.cache_casts()
 
-    def round(self) -> None:
-        """Keep copies of the bases in the dtypes of their products, until the bases change."""
+    def cache_casts(self) -> None:
+        """Keep copies of the bases in the dtypes of their products. To be called whenever `state` changes."""
         left, right = self.state["left"], self.state["right"]
         self._to_bases = left.T.to(self._gradient_dtype), right.to(self._gradient_dtype)
         self._from_bases = left.to(self._step_dtype), right.T.to(self._step_dtype)
@@ -158,7 +160,7 @@ class Bases:
         rotated_mean.copy_((new_left.T @ left) @ rotated_mean @ (right.T @ new_right))
         left.copy_(new_left)
         right.copy_(new_right)
-        self.round()
+        self.cache_casts()
 
 
 def following_basis(mean: torch.Tensor, basis: torch.Tensor, is_first: bool) -> torch.Tensor:

@@ -9,17 +9,16 @@ from neuralparts.marching.sparse_field import Skipped, SparseField
 # One node of each kind is audited for this many evaluated ones, within these limits.
 EVALUATED_PER_AUDITED = 100
 FEWEST, MOST = 1024, 32768
-# A block was skipped narrowly if its value is less than so many times what would not have been skipped.
+# A block was skipped narrowly if |f| at its centre is under NARROW times the bound above which it is skipped.
 NARROW = 1.5
 
 
 def audit(field: SparseField) -> tuple[int, np.ndarray]:
     """Evaluate a random sample of the nodes that were skipped; keep the values of those whose sign was wrong.
 
-    A third of the nodes is uniform over the grid, a third lies in the blocks that were skipped most narrowly, a third
-    in the stored bricks, near to the surface. If no sign has changed yet, the nodes around the value nearest to the
-    other sign are added. Returns how many nodes were evaluated, and the hits (n, 3): those of another sign than
-    assumed.
+    A third of the nodes is uniform over the grid, a third lies in blocks that were skipped narrowly, a third in stored
+    bricks, near to the surface. If no sign has changed yet, the nodes around the value nearest to the other sign are
+    added. Returns how many nodes were evaluated, and the hits (n, 3): those of another sign than assumed.
     """
     resolution = field.probe.resolution
     count = int(np.clip(field.probe.evaluated // EVALUATED_PER_AUDITED, FEWEST, MOST))
@@ -32,7 +31,7 @@ def audit(field: SparseField) -> tuple[int, np.ndarray]:
     nodes = nodes[~field.store.is_evaluated(nodes)]
     values = field.probe.at_nodes(nodes)
     wrong = (values > 0) != field.store.is_outside(nodes)
-    field.slots(nodes[wrong] >> 3)
+    field.store_bricks(nodes[wrong] // BRICK)
     field.store.put(nodes[wrong], values[wrong])
     return len(nodes), nodes[wrong]
 
@@ -41,7 +40,7 @@ def _narrow_nodes(field: SparseField, count: int) -> np.ndarray:
     """(n, 3) int32, about `count`: random corners of blocks that were skipped narrowly."""
     nodes = []
     for size, origins, values, reach in field.skipped:
-        narrow = np.flatnonzero(np.abs(values) < field.falls.within(size, origins, reach, factor=NARROW))
+        narrow = np.flatnonzero(np.abs(values) < field.falls.largest_fall(size, origins, reach, factor=NARROW))
         number = min(len(narrow), count // len(field.skipped) + 1)
         chosen = origins[field.generator.choice(narrow, number, replace=False)].astype(np.int32)
         nodes.append(chosen + field.generator.integers(0, 2, chosen.shape, dtype=np.int32) * size)
@@ -63,20 +62,20 @@ def _nodes_around(field: SparseField, point: np.ndarray) -> np.ndarray:
 
 
 def reopen(field: SparseField, hits: np.ndarray) -> dict[int, np.ndarray]:
-    """Trust the measured falls less; returns the blocks that are then no longer skipped: size -> origins (n, 3) int32.
+    """Be more cautious; returns the blocks that are then no longer skipped: size -> origins (n, 3) int32.
 
     The 3^3 bricks around each hit (n, 3) are stored, and what was assumed in stored bricks is forgotten.
     """
-    field.falls.distrust()
+    field.falls.be_more_cautious()
     # (n, 27, 3) bricks around the hits, those beyond the grid moved into it.
     steps = np.indices((3, 3, 3)).reshape(3, -1).T - 1
     near = np.clip(hits[:, None] // BRICK + steps, 0, field.store.side - 1)
-    field.slots(near.reshape(-1, 3).astype(np.int32))
+    field.store_bricks(near.reshape(-1, 3).astype(np.int32))
     field.store.forget_assumed()
     opened: dict[int, np.ndarray] = {}
     still_skipped = []
     for size, origins, values, reach in field.skipped:
-        again = np.abs(values) <= field.falls.within(size, origins, reach)
+        again = np.abs(values) <= field.falls.largest_fall(size, origins, reach)
         still_skipped.append(Skipped(size, origins[~again], values[~again], reach[~again]))
         blocks = origins[again].astype(np.int32)
         opened[size] = np.concatenate([opened.get(size, blocks[:0]), blocks])

@@ -40,9 +40,9 @@ def lowest_bit(typing_context, word):
 
 @inlined
 def face(corner: int) -> np.uint64:
-    """The nodes of a word that lie on the face, edge or corner which a brick shares with the one at minus `corner`.
+    """The nodes of a word that the brick shares with its neighbour at minus `corner`, by the y and z of the corner.
 
-    corner: 4 x + 2 y + z. The part x of it is the caller's: if it is set, only the word x = 0 is shared.
+    corner: 4 x + 2 y + z. The caller handles its x: if that is set, only word 0 is shared, else all eight are.
     """
     return (FIRST_ROW if corner & 2 else ALL) & (FIRST_COLUMN if corner & 1 else ALL)
 
@@ -60,9 +60,9 @@ def gather_rows(bricks: Bricks, words: np.ndarray, slot: int, use_signs: bool, r
     for corner in range(8):
         place = first + (corner >> 2), second + ((corner >> 1) & 1), third + (corner & 1)
         source = bricks.slots[place]
-        empty = ALL if use_signs and bricks.signs[place] > 0 else ZERO
+        absent_word = ALL if use_signs and bricks.signs[place] > 0 else ZERO
         for x in range(8, 9) if corner & 4 else range(8):
-            word = words[source, x & 7] if source >= 0 else empty
+            word = words[source, x & 7] if source >= 0 else absent_word
             for y in range(8, 9) if corner & 2 else range(8):
                 row = (word >> np.uint64(8 * (y & 7))) & BYTE
                 if corner & 1:

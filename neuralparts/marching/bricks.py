@@ -15,6 +15,8 @@ import numpy as np
 
 # Nodes along the edge of a brick, so that a plane of its nodes is one word of 64 bits.
 BRICK = 8
+# Bricks that a loop handles at a time: at most 5 KiB of temporary arrays each.
+CHUNK = 8192
 # The value of every node beyond the border of the domain: far outside, so that a shape cut by the border is capped.
 OUTSIDE = np.float32(1e30)
 # A word with all bits set.

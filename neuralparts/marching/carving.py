@@ -2,12 +2,10 @@
 
 import numpy as np
 
-from neuralparts.marching.bricks import BRICK, CORNERS, OUTSIDE, lattice_words
+from neuralparts.marching.bricks import BRICK, CHUNK, CORNERS, OUTSIDE, lattice_words
 from neuralparts.marching.node_kernels import ball_widths, carve, keep_values, take_signs, unknown_nodes
 from neuralparts.marching.sparse_field import SparseField
 
-# Bricks handled at a time: at most 5 KiB of temporary arrays each.
-CHUNK = 8192
 # (8,) uint64: all nodes of a brick.
 EVERYWHERE = lattice_words((0, 0, 0), 1)
 # The order in which the nodes of a brick are looked at, (8,) uint64 each: the centres of its blocks of 4^3 cells, those
@@ -16,8 +14,8 @@ LATTICES = [
     lattice_words((2, 2, 2), 4),
     lattice_words((1, 1, 1), 2),
     lattice_words((0, 0, 0), 2) & ~lattice_words((2, 2, 2), 4),
-    sum(lattice_words(parity, 2) for parity in CORNERS if parity.sum() == 2),
-    sum(lattice_words(parity, 2) for parity in CORNERS if parity.sum() == 1),
+    np.bitwise_or.reduce([lattice_words(parity, 2) for parity in CORNERS if parity.sum() == 2]),
+    np.bitwise_or.reduce([lattice_words(parity, 2) for parity in CORNERS if parity.sum() == 1]),
 ]
 
 
@@ -29,12 +27,12 @@ def resolve(field: SparseField) -> None:
     _evaluate_unknown(field, LATTICES[0])
     _measure_falls_of_nodes(field)
     bounds = field.falls.bounds(field.probe.cell)
-    # Values of before the bricks, and of an earlier search, lie anywhere.
+    # Values from the descent or from an earlier search are not on one lattice: use all nodes.
     _carve(field, EVERYWHERE, bounds)
     for lattice in LATTICES[1:]:
         _evaluate_unknown(field, lattice)
         _carve(field, lattice, bounds)
-    # What two values gave opposite signs is unknown again.
+    # A node to which two values gave opposite signs is unknown again.
     _evaluate_unknown(field, EVERYWHERE)
 
 

@@ -56,7 +56,7 @@ def _skip_part(field: SparseField, size: int, origins: np.ndarray) -> np.ndarray
     # A block is skipped if the function cannot fall to the level between its centre and its farthest node; but not if
     # it is inside and at the border, beyond which everything is outside.
     border = ((origins < 1) | (origins + size > resolution)).any(axis=1)
-    skipped = np.abs(values) > field.falls.within(size, origins, reach)
+    skipped = np.abs(values) > field.falls.largest_fall(size, origins, reach)
     skipped &= (values > 0) | ~border
     field.store.skip(size, origins[skipped], np.where(values[skipped] > 0, 1, -1).astype(np.int8))
     field.skipped.append(Skipped(size, origins[skipped].astype(np.int16), values[skipped], reach[skipped]))

@@ -29,7 +29,8 @@ def explain_no_surface(probe: Probe, generator: np.random.Generator) -> str:
         seen = max(probe.resolution + 1, int(np.ceil(2.0 * np.sqrt(3.0) / _thickness(probe, sign, point))) + 1)
         place = np.array2string(point, precision=3)
         return (
-            f"{head}; there is a feature thinner than the cell ({probe.cell:.3g}) at {place}, seen from about {seen} on"
+            f"{head}; there is a feature thinner than the cell ({probe.cell:.3g}) at {place}, "
+            f"seen from about --reconstructionRes {seen} on"
         )
     if high - low < COLLAPSED:
         return f"{head}: the function is nearly constant, the fit has collapsed"

@@ -2,9 +2,9 @@
 
 The *fall* from a block's centre to another node is by how much |f| decreases on the way, per distance. If |f| at the
 centre is more than the steepest fall times the distance to the block's farthest node, the block holds no surface. The
-steepest fall is measured on a sample, so it may be too small. *Trust* is the factor by which measured falls are
-multiplied: 1 at first, more each time that surface was found where it should not be. The larger the factor, the less
-the measured falls are trusted.
+steepest fall is measured on a sample, so it may be too small. *Caution* is the factor by which measured falls are
+multiplied: 1 at first, larger each time that surface was found where it should not be. The larger it is, the fewer
+blocks are skipped.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,22 @@ from neuralparts.marching.node_kernels import FARTHEST_SQUARE
 # Measured falls are multiplied by this margin. Of 400 marches of small random networks, half of them with walls
 # about as thin as a cell, 7 miss a crumb with it.
 MARGIN = 1.25
-# A region has few samples of its own, so its fall is not taken for less than this percentile of all samples; and none
-# for less than this fraction of what it was at larger blocks.
-LEAST_PERCENTILE = 99.9
+# The steepest fall of all samples is not taken for less than this fraction of the largest fall known before.
 LEAST_FALL = 0.5
-# Each time, the trust factor is multiplied by this.
-DISTRUST = 1.5
+# Below the size of a brick, a region with samples has a steepest fall of its own, to which LEAST_FALL does not apply.
+# It has few samples, so the fall is not taken for less than this percentile of the samples of all regions.
+LEAST_PERCENTILE = 99.9
+# Falls are measured in blocks whose |f| is under this many times the largest fall known before, times their reach.
+NEAR = 3.0
+# One in this many of all blocks is measured, or FEWEST_SAMPLES if that is more; never more than are near.
+BLOCKS_PER_SAMPLE, FEWEST_SAMPLES = 16, 512
+# Divides the fall of a block that the border cuts down to one node: its reach and its fall are both 0.
+LEAST_REACH = 1e-30
+# Each time, caution is multiplied by this.
+CAUTION_FACTOR = 1.5
+# Below this squared distance in cells the falls over one cell are taken, from there on those over the root of 3 cells,
+# and at FARTHEST_SQUARE those over the root of 12 cells.
+ONE_CELL_BELOW = 9
 # Blocks along an edge of the grid, at most, when the search begins.
 LARGEST_SIDE = 16
 
@@ -36,7 +46,7 @@ def largest_block(resolution: int) -> int:
 
 
 class Falls:
-    """The steepest falls of a function at the nodes of a grid, as they are measured, and the trust in them.
+    """The steepest falls of a function at the nodes of a grid, as they are measured, and the caution in using them.
 
     by_size: block size in cells -> (regions^3,) steepest fall, per domain unit. Regions are cubes of two largest blocks
     along each edge. slope: a first guess, the steepest slope known.
@@ -47,7 +57,7 @@ class Falls:
         self.region_size = 2 * largest_block(resolution)
         self.regions = -(-(resolution + 2) // self.region_size)
         self.by_size: dict[int, np.ndarray] = {}
-        self.trust = 1.0
+        self.caution = 1.0
 
     def measure(
         self,
@@ -83,19 +93,20 @@ class Falls:
         """
         guess = max((float(falls.max()) for falls in self.by_size.values()), default=self.slope)
         # The sample is taken where it decides: in blocks whose value is near to what would be skipped.
-        near = np.flatnonzero(np.abs(values) < 3.0 * guess * reach)
-        count = min(len(near), max(512, len(centers) // 16))
+        near = np.flatnonzero(np.abs(values) < NEAR * guess * reach)
+        count = min(len(near), max(FEWEST_SAMPLES, len(centers) // BLOCKS_PER_SAMPLE))
         chosen = self.generator.choice(near, count, replace=False)
         # (count, 3): from each centre one of the steps. Blocks share ends, and each end is evaluated once.
         ends = centers[chosen] + steps[self.generator.integers(0, len(steps), count)]
         ends = np.clip(ends, 1, self.resolution)
         _, first, each = np.unique(row_keys(ends, self.resolution + 1), return_index=True, return_inverse=True)
-        # (count,): how far |f| falls towards the level, and beyond it, by distance; 0 where it rises.
+        # (count,): how far |f| falls towards the level, and beyond it, by distance; 0 where it rises. An end that the
+        # border clips lies nearer than `reach`, which divides its fall all the same: such a fall comes out too small.
         falls = np.abs(values[chosen]) - np.sign(values[chosen]) * values_at(ends[first])[each]
-        falls = np.maximum(falls / np.maximum(reach[chosen], 1e-30), 0.0)
+        falls = np.maximum(falls / np.maximum(reach[chosen], LEAST_REACH), 0.0)
         steepest = np.full(self.regions**3, falls.max(initial=LEAST_FALL * guess))
         if size < BRICK and count:
-            # Regions that have samples take their own steepest instead of that of all.
+            # Regions that have samples take their own steepest instead of that of all, whatever LEAST_FALL says.
             region = self.region_of(centers[chosen])
             steepest[region] = np.percentile(falls, LEAST_PERCENTILE)
             np.maximum.at(steepest, region, falls)
@@ -106,29 +117,29 @@ class Falls:
         first, second, third = (nodes // self.region_size).astype(np.intp).T
         return (first * self.regions + second) * self.regions + third
 
-    def within(self, size: int, origins: np.ndarray, reach: np.ndarray, factor: float = 1.0) -> np.ndarray:
-        """(n,): `factor` times how far the function may fall, with the trust of now, from the centre of each block of
-        `size` cells to its farthest node. origins (n, 3): first nodes of the blocks; reach (n,): that distance."""
-        return factor * self.trust * self.by_size[size][self.region_of(origins)] * reach
+    def largest_fall(self, size: int, origins: np.ndarray, reach: np.ndarray, factor: float = 1.0) -> np.ndarray:
+        """(n,): `factor` times how far the function may fall, with the caution of now, from the centre of each block
+        of `size` cells to its farthest node. origins (n, 3): first nodes of the blocks; reach (n,): that distance."""
+        return factor * self.caution * self.by_size[size][self.region_of(origins)] * reach
 
     def bounds(self, cell: float) -> np.ndarray:
-        """(regions^3, FARTHEST_SQUARE + 1) float32: how far the function may fall, with the trust of now, by region and
-        by the squared distance in cells. cell: edge of a cell, domain units."""
+        """(regions^3, FARTHEST_SQUARE + 1) float32: how far the function may fall, with the caution of now, by region
+        and by the squared distance in cells. cell: edge of a cell, domain units."""
         squares = np.arange(FARTHEST_SQUARE + 1)
         # The falls were measured over steps of 1 cell (size 1), the root of 3 (size 2) and the root of 12 (size 4).
         # Those of shorter steps, as a rule the steeper ones, also hold somewhat farther: this is on the safe side.
         falls = np.stack([self.by_size[_size_at(square)] for square in squares], axis=1)
-        bounds = self.trust * cell * falls * np.sqrt(squares)
+        bounds = self.caution * cell * falls * np.sqrt(squares)
         # What may be lost over a distance may be lost over a longer one.
         return np.maximum.accumulate(bounds, axis=1).astype(np.float32)
 
-    def distrust(self) -> None:
-        """Trust the measured falls less: multiply them by DISTRUST more."""
-        self.trust *= DISTRUST
+    def be_more_cautious(self) -> None:
+        """Multiply the measured falls by CAUTION_FACTOR more."""
+        self.caution *= CAUTION_FACTOR
 
 
 def _size_at(square: int) -> int:
     """The block size whose falls are taken to hold over a squared distance in cells."""
-    if square < 9:
+    if square < ONE_CELL_BELOW:
         return 1
-    return 2 if square < 12 else 4
+    return 2 if square < FARTHEST_SQUARE else 4

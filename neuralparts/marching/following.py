@@ -2,13 +2,10 @@
 
 import numpy as np
 
-from neuralparts.marching.bricks import BRICK, CORNERS, unique_rows
+from neuralparts.marching.bricks import BRICK, CHUNK, CORNERS, unique_rows
 from neuralparts.marching.node_kernels import contradicted, needed_nodes
 from neuralparts.marching.node_store import NodeStore
 from neuralparts.marching.sparse_field import SparseField
-
-# Bricks handled at a time: at most 5 KiB of temporary arrays each.
-CHUNK = 8192
 
 
 def contradicted_bricks(store: NodeStore) -> np.ndarray:
@@ -30,7 +27,7 @@ def follow(field: SparseField, slots: np.ndarray, needed: np.ndarray) -> int:
         corrected += len(wrong)
         # (m, 8, 3): the cells that have such a node as a corner. Their bricks come next.
         bricks = np.maximum(wrong[:, None] - CORNERS, 0).reshape(-1, 3) // BRICK
-        slots = field.slots(bricks)
+        slots = field.store_bricks(bricks)
     return corrected
 
 
@@ -38,5 +35,5 @@ def _verify(field: SparseField, nodes: np.ndarray) -> np.ndarray:
     """Evaluate nodes (n, 3) of assumed sign, each once; returns those (m, 3) whose sign was wrong."""
     nodes = unique_rows(nodes, field.probe.resolution + 2)
     assumed = field.store.is_outside(nodes)
-    field.slots(nodes >> 3)
+    field.store_bricks(nodes // BRICK)
     return nodes[(field.values(nodes) > 0) != assumed]

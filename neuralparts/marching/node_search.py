@@ -10,7 +10,7 @@ the values, not the signs alone, decide what is connected. The search goes from 
 - `following.py`: both ends of a crossed edge are evaluated. A sign that differs from the assumed one opens the next
   cells, so the mesh is closed whatever was assumed, and a surface that was touched is followed to its end.
 - `audit.py`: a random sample of the nodes that were skipped is evaluated. If one has the wrong sign (a *hit*), the
-  measured falls are trusted less, and the search is repeated with what that opens.
+  search becomes more cautious (`falls.py`), and is repeated with what that opens.
 """
 
 import numpy as np
@@ -22,8 +22,9 @@ from neuralparts.marching.falls import largest_block
 from neuralparts.marching.following import contradicted_bricks, follow
 from neuralparts.marching.sparse_field import SparseField
 
-# Corrected signs, as a fraction of the evaluated nodes, from which on the falls are trusted less, as after a hit: 1e-5
-# at most for fitted networks except those of sines; 6e-5 and more if crumbs of walls thinner than a cell were missed.
+# Corrected signs, as a fraction of the evaluated nodes, from which on the search becomes more cautious, as after a hit:
+# 1e-5 at most for fitted networks except those of sines; 6e-5 and more if crumbs of walls thinner than a cell were
+# missed.
 DOUBT = 2e-5
 
 
@@ -40,7 +41,7 @@ def find_nodes(field: SparseField, needed: np.ndarray, audited: bool = True) -> 
     while opened is not None:
         descend(field, opened)
         resolve(field)
-        field.slots(contradicted_bricks(field.store))
+        field.store_bricks(contradicted_bricks(field.store))
         corrected = follow(field, np.arange(field.store.used), needed)
         counts["corrected"] += corrected
         opened = None
@@ -51,4 +52,4 @@ def find_nodes(field: SparseField, needed: np.ndarray, audited: bool = True) -> 
             if len(hits) or corrected > DOUBT * field.probe.evaluated:
                 opened = reopen(field, hits)
     falls = {size: float(falls.max()) for size, falls in field.falls.by_size.items()}
-    return counts | {"trust": field.falls.trust, "falls": falls}
+    return counts | {"caution": field.falls.caution, "falls": falls}

@@ -51,8 +51,11 @@ class SparseField:
             self._unstored.append((nodes[unknown], values[unknown]))
         return values
 
-    def slots(self, bricks: np.ndarray) -> np.ndarray:
-        """Bricks (n, 3) -> their slots (m,), each once; those not stored yet are, with the sign assumed so far."""
+    def store_bricks(self, bricks: np.ndarray) -> np.ndarray:
+        """Store those of the bricks (n, 3) that are not stored yet, with the sign assumed so far.
+
+        Returns the slots (m,) of all of them, each once. Raises MemoryBoundError.
+        """
         bricks = unique_rows(bricks, self.store.side)
         missing = bricks[self.store.slots[tuple(bricks.T)] < 0]
         if len(missing):

@@ -32,7 +32,7 @@ class MarchResult:
 
     stats has the resolution, nodes (of the grid), evaluated and skipped (nodes), cells (crossed by the surface) and
     seconds; for a sparse march also audited (skipped nodes that were evaluated as a check), hits (those of the wrong
-    sign), corrected (wrong signs met while following the surface), trust and falls (the steepest measured, by block
+    sign), corrected (wrong signs met while following the surface), caution and falls (the steepest measured, by block
     size; see `falls.py`).
     """
 
@@ -59,11 +59,12 @@ def march(
     distance, the fewer nodes are evaluated. refine: Newton steps that move each vertex onto the level, by at most half
     a cell, along gradient ((N, 3) float32 -> (N, 3)), or along central differences if that is None. max_memory:
     bytes that this process may occupy in all, None for no bound; a sparse march that needs more raises MemoryBoundError
-    before the work, a dense one ignores it. progress: takes the estimated fraction done, 0 to 1. generator: of the
-    samples and the audit, by default with seed 0. dense: evaluate every node.
+    before the work, a dense one ignores it. progress: takes the estimated fraction done, 0 to 1. generator: draws
+    the blocks on which falls are measured and the nodes that are audited; by default one of seed 0. dense: evaluate
+    every node.
 
     Source: Lewiner et al., Efficient implementation of marching cubes' cases with topological guarantees (2003), as in
-    scikit-image. Raises NoSurfaceError if no node has the other sign; ValueError for a resolution that makes no grid,
+    scikit-image. Raises NoSurfaceError if all nodes have one sign; ValueError for a resolution that makes no grid,
     and for values of a wrong shape, NaN or infinite.
     """
     started = time.perf_counter()
@@ -90,5 +91,8 @@ def march(
 
 
 def march_dense(function: Function, resolution: int, level: float = 0.0, **options: Any) -> MarchResult:
-    """`march` with every node evaluated, slab by slab: the slow twin, for functions of which nothing may be assumed."""
+    """`march` with every node evaluated, slab by slab: the slow twin, for functions of which nothing may be assumed.
+
+    options: those of `march` except dense.
+    """
     return march(function, resolution, level, dense=True, **options)

@@ -2,10 +2,10 @@
 
 from neuralparts.mesh.diagnosis import diagnosis_lines
 from neuralparts.mesh.loading import Mesh, load_mesh
+from neuralparts.mesh.solid_angles import solid_angle_winding_number
 from neuralparts.mesh.sphere import bounding_sphere
 from neuralparts.mesh.topology import EdgeTable
 from neuralparts.mesh.welding import coordinate_step
-from neuralparts.mesh.winding import solid_angle_winding_number
 
 __all__ = [
     "EdgeTable",

@@ -5,9 +5,9 @@ import numpy as np
 from neuralparts.domain import Transform, grid_cell
 from neuralparts.mesh.orientation import MOST_SHELLS
 from neuralparts.mesh.shells import Shells, faces_by_shell, sample_faces, shell_boxes
+from neuralparts.mesh.solid_angles import JUST_BESIDE, points_beside, winding_number
 from neuralparts.mesh.thickness import thinnest_feature
 from neuralparts.mesh.topology import connected_components
-from neuralparts.mesh.winding import JUST_BESIDE, points_beside, winding_number
 from neuralparts.wording import counted
 
 # Steps of the coordinates larger than this fraction of the size are worth a line: they show in a reconstruction of

@@ -17,8 +17,8 @@ from neuralparts.mesh.shells import (
     shell_volumes,
     true_for_most,
 )
+from neuralparts.mesh.solid_angles import JUST_BESIDE, points_beside, winding_number
 from neuralparts.mesh.topology import EdgeTable, connected_components, flip_faces
-from neuralparts.mesh.winding import JUST_BESIDE, points_beside, winding_number
 from neuralparts.triangles import triangle_areas
 from neuralparts.wording import counted
 
@@ -28,9 +28,9 @@ MOST_SHELLS = 20_000
 MOST_OPEN_SHELLS = 200
 # Surface points from which the open shells are judged, as a set.
 OPEN_SAMPLES = 500
-# The set is inside out if at least this fraction of the points beside it has a winding number under -0.5 ...
+# In a set that is inside out, more than this fraction of the points beside it has a winding number under -0.5.
 OPEN_SET_INVERTED = 0.05
-# ... and the points with one over 0.5 are fewer than this fraction of those.
+# In such a set, the points with a winding number over 0.5 are fewer than this fraction of those under -0.5.
 OPEN_SET_INSIDE = 0.1
 # About so many triangles of an open shell are sampled to judge it alone. Smaller shells than the second are not judged.
 OPEN_SHELL_SAMPLES, LEAST_OPEN_FACES = 32, 4
@@ -113,21 +113,24 @@ def _flips_of_closed(
     if (volume >= 0).all() and not set_flipped:
         return flip, orientation
     around, in_open = _shells_around(corners, label, volume), _within_open(corners, label, closed)
-    for inner in sorted(around, key=lambda shell: -abs(volume[shell])):
-        outer = around[inner]
+    for inner, outer in around.items():
         parent = min(outer, key=lambda shell: abs(volume[shell]), default=None)
         if parent is not None and flip[parent]:
             flip[inner] = orientation[inner] == orientation[parent]
         elif parent is None and set_flipped and in_open[inner]:
             flip[inner] = orientation[inner] > 0
         elif volume[inner] < 0:
+            # Winding number around it: the sum of the shells around it, plus one within the open set.
             flip[inner] = orientation[outer].sum() + in_open[inner] <= 0
         orientation[inner] *= -1 if flip[inner] else 1
     return flip, orientation
 
 
 def _shells_around(corners: np.ndarray, label: np.ndarray, volume: np.ndarray) -> dict[int, np.ndarray]:
-    """{shell: array of the closed shells that it lies wholly within}, for every shell with a volume. volume: (S,)."""
+    """{shell: array of the closed shells that it lies wholly within}, for every shell with a volume, largest first.
+
+    volume: (S,). The arrays are ordered from the largest shell to the smallest too.
+    """
     # From the largest to the smallest: a shell can only lie within a larger one.
     solid = np.flatnonzero(volume)
     solid = solid[np.argsort(-np.abs(volume[solid]))]
@@ -174,7 +177,8 @@ def _set_is_inside_out(corners: np.ndarray) -> bool:
     areas = triangle_areas(corners)
     if not areas.any():
         return False
-    # Triangles drawn by area, and for each a point before and a point behind it: winding (2 * OPEN_SAMPLES,).
+    # Triangles drawn by area, and for each a point before and a point behind it: winding (2 * OPEN_SAMPLES,). The seed
+    # is fixed, because a file is repaired in the same way in every run.
     chosen = corners[np.random.default_rng(0).choice(len(corners), OPEN_SAMPLES, p=areas / areas.sum())]
     winding = winding_number(_both_sides(chosen), corners)
     inside, inverted = (winding > 0.5).mean(), (winding < -0.5).mean()

@@ -7,8 +7,8 @@ it has an odd number of triangles; a closed surface has no open edge.
 import numpy as np
 
 from neuralparts.mesh.shells import SHELL_SAMPLES, sample_faces, true_for_most
+from neuralparts.mesh.solid_angles import winding_number
 from neuralparts.mesh.topology import EdgeTable, connected_components, corner_parity, equal_rows
-from neuralparts.mesh.winding import winding_number
 from neuralparts.triangles import triangle_areas
 from neuralparts.wording import counted
 
@@ -57,7 +57,7 @@ def _open_edges_gained(edges: EdgeTable, candidates: np.ndarray) -> tuple[np.nda
 
 
 def drop_duplicates(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, int, list[str]]:
-    """Drop triangles with the same three corners as an earlier one, if that is a repair; then fins.
+    """Drop triangles with the same three corners as an earlier one, if that is a repair; then drop fins as well.
 
     The extra copies are judged in groups that are linked by edges:
     - A surface that is doubled as a whole becomes single, even if the copies face each other (both sides of a sheet

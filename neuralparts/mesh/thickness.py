@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from neuralparts.mesh.winding import JUST_BESIDE, winding_number
+from neuralparts.mesh.solid_angles import JUST_BESIDE, winding_number
 from neuralparts.triangles import triangle_areas, unit_normals
 
 # Surface points from which a ray goes inward.
@@ -44,7 +44,8 @@ def _rays_to_opposite_walls(
     """Rays that end at an opposite wall: their starts on the surface (R, 3), directions (R, 3) and lengths (R,)."""
     import igl
 
-    # Points uniform on the surface, (N, 3): triangles drawn by area, and a uniform point in each.
+    # Points uniform on the surface, (N, 3): triangles drawn by area, and a uniform point in each. The seeds are fixed,
+    # because a file has the same diagnosis in every run; there are two, so that the two draws are independent.
     areas = triangle_areas(corners)
     chosen = corners[np.random.default_rng(0).choice(len(faces), THICKNESS_SAMPLES, p=areas / areas.sum())]
     inward = -unit_normals(chosen)

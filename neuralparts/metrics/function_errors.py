@@ -1,8 +1,7 @@
 """How wrong a fitted function is, on points that training never saw.
 
 In: a function of (N, 3) float32 points of the domain that returns (N,) signed distances, the oracle of the mesh, a
-generator. Out: dictionaries of floats, lengths in domain units, by the names of `metric_names.py`, and sign_error,
-which is kept in NAME.json but has no place on the pages.
+generator. Out: dictionaries of floats, lengths in domain units, by the names of `metric_names.py`.
 
 surface_error, importance_error and grid_error are those of Davies, Nowrouzezahrai, Jacobson, On the Effectiveness of
 Weight-Encoded Neural Implicit 3D Shapes (2020).

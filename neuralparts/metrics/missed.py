@@ -60,7 +60,7 @@ def explain_missed(
     thinnest = step * np.percentile(np.minimum(below, above)[known], THIN_PERCENTILE)
     return (
         f"{head}, which the network has: walls or gaps are thinner than a cell, most are seen from about "
-        f"--reconstructionRes {int(np.ceil(2.0 / thinnest)) + 1:,} on; marching.py makes that mesh without another fit"
+        f"--reconstructionRes {int(np.ceil(2.0 / thinnest)) + 1} on; marching.py makes that mesh without another fit"
     )
 
 

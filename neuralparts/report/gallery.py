@@ -4,7 +4,6 @@ It works offline, from file://, beside the pages and thumbnails of its parts. He
 templates/gallery.html makes the HTML.
 """
 
-import base64
 import os
 import urllib.parse
 from collections.abc import Iterable
@@ -20,9 +19,6 @@ GALLERY_ROWS = 10_000
 COLUMNS = ("Part", "Status", "Surface error", "IoU", "Chamfer", "Time")
 # Columns from this one on hold numbers.
 FIRST_NUMBER = COLUMNS.index("Surface error")
-PNG_START = b"\x89PNG"
-PNG_START_BASE64 = "iVBORw0KGgo"
-PNG_ADDRESS = "data:image/png;base64,"
 
 
 class Cell(NamedTuple):
@@ -47,10 +43,9 @@ def gallery_html(rows: Iterable[dict[str, Any]], title: str) -> str:
     """The text of the page of a folder.
 
     rows: dicts with `name` and, if known, `status`, `reason` (of a failure), `surface_error`, `iou`, `chamfer`
-    (domain units), `seconds`, `report` (path relative to the page), `thumbnail` (PNG as bytes or base64 text, or a path
-    relative to the page). Parts without a surface error come first, the failures before the others; then the parts by
-    surface error, largest first. Beyond GALLERY_ROWS the page keeps the first of that order and says how many there
-    are.
+    (domain units), `seconds`, `report` and `thumbnail` (paths relative to the page). Parts without a surface error come
+    first, the failures before the others; then the parts by surface error, largest first. Beyond GALLERY_ROWS the page
+    keeps the first of that order and says how many there are.
     """
     ordered = sorted(rows, key=_worst_first)
     shown = ordered[:GALLERY_ROWS]
@@ -67,7 +62,10 @@ def gallery_html(rows: Iterable[dict[str, Any]], title: str) -> str:
 
 
 def _worst_first(row: dict[str, Any]) -> tuple:
-    """Sorts rows: without a surface error and with a reason, without either, then by surface error; then by name."""
+    """Sort key of a row: failures first, then other parts without a surface error, then the largest surface error.
+
+    Rows that are equal in this are sorted by name.
+    """
     error = row.get("surface_error")
     name = str(row.get("name", ""))
     return (1, -error, name) if is_finite(error) else (0, not row.get("reason"), name)
@@ -91,7 +89,7 @@ def _row(row: dict[str, Any]) -> Row:
     return Row(
         name=row.get("name", ""),
         page=_relative_address(row["report"]) if row.get("report") else "",
-        thumbnail=_picture_address(row["thumbnail"]) if row.get("thumbnail") else "",
+        thumbnail=_relative_address(row["thumbnail"]) if row.get("thumbnail") else "",
         status=row.get("status") or "",
         reason=row.get("reason") or "",
         cells=[Cell(as_text(value), repr(float(value)) if is_finite(value) else "") for value, as_text in numbers],
@@ -101,10 +99,3 @@ def _row(row: dict[str, Any]) -> Row:
 def _relative_address(path: str) -> str:
     """A path relative to the page as an address. Special characters are quoted: it can name no scheme and no host."""
     return urllib.parse.quote(os.fsencode(path).lstrip(b"/"))
-
-
-def _picture_address(picture: bytes | str) -> str:
-    """The address of a thumbnail: the PNG itself if it is given, else the path to it."""
-    if isinstance(picture, bytes):
-        return PNG_ADDRESS + (base64.b64encode(picture) if picture.startswith(PNG_START) else picture).decode("ascii")
-    return PNG_ADDRESS + picture if picture.startswith(PNG_START_BASE64) else _relative_address(picture)

@@ -15,7 +15,7 @@ from neuralparts.report.formatting import DOT, duration, file_length, is_finite,
 from neuralparts.report.templating import Card, compressed_json, compressed_plotly, render
 from neuralparts.report.views import MeshArrays, View, mesh_views
 
-# Tables of the record's entries that are dicts: title and key.
+# Entries of the record that are dicts, each a table: title and key.
 TABLES = (
     ("How the fit ended", "fit"),
     ("Flags", "flags"),
@@ -55,11 +55,10 @@ class TimingRow(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table of the record: pairs of a key and the lines of its value; for an entry that is no dict, its lines."""
+    """A table of the record: pairs of a key and the lines of its value."""
 
     title: str
     pairs: list[tuple[str, list[str]]]
-    lines: list[str]
 
 
 def html_report(
@@ -157,11 +156,4 @@ def _tables(record: dict[str, Any]) -> list[Table]:
     """The tables of the record's other entries; an empty entry has none."""
     others = {key: value for key, value in record.items() if key not in SHOWN_ELSEWHERE}
     entries = [(title, record.get(key)) for title, key in TABLES] + [("Other entries of the record", others)]
-    return [_table(title, entry) for title, entry in entries if entry]
-
-
-def _table(title: str, entry: Any) -> Table:
-    """An entry of the record as a table."""
-    if not isinstance(entry, dict):
-        return Table(title, [], lines(entry))
-    return Table(title, [(key, lines(value)) for key, value in entry.items()], [])
+    return [Table(title, [(key, lines(value)) for key, value in entry.items()]) for title, entry in entries if entry]

@@ -31,8 +31,9 @@ COORDINATES = "x %{x:.5g}<br>y %{y:.5g}<br>z %{z:.5g}"
 
 # Direction from the part to the eye at first, as a part is usually drawn: front, right, above; z up.
 EYE = np.array([0.52, -0.72, 0.46])
-# In plotly's units, in which the sphere around a part has radius 1/2. It fits a square view from
-# 0.5 / sin(22.5 degrees) = 1.31, half the camera's angle; slightly farther off it fits a narrower view too.
+# In plotly's units, in which the sphere around a part has radius 1/2. That sphere fits a square view if the eye is at
+# least 0.5 / sin(22.5 degrees) = 1.31 away; 22.5 degrees is half of the camera's angle. From slightly farther away it
+# fits a narrower view too.
 EYE_DISTANCE = 1.5
 # plotly's lamp, far away on the left of that eye and above, so that top, front and side differ.
 LAMP = (-25_000.0, -70_000.0, 80_000.0)
@@ -69,37 +70,37 @@ class Frame(NamedTuple):
 
 
 def mesh_views(
-    meshes: Mapping[str, MeshArrays], vertex_distance: np.ndarray | None = None, triangles: int = PAGE_TRIANGLES
+    meshes: Mapping[str, MeshArrays], vertex_distance: np.ndarray | None = None, most_triangles: int = PAGE_TRIANGLES
 ) -> tuple[dict[str, View], np.ndarray]:
     """The views of some meshes by name, and the origin (3,) in file units that their coordinates refer to.
 
     meshes: vertices (V, 3) in file units and faces (F, 3) by name; a mesh without faces has no view. vertex_distance
-    (V,): the distance in file units of each vertex of `reconstruction` to the input, which colours it. triangles: a
-    mesh with more is simplified. Raises ValueError for arrays of another shape.
+    (V,): the distance in file units of each vertex of `reconstruction` to the input, which colours it.
+    most_triangles: a mesh with more is simplified. Raises ValueError for arrays of another shape.
     """
     checked = {name: _checked_mesh(name, *mesh) for name, mesh in meshes.items() if len(mesh[1])}
     if not checked:
         return {}, np.zeros(3)
     frame = _frame(checked.values())
     distances = {"reconstruction": vertex_distance}
-    views = {name: _view(mesh, frame, distances.get(name), triangles) for name, mesh in checked.items()}
+    views = {name: _view(mesh, frame, distances.get(name), most_triangles) for name, mesh in checked.items()}
     return views, frame.origin
 
 
-def simplified(vertices: np.ndarray, faces: np.ndarray, triangles: int) -> MeshArrays:
-    """The mesh with about so many triangles at most, to look at (Garland and Heckbert 1997, quadric errors).
+def simplified(vertices: np.ndarray, faces: np.ndarray, most_triangles: int) -> MeshArrays:
+    """The mesh with about `most_triangles` at most, to look at (Garland and Heckbert 1997, quadric errors).
 
     vertices (V, 3) float64, faces (F, 3) integer; returns the same kind, unchanged if it is small enough. Ripples of
     the surface have a quadric error, so the simplification keeps those that a map of deviations shows.
     """
-    if len(faces) <= triangles:
+    if len(faces) <= most_triangles:
         return vertices, faces
     import fast_simplification
 
     # The vertices about their mean, at the size that the error thresholds expect: (V, 3).
     center, scale = vertices.mean(axis=0), SIMPLIFIED_SIZE / max(np.ptp(vertices, axis=0).max(), 1e-30)
     local = (vertices - center) * scale
-    fewer, kept = fast_simplification.simplify(local, faces.astype(np.int32), target_count=triangles)
+    fewer, kept = fast_simplification.simplify(local, faces.astype(np.int32), target_count=most_triangles)
     return np.asarray(fewer, np.float64) / scale + center, np.asarray(kept, np.int64)
 
 
@@ -132,10 +133,10 @@ def _frame(meshes: Collection[MeshArrays]) -> Frame:
     return Frame(center, radius, center if is_far else np.zeros(3))
 
 
-def _view(mesh: MeshArrays, frame: Frame, vertex_distance: np.ndarray | None, triangles: int) -> View:
+def _view(mesh: MeshArrays, frame: Frame, vertex_distance: np.ndarray | None, most_triangles: int) -> View:
     """One mesh, coloured by distance if distances are given."""
     vertices, faces = mesh
-    shown_vertices, shown_faces = simplified(vertices, faces, triangles)
+    shown_vertices, shown_faces = simplified(vertices, faces, most_triangles)
     trace = {**_mesh_trace(shown_vertices - frame.origin, shown_faces), "color": INPUT_COLOUR}
     caption = f"{len(faces):,} triangles"
     if len(shown_faces) < len(faces):
@@ -143,7 +144,7 @@ def _view(mesh: MeshArrays, frame: Frame, vertex_distance: np.ndarray | None, tr
     if vertex_distance is not None:
         distance = _checked_distance(vertex_distance, len(vertices))
         trace |= _deviation_colours(vertices, shown_vertices, distance)
-        caption += f"{DOT}colour: distance to the input, at most {number(distance.max())} at a vertex"
+        caption += f"{DOT}colour: distance to the input, at most {number(distance.max())} file units at a vertex"
     return View(_figure(trace, frame.center - frame.origin, frame.radius), caption)
 
 

@@ -23,8 +23,10 @@ def draw_samples(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Labelled points by one of SAMPLING_METHODS, in random order.
 
-    count: number of points. importance_weight and uniform_ratio: see `importance_samples` and `surface_samples`; None
-    for their default. progress: None, or called with the number of newly finished points.
+    count: number of points. importance_weight: for Importance only; the larger it is, the nearer the points are to the
+    surface (density exp(-importance_weight |d|), d in domain units). uniform_ratio: fraction of the points that is
+    uniform over the cube, for Importance and Surface. None for either is the default. progress: None, or called with
+    the number of newly finished points.
 
     Returns points (count, 3) float32 in the domain [-1, 1]^3 and sdf (count,) float32, domain units, negative inside.
     Raises ValueError for an unknown method, a value out of range, or a value that the method does not use.

@@ -1,8 +1,9 @@
 """Cells where the sign changes, for the labels of open meshes.
 
-In an open mesh the sign also changes on sheets where the winding number passes one half and there is no triangle. The
-signed distance jumps there, and importance samples are rare; or the sign changes on few of the triangles. So a fraction
-of an open mesh's points lies in the cells of a grid in which the sign changes, for whatever reason.
+In an open mesh the sign also changes on sheets where the winding number passes one half and there is no triangle. There
+the signed distance jumps far from any triangle, so importance samples miss it. In other open meshes only a few
+triangles bound the inside. So a fraction of an open mesh's points lies in the cells of a grid in which the sign
+changes, whatever the reason.
 """
 
 from collections.abc import Iterator
@@ -35,8 +36,8 @@ def add_sign_changes(
 def sign_change_cells(oracle: DistanceOracle) -> tuple[np.ndarray, np.float32]:
     """Cells of the finest of GRIDS with corners both inside and outside: centres (M, 3) float32, half the side.
 
-    A change is missed if all corners of its cell are on one side, or all corners of a coarser cell around it that no
-    triangle enters.
+    A sign change is missed if its cell has all corners on one side. It is also missed if a coarser cell around it has
+    all corners on one side and no triangle enters that cell.
     """
     cell, coarse = np.zeros((1, 3), dtype=np.int32), 1
     for resolution in GRIDS:
@@ -50,6 +51,8 @@ def _parts(cell: np.ndarray, along: int) -> Iterator[np.ndarray]:
     """Yield the along^3 cells in each of (C, 3) int32 cells, of a grid that is finer by that factor, in blocks."""
     # (along^3, 3) places of the parts in a cell.
     inner = np.stack(np.unravel_index(np.arange(along**3), (along,) * 3), axis=-1).astype(np.int32)
+    # A quarter of CHUNK parts at a time, because eight corners of each are looked at. If there are no cells, one empty
+    # block comes, so that the caller has an array to concatenate.
     block = max(1, CHUNK // (4 * along**3))
     for start in range(0, max(len(cell), 1), block):
         yield (cell[start : start + block, None] * np.int32(along) + inner).reshape(-1, 3)

@@ -29,12 +29,14 @@ def test_sines_take_a_fifth_of_the_rate():
     assert a_schedule(has_sines=True, learning_rate=1.0).learning_rate(0, 0.0) == pytest.approx(0.2)
 
 
-def test_a_fit_is_checked_100_times():
+def test_a_fit_is_checked_100_to_199_times():
     schedule = a_schedule(samples=128_000, epochs=3)
     assert schedule.total_steps == 3000
     assert [steps for steps in range(1, 100) if schedule.check_is_due(steps, 1e9)] == [30, 60, 90]
-    assert schedule.held_out_points == 30 * 128 // 10
-    assert a_schedule(epochs=1, samples=200).held_out_points == 64
+    assert schedule.most_points_per_check == 30 * 128 // 10
+    assert a_schedule(epochs=1, samples=200).most_points_per_check == 64
+    # 199 steps: after each of them, as 2 steps would give 99 checks.
+    assert a_schedule(samples=199 * 128, epochs=1).steps_per_check == 1
 
 
 def test_a_time_budget_is_checked_every_50_steps_or_every_second():
@@ -46,4 +48,4 @@ def test_a_time_budget_is_checked_every_50_steps_or_every_second():
 
 
 def test_a_target_error_is_checked_on_all_held_out_points():
-    assert a_schedule(target_error=0.01).held_out_points is None
+    assert a_schedule(target_error=0.01).most_points_per_check is None

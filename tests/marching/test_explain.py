@@ -30,6 +30,6 @@ def test_a_level_that_is_not_reached():
 def test_a_feature_thinner_than_the_grid_is_seen_from_the_resolution_named(run, thin):
     with pytest.raises(NoSurfaceError, match="thinner than the cell") as caught:
         run(thin, 32)
-    seen = int(re.search(r"seen from about (\d+) on", str(caught.value)).group(1))
+    seen = int(re.search(r"seen from about --reconstructionRes (\d+) on", str(caught.value)).group(1))
     assert 32 < seen < 1500 and "\n" not in str(caught.value)
     assert len(march(thin, seen).faces) > 0

@@ -1,4 +1,4 @@
-"""What saves the search when its falls are wrong: following the surface, the audit, and the lower trust."""
+"""What saves the search when its falls are wrong: following the surface, the audit, and more caution."""
 
 import numpy as np
 
@@ -39,7 +39,7 @@ def test_wrong_signs_of_nodes_between_stored_ones_are_corrected():
     # A fall of next to nothing over one cell: every node takes the sign that its neighbours agree on, through walls.
     shape, resolution = SHAPES["thin walls"]
     result = march_with({1: 1e-3}, shape, resolution)
-    assert result.stats["corrected"] > 100 and result.stats["trust"] > 1.0
+    assert result.stats["corrected"] > 100 and result.stats["caution"] > 1.0
     assert_same(result, march_dense(shape, resolution), resolution)
 
 
@@ -55,16 +55,16 @@ def test_audit_finds_a_part_that_the_falls_deny():
     audited = [result for result in results if result.stats["hits"]]
     assert audited
     for result in audited:
-        assert result.stats["trust"] > 1.0
+        assert result.stats["caution"] > 1.0
         assert_same(result, march_dense(spike, 64), 64)
 
 
-def test_lower_trust_opens_blocks_that_were_skipped():
-    # Small balls: with two thirds of the true slope some are skipped; with falls that are trusted less none is.
+def test_more_caution_opens_blocks_that_were_skipped():
+    # Small balls: with two thirds of the true slope some are skipped; with more caution none is.
     shape = balls(0.03, 200, seed=3)
     dense = march_dense(shape, 64)
     result = march_with(0.67, shape, 64)
-    assert result.stats["trust"] > 1.0
+    assert result.stats["caution"] > 1.0
     assert_same(result, dense, 64)
     assert len(march_with(0.67, shape, 64, audited=False).faces) < len(dense.faces)
 

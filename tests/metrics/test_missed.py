@@ -19,7 +19,7 @@ def explain_missed(function, reconstruction, shape):
 
 
 def proposed_resolution(line):
-    return int(re.search(r"--reconstructionRes ([\d,]+)", line)[1].replace(",", ""))
+    return int(re.search(r"--reconstructionRes (\d+) on", line)[1])
 
 
 def test_a_plate_thinner_than_a_cell_that_the_function_has():

@@ -9,8 +9,6 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
-from neuralparts.report import thumbnail_png
-
 HOSTILE = "</title><script>alert(1)</script><b>&amp;\"'\udcff 车轮 $\\frac{$ \n\x07.stl"
 # Texts that a name, a note or a reason may hold. Each means something to HTML, JavaScript, jinja2 or an encoder.
 HOSTILE_TEXTS = [
@@ -167,7 +165,7 @@ def pixels_of(png):
 
 
 def make_rows():
-    png = thumbnail_png(*torus(12, 8), 24)
+    """Parts of a folder, for the gallery; the last one has hostile text everywhere."""
     good = {
         "name": "good",
         "status": "done",
@@ -186,10 +184,10 @@ def make_rows():
     }
     unscored = {"name": "unscored", "status": "done", "surface_error": float("nan")}
     return [
-        {**good, "report": "sub dir/50% #1?.html", "thumbnail": png},
+        {**good, "report": "sub dir/50% #1?.html", "thumbnail": "t/100% good.png"},
         {**bad, "thumbnail": "t/bad.png"},
-        {**middling, "thumbnail": base64.b64encode(png)},
+        {**middling, "thumbnail": "t/middling.png"},
         {"name": "refused", "status": "failed", "reason": "no triangles", "surface_error": None},
-        {**unscored, "report": "javascript:alert(1)", "thumbnail": base64.b64encode(png).decode()},
+        {**unscored, "report": "javascript:alert(1)", "thumbnail": "t/#unscored?.png"},
         dict.fromkeys(("name", "status", "reason", "report", "thumbnail"), HOSTILE),
     ]

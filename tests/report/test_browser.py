@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from neuralparts.report import gallery_html, html_report
+from neuralparts.report import gallery_html, html_report, thumbnail_png
 from neuralparts.report.curves import COLOURS
 from tests.report.chromium import Browser
 from tests.report.shown import HOSTILE, has_colour, make_history, make_record, make_rows, torus
@@ -94,8 +94,11 @@ def test_browser_that_cannot_draw_says_so(browser, tmp_path):
 
 def test_browser_sorts_and_filters_the_gallery(browser, tmp_path):
     rows = [{k: v for k, v in row.items() if row["name"] != HOSTILE or k != "thumbnail"} for row in make_rows()]
+    picture = thumbnail_png(*torus(12, 8), 24)
     (tmp_path / "t").mkdir()
-    (tmp_path / "t" / "bad.png").write_bytes(rows[0]["thumbnail"])
+    for row in rows:
+        if "thumbnail" in row:
+            (tmp_path / row["thumbnail"]).write_bytes(picture)
     browser.open(tmp_path / "index.html", gallery_html(rows, "folder"))
     shown = "[...document.querySelectorAll('tbody tr')].filter(r => !r.hidden).map(r => r.cells[1].textContent)"
     button = "[...document.querySelectorAll('th button')].find(b => b.textContent === '{}').click()"

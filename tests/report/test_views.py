@@ -9,7 +9,7 @@ from tests.report.shown import array, mesh_of, sphere
 
 def test_large_mesh_is_simplified_and_says_so():
     vertices, faces = sphere(radius=3.0)
-    views, origin = mesh_views({"reconstruction": (vertices, faces)}, 3.0 + vertices[:, 2], triangles=1000)
+    views, origin = mesh_views({"reconstruction": (vertices, faces)}, 3.0 + vertices[:, 2], most_triangles=1000)
     trace = views["reconstruction"].figure["data"][0]
     shown_vertices, shown_faces = mesh_of(trace)
     assert len(shown_faces) <= 1000 and shown_faces.max() < len(shown_vertices) and not origin.any()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neuralparts.mesh import solid_angle_winding_number
-from neuralparts.mesh.winding import winding_number
+from neuralparts.mesh.solid_angles import winding_number
 from tests.meshes import box, sphere, together
 
 

@@ -12,8 +12,9 @@ from neuralparts.triangles import unit_normals
 CHUNK = 1 << 17
 # Pairs of a point and a triangle up to which `winding_number` takes the exact sum: about a third of a second.
 MOST_EXACT_PAIRS = 4_000_000
-# Distance from the surface, as a fraction of the mesh's size, at which a point counts as just beside it: larger than
-# the rounding of float32, smaller than any wall that can be fitted.
+# Distance from the surface at which a point counts as just beside it: larger than the rounding of float32, smaller than
+# any wall that can be fitted. It is in the units of the vertices: the unit box for `orientation.py`, the domain for
+# `thickness.py` and `diagnosis.py`. A part is 1 long in the unit box, and 1 to 1.8 in the domain.
 JUST_BESIDE = 1e-5
 
 
