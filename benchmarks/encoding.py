@@ -1,8 +1,8 @@
 """A whole training step with the compiled hash grid against the same step with plain torch operations, in one run.
 
-A step: encode a batch near a sphere, decode, L1 loss, backward, Adam over all weights. The two take turns, so that what
-else the machine does falls on both. Prints milliseconds (median and least), samples a second, and the ratio; the ratio
-of processor time, all threads together, hardly depends on what else the machine does.
+A step: encode a batch near a sphere, decode, L1 loss, backward, Adam over all weights. The two alternate, so that other
+programs slow both alike. Prints milliseconds (median and least), samples a second, and ratios; the ratio of CPU times,
+all threads together, hardly depends on other programs.
 
     make bench-encoding ARGS="--batch 4096 16384 --rounds 20"
 """
@@ -13,10 +13,11 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-# This file is called like the module that it measures: look for modules in the project's root instead of here.
+# Import modules from the project's root, not from this folder.
 sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
 from neuralparts.machine import settle_threads
@@ -45,9 +46,12 @@ def plain(grid: HashGrid, points: torch.Tensor) -> torch.Tensor:
 
 
 class Training:
-    """A grid, a decoder of the given widths, and Adam: the state of one training."""
+    """A grid, a decoder of the given widths, and Adam: the state of one training.
 
-    def __init__(self, widths: list[int], encode):
+    encode: (grid, points (N, 3)) -> features (N, grid.output_width).
+    """
+
+    def __init__(self, widths: list[int], encode: Callable[[HashGrid, torch.Tensor], torch.Tensor]):
         self.grid, self.encode = HashGrid(), encode
         sizes = [self.grid.output_width, *widths]
         layers = [
@@ -59,17 +63,17 @@ class Training:
         parameters = [*self.grid.parameters(), *self.decoder.parameters()]
         self.optimizer = torch.optim.Adam(parameters, lr=RATE, betas=(0.9, 0.99), eps=1e-15, fused=True)
         self.seconds: list[float] = []
-        self.processor_seconds: list[float] = []
+        self.cpu_seconds: list[float] = []
 
     def step(self, points: torch.Tensor, distances: torch.Tensor) -> None:
         """One timed training step."""
-        started, processor_started = time.perf_counter(), time.process_time()
+        started, cpu_started = time.perf_counter(), time.process_time()
         loss = (self.decoder(self.encode(self.grid, points)).squeeze(1) - distances).abs().mean()
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
         self.seconds.append(time.perf_counter() - started)
-        self.processor_seconds.append(time.process_time() - processor_started)
+        self.cpu_seconds.append(time.process_time() - cpu_started)
 
 
 def compare(widths: list[int], size: int, rounds: int, steps: int = 4) -> None:
@@ -84,12 +88,12 @@ def compare(widths: list[int], size: int, rounds: int, steps: int = 4) -> None:
         ordinary.step(*samples)
     fast, slow = compiled.seconds[steps:], ordinary.seconds[1:]
     middle = [statistics.median(fast), statistics.median(slow)]
-    processor = [statistics.median(run.processor_seconds[1:]) for run in (compiled, ordinary)]
+    cpu = [statistics.median(run.cpu_seconds[1:]) for run in (compiled, ordinary)]
     decoder = "x".join(map(str, widths))
     print(
         f"{decoder:>8} {size:>6} | {1e3 * middle[0]:8.2f} {1e3 * min(fast):8.2f} {size / middle[0] / 1e6:6.2f} M/s | "
         f"{1e3 * middle[1]:8.2f} {1e3 * min(slow):8.2f} {size / middle[1] / 1e6:6.2f} M/s | "
-        f"{middle[1] / middle[0]:5.1f} {min(slow) / min(fast):5.1f} {processor[1] / processor[0]:9.1f}"
+        f"{middle[1] / middle[0]:5.1f} {min(slow) / min(fast):5.1f} {cpu[1] / cpu[0]:9.1f}"
     )
 
 
@@ -102,7 +106,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"{platform.machine()}, {os.cpu_count()} cores, {arguments.threads} threads, torch {torch.__version__}")
-    print("a training step: milliseconds (median, least), rate; ratios of medians, of least times, of processor time")
+    print("a training step: milliseconds (median, least), rate; ratios of medians, of least times, of CPU times")
     print(" decoder  batch | compiled                        | plain torch                     | ratios")
     for widths in ([64], [32, 32], [64, 64]):
         for size in arguments.batch:

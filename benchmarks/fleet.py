@@ -1,19 +1,18 @@
-"""Parts an hour, the driver's own time, a queue of a thousand nodes: `make bench-fleet`.
+"""Parts per hour, the driver's own time, a queue of a thousand nodes: `make bench-fleet`.
 
-    make bench-fleet ARGS="parts"     # data/geometry_200 at a small budget: one process with all cores on a part at a
-                                      # time, one worker a core, Ray on this machine; the same parts in one run
-    make bench-fleet ARGS="stubs"     # 10,000 parts that cost nothing, in worker processes: what the driver takes
-    make bench-fleet ARGS="nodes"     # the same loop, book and files with 1,000 nodes that are simulated
-    make bench-fleet ARGS="stages"    # what a part costs by stage, in memory and in bytes, from records of a folder
+    make bench-fleet ARGS="parts"     # data/geometry_200 at a small budget: one process with all CPUs on a part at a
+                                      # time, one worker per CPU, Ray on this machine; the same parts in one run
+    make bench-fleet ARGS="stubs"     # 10,000 parts that cost nothing, in worker processes: the driver's own time
+    make bench-fleet ARGS="nodes"     # the same loop, book and files with 1,000 simulated nodes
+    make bench-fleet ARGS="stages"    # seconds by stage and bytes of a part, from the records of a folder
 
-Start-up (processes, imports) is apart: a place's clock starts when each of its workers has ended a part.
+Start-up (processes, imports) does not count: the clock starts when as many parts have ended as the place has workers.
 """
 
 import argparse
 import heapq
 import importlib.util
 import json
-import os
 import platform
 import resource
 import shutil
@@ -29,15 +28,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from neuralparts.commands.fit import WORKER, WORKER_OF_SENT_JOBS, find_inputs, names_of, place_to_run
 from neuralparts.flags import parse_fit_flags
-from neuralparts.fleet import FolderBook, SharedFolder, fleet
-from neuralparts.machine import settle_threads
+from neuralparts.fleet import FolderBook, Processes, Ray, SharedFolder, run
+from neuralparts.machine import resident_memory, settle_threads, usable_processors
+from neuralparts.output import PartFiles
+from neuralparts.whole_file import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
 BUDGET = "--damArch 1 --scaler QuantileTransformer --num_points 30000 --epochs 1 --batchSize 512 --reconstructionRes 64"
 
 
 def stub(job, should_stop):
-    """A part that costs nothing, with a record as large as a real one's."""
+    """A part that costs nothing, with a record as large as a real one."""
     metrics = dict.fromkeys(("surface_error", "surface_error_p99", "importance_error", "grid_error", "iou"), 0.001)
     record = {"metrics": metrics, "fit": {"ended_by": "epochs"}, "timings": {"total": 0.0}, "failure": ""}
     return {"status": "done", "reason": "", "record": record | {"diagnosis": {"notes": "x" * 2000}}}
@@ -45,14 +46,12 @@ def stub(job, should_stop):
 
 def files_stub(job, should_stop):
     """A part whose fit costs nothing and whose files are as many and as large as a real part's."""
-    from neuralparts.output import files as artifacts
-
-    files = artifacts.Artifacts(Path(job["flags"]["outputDir"]), job["name"])
+    files = PartFiles(Path(job["flags"]["outputDir"]), job["name"])
     with files.lock():
         files.discard()
         for path, size in ((files.model, 2_400_000), (files.reconstruction, 2_000_000), (files.page, 900_000)):
-            artifacts.write_bytes(path, bytes(size))
-        artifacts.write_bytes(files.curves, bytes(60_000))
+            write_whole(path, bytes(size))
+        write_whole(files.curves, bytes(60_000))
         files.write_thumbnail(bytes(4_000))
         files.write_record(stub(job, should_stop)["record"])
     return stub(job, should_stop)
@@ -62,20 +61,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", default="parts", choices=("parts", "stubs", "nodes", "stages"))
     parser.add_argument("--count", type=int, help="parts (40; 10,000 stubs; 100,000 in the simulation)")
-    parser.add_argument("--places", default="one,workers,ray", help="of parts: which, in this order (%(default)s)")
+    parser.add_argument(
+        "--places", default="one,workers,ray", help="of parts: one, workers, ray, in this order (%(default)s)"
+    )
     parser.add_argument("--budget", default=BUDGET, help="of parts: flags of the trainer (%(default)s)")
     parser.add_argument("--nodes", type=int, default=1000, help="of the simulation (%(default)s)")
     parser.add_argument("--seconds", type=float, default=60.0, help="mean of a simulated part (%(default)s)")
     parser.add_argument("--folder", type=Path, help="of stages: an output folder (results/geometry_200)")
     flags = parser.parse_args()
-    print(
-        f"{platform.processor() or platform.machine()}, {len(fleet.usable_processors())} cores, {platform.platform()}"
-    )
+    print(f"{platform.processor() or platform.machine()}, {len(usable_processors())} CPUs, {platform.platform()}")
     {"parts": parts, "stubs": stubs, "nodes": nodes, "stages": stages}[flags.what](flags)
 
 
 class Book:
-    """A real folder's book, with the moments at which parts ended."""
+    """The book of a real folder, and the times at which parts ended."""
 
     def __init__(self, folder, names, flags):
         self.book, self.ends, self.bad = FolderBook(folder, names, vars(flags), fresh=True), [], []
@@ -96,15 +95,15 @@ def go(place, inputs, flags, folder):
         for path, name in zip(inputs, names, strict=True)
     )
     book = Book(folder, names, flags)
-    fleet.run(jobs, place, book.take, book.book.progress.show)
+    run(jobs, place, book.take, book.book.progress.show)
     book.book.summary.finish(names, lambda name: None)
     return book
 
 
 def parts(flags):
-    """The same parts at each place, one place after the other."""
+    """Fit the same parts at each place, one place after the other."""
     inputs = find_inputs(ROOT / "data/geometry_200")[: flags.count or 40]
-    cores, rates = len(fleet.usable_processors()), {}
+    cores, rates = len(usable_processors()), {}
     for name in flags.places.split(","):
         with tempfile.TemporaryDirectory() as folder:
             words = [str(ROOT / "data/geometry_200"), "--outputDir", folder, *flags.budget.split()]
@@ -118,35 +117,36 @@ def parts(flags):
             place.close()
             ends = book.ends
             rates[name] = 3600 * (len(ends) - slots) / (ends[-1] - ends[slots - 1])
-            used = f", {(children_seconds() - cpu) / len(ends):.2f} s of processor a part" * (name != "ray")
+            used = f", {(children_seconds() - cpu) / len(ends):.2f} s of CPU time per part" * (name != "ray")
             print(
                 f"{name}: {len(ends)} parts in {ends[-1] - start:.1f} s with start-up, {len(book.bad)} not done{used}"
             )
-            print(f"{name}: {rates[name]:.0f} parts an hour without start-up", flush=True)
+            print(f"{name}: {rates[name]:.0f} parts per hour without start-up", flush=True)
             for reason in book.bad:
                 print(f"  {reason}")
     for name, other in (("workers", "one"), ("ray", "workers")):
         if name in rates and other in rates:
-            print(f"{name} against {other}: {rates[name] / rates[other]:.2f} times the parts an hour")
+            print(f"{name} against {other}: {rates[name] / rates[other]:.2f} times the parts per hour")
 
 
 def children_seconds():
-    """Processor seconds of the child processes that have ended."""
+    """CPU seconds of the child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def stubs(flags):
-    """What the driver takes for itself: time of its own process, memory as parts go."""
+    """The driver's own CPU time and memory."""
     count = flags.count or 10_000
-    report_stubs("worker processes", fleet.Processes("benchmarks.fleet:stub", 2), count)
+    report_stubs("worker processes", Processes("benchmarks.fleet:stub", 2), count)
     if "ray" in flags.places and importlib.util.find_spec("ray"):
-        carrier = SharedFolder()
-        report_stubs("Ray", fleet.Ray("local", "benchmarks.fleet:stub", None, False, 0.0, 0, carrier), count // 10)
+        place = Ray("local", "benchmarks.fleet:stub", None, False, 0.0, 0, SharedFolder())
+        place.connect()
+        report_stubs("Ray", place, count // 10)
 
 
 def report_stubs(name, place, count):
-    """Print what the driver takes for `count` stubs at a place."""
+    """Print the driver's CPU time and memory for `count` stubs at a place."""
     with tempfile.TemporaryDirectory() as folder:
         given = vars(parse_fit_flags(["inputs", "--outputDir", folder]))
         names, occupied = [f"part_{k:07d}" for k in range(count)], []
@@ -155,23 +155,25 @@ def report_stubs(name, place, count):
         def take(job, result):
             book.take(job, result)
             if int(job["name"][5:]) % max(1, count // 5) == 0:
-                occupied.append(fleet.resident_memory(os.getpid()) / 2**20)
+                occupied.append(resident_memory() / 2**20)
 
         start = time.process_time()
-        fleet.run(({"input": n, "name": n, "flags": given} for n in names), place, take, book.progress.show)
+        run(({"input": n, "name": n, "flags": given} for n in names), place, take, book.progress.show)
         own = time.process_time() - start
         book.summary.finish(names, lambda name: None)
         book.write_gallery()
         everything = time.process_time() - start
         place.close()
-        print(f"{name}, {count:,} stubs: {1000 * own / count:.3f} ms a part of the driver's own time,")
+        print(f"{name}, {count:,} stubs: {1000 * own / count:.3f} ms per part of the driver's CPU time,")
         print(f"with the last summary and gallery {1000 * everything / count:.3f} ms")
-        print(f"MiB occupied as they went: {', '.join(f'{m:.1f}' for m in occupied)}")
+        print(f"resident MiB as the parts end: {', '.join(f'{m:.1f}' for m in occupied)}")
 
 
 class Nodes:
-    """A place of `count` nodes in a time of its own, in which a part takes what a generator says and the driver what it
-    really takes."""
+    """A place of `count` simulated nodes with a simulated clock.
+
+    A part takes as long as a random generator says; the driver's real time passes on the same clock.
+    """
 
     def __init__(self, count, seconds, generator):
         self.count, self.seconds, self.generator = count, seconds, generator
@@ -201,7 +203,7 @@ class Nodes:
         return [(job, result)]
 
     def _pass(self):
-        """The driver's own time passes on the nodes' clock too."""
+        """Advance the clock by the real time that the driver took."""
         now = time.perf_counter()
         self.now += now - self.looked
         self.looked = now
@@ -211,7 +213,7 @@ class Nodes:
 
 
 def nodes(flags):
-    """A queue of many nodes through the same loop and book."""
+    """Run a queue on many nodes through the same loop and book."""
     count = flags.count or 100_000
     with tempfile.TemporaryDirectory() as folder:
         settings = parse_fit_flags(["inputs", "--outputDir", folder])
@@ -220,18 +222,18 @@ def nodes(flags):
         place = Nodes(flags.nodes, flags.seconds, np.random.default_rng(0))
         start = time.process_time()
         given = vars(settings)
-        fleet.run(({"input": n, "name": n, "flags": given} for n in names), place, book.take, book.progress.show)
+        run(({"input": n, "name": n, "flags": given} for n in names), place, book.take, book.progress.show)
         own, ideal = time.process_time() - start, place.busy / flags.nodes
         book.summary.finish(names, lambda name: None)
         final = time.process_time() - start - own
         print(f"{count:,} parts of {flags.seconds:g} s on {flags.nodes:,} nodes: {place.now / 3600:.2f} h, nodes busy")
-        print(f"{ideal / place.now:.1%} of it; driver {1000 * own / count:.3f} ms a part, {final:.1f} s for the last")
-        print(f"summary, {fleet.resident_memory(os.getpid()) / 2**20:.0f} MiB")
+        print(f"{ideal / place.now:.1%} of it; driver {1000 * own / count:.3f} ms per part, {final:.1f} s for the last")
+        print(f"summary, {resident_memory() / 2**20:.0f} MiB")
     write_files(min(500, count))
 
 
 def write_files(count):
-    """How fast the files of parts can be written here, by one process."""
+    """Print how fast one process writes the files of parts here."""
     with tempfile.TemporaryDirectory(dir=ROOT / "results") as folder:
         start = time.perf_counter()
         for k in range(count):
@@ -243,7 +245,7 @@ def write_files(count):
 
 
 def stages(flags):
-    """Medians of what the parts of a folder took."""
+    """Print the medians of the seconds, errors and bytes of the parts of a folder."""
     folder = flags.folder or ROOT / "results/geometry_200"
     records = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
     if not records:
@@ -256,10 +258,12 @@ def stages(flags):
         values = np.array([record["metrics"].get(name) or np.nan for record in records])
         print(f"{name:14} median {np.nanmedian(values):.5f} of {np.isfinite(values).sum()}")
     sizes = [sum(record["files"].values()) for record in records]
-    print(f"files: median {np.median(sizes) / 1e6:.2f} MB a part, {sum(sizes) / 1e9:.2f} GB; disk {free_share(folder)}")
+    print(f"files: median {np.median(sizes) / 1e6:.2f} MB per part, {sum(sizes) / 1e9:.2f} GB in all")
+    print(f"disk: {free_fraction(folder)}")
 
 
-def free_share(folder):
+def free_fraction(folder):
+    """The fraction of the disk that is free, as text."""
     usage = shutil.disk_usage(folder)
     return f"{usage.free / usage.total:.0%} free"
 

@@ -1,10 +1,13 @@
 """The instant preset against the DAM network and the original recipe: `make bench-instant ARGS="MESH ..."`.
 
-For each mesh: the whole command `presets/instant.sh MESH`, timed from outside, its figures read from the files that it
-left; on the same samples its fit again, for the curve, with smaller tables, and for a minute, and this program's DAM
-network for a minute; the original recipe (see `benchmarks/fit.py`) for a share of its 30 million samples, its seconds
-scaled up, as its error hardly falls after the first tenth. One file a mesh is kept in --out; what it holds is not
-measured again, so that a long list can be measured in several calls, and the medians and the plot are of all files.
+For each mesh it measures
+- the whole command `presets/instant.sh MESH`, timed from outside, with the figures of the files that it leaves;
+- the preset's fit to the same samples again: for its curve, with smaller tables, and for a minute;
+- this program's DAM network, for a minute;
+- the original recipe (see `benchmarks/fit.py`), for a fraction of its 30 million samples. Its seconds are scaled up to
+  all of them: its error hardly falls after the first tenth.
+One file per mesh is kept in --out, and what it holds is not measured again, so that a long list can be measured in
+several calls. The medians and the plot are those of all files.
 """
 
 import argparse
@@ -19,7 +22,7 @@ import sys
 import time
 from pathlib import Path
 
-# This folder has modules that are called like those that they measure: look for modules in the project's root instead.
+# Import modules from the project's root, not from this folder.
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[0] = str(ROOT)
 
@@ -49,7 +52,7 @@ EIGHT = (
     "organic/cheburashka.obj",
     "organic/rocker-arm.obj",
 )
-# What the original recipe is given, and how many points the fits are scored on.
+# Samples of the original recipe; points for the error at the end, and for the curve.
 ORIGINAL_POINTS, ORIGINAL_EPOCHS = 5_000_000, 6
 SCORED_POINTS, HELD_OUT = 20_000, 2048
 DAM = ["--damArch", "1", "--scaler", "StandardScaler"]
@@ -63,8 +66,8 @@ def preset_flags() -> list[str]:
 
 
 def command(mesh: Path, folder: Path) -> dict:
-    """The preset as a person runs it: its seconds from outside, and what NAME.json says."""
-    shutil.rmtree(folder, ignore_errors=True)  # what is done before is not done again
+    """The preset as a user runs it: its seconds, timed from outside, and the figures of NAME.json."""
+    shutil.rmtree(folder, ignore_errors=True)  # a finished part would be skipped
     call = [ROOT / "presets/instant.sh", mesh, "--outputDir", folder, "--showVis", "0"]
     start = time.perf_counter()
     subprocess.run(call, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -82,7 +85,7 @@ def command(mesh: Path, folder: Path) -> dict:
 
 
 def pieces(reconstruction: Path, mesh: Path, transform: dict) -> dict:
-    """Pieces of a reconstruction, and how many of them are astray: farther than a cell from the input everywhere."""
+    """Number of pieces of a reconstruction, and of stray ones: everywhere farther than a grid cell from the input."""
     import trimesh
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
@@ -99,7 +102,7 @@ def pieces(reconstruction: Path, mesh: Path, transform: dict) -> dict:
 
 
 class Bench:
-    """One mesh, labelled once with the preset's samples, and fits of it in this process."""
+    """One mesh, labelled once with the preset's samples, and fits to them in this process."""
 
     def __init__(self, mesh: Path):
         self.mesh = mesh
@@ -119,19 +122,19 @@ class Bench:
         error = surface_error(network.signed_distance, self.surface)
         return {"curve": [*curve, (result.seconds, error)], "error": error, "bytes": 4 * network.parameter_count}
 
-    def original(self, share: float) -> dict:
-        """The original recipe for a share of its samples: its curve, and its error: the median of the last third."""
-        count = min(ORIGINAL_POINTS, int(share * ORIGINAL_POINTS * ORIGINAL_EPOCHS))
+    def original(self, fraction: float) -> dict:
+        """The original recipe for a fraction of its samples: its curve, the median error of the last third."""
+        count = min(ORIGINAL_POINTS, int(fraction * ORIGINAL_POINTS * ORIGINAL_EPOCHS))
         points, sdf = importance_samples(self.shape.oracle, count, np.random.default_rng(0))
         labelled = torch.as_tensor(points), torch.as_tensor(sdf)
-        curve = original(*labelled, self.surface, share * ORIGINAL_POINTS * ORIGINAL_EPOCHS / count)
+        curve = original(*labelled, self.surface, fraction * ORIGINAL_POINTS * ORIGINAL_EPOCHS / count)
         error = statistics.median(score for _, _, score in curve[-len(curve) // 3 :])
-        seconds = curve[-1][1]
-        return {"curve": [line[1:] for line in curve], "error": error, "seconds": seconds / share, "share": share}
+        seconds = curve[-1][1] / fraction
+        return {"curve": [line[1:] for line in curve], "error": error, "seconds": seconds, "fraction": fraction}
 
 
 def measure(mesh: Path, flags: argparse.Namespace, figures: dict) -> dict:
-    """Figures and curves of one mesh: what was asked for and is not among `figures`, those of earlier calls."""
+    """Figures and curves of one mesh: `figures`, those of earlier calls, and all that they lack."""
     bench, preset = Bench(mesh), preset_flags()
     wanted = {
         "command": lambda: command(mesh, flags.out / mesh.stem),
@@ -139,20 +142,20 @@ def measure(mesh: Path, flags: argparse.Namespace, figures: dict) -> dict:
         "tables": lambda: [bench.fitted([*preset, "--hashTableLog2", size]) for size in SMALLER_TABLES],
         "instant longer": lambda: bench.fitted([*preset, "--timeBudget", str(flags.seconds)]),
         "dam": lambda: bench.fitted([*DAM, "--timeBudget", str(flags.damSeconds)]),
-        "original": lambda: bench.original(flags.originalShare),
+        "original": lambda: bench.original(flags.originalFraction),
     }
-    off = {"instant longer": not flags.seconds, "dam": not flags.damSeconds, "original": not flags.originalShare}
+    off = {"instant longer": not flags.seconds, "dam": not flags.damSeconds, "original": not flags.originalFraction}
     new = {name: take() for name, take in wanted.items() if name not in figures and not off.get(name)}
     return {"mesh": mesh.name} | figures | new
 
 
 def seconds_to(error: float, curve: list) -> float | None:
-    """Seconds at which a curve (seconds, error) is first as low as `error`, None where it never is."""
+    """Seconds at which a curve (seconds, error) is first as low as `error`; None if it never is."""
     return next((seconds for seconds, value in curve if value <= error), None)
 
 
 def line(figures: dict) -> str:
-    """What one mesh gave."""
+    """One line for one mesh."""
     run = figures["command"]
     text = (
         f"{figures['mesh']}: command {run['seconds']:.1f} s, fit {run['timings']['fit']:.1f} s, surface error "
@@ -164,7 +167,7 @@ def line(figures: dict) -> str:
             text += f"; {kind}, {figures[kind]['curve'][-1][0]:.0f} s: {figures[kind]['error']:.6f}"
     if ratio := ratio_to_original(figures):
         end = figures["original"]
-        text += f"; original {end['error']:.6f} after {end['seconds']:.0f} s (scaled from {end['share']:g} of them)"
+        text += f"; original {end['error']:.6f} after {end['seconds']:.0f} s (scaled from {end['fraction']:g} of them)"
         text += f", instant {ratio:.0f} times sooner"
     return text
 
@@ -178,7 +181,7 @@ def ratio_to_original(figures: dict) -> float | None:
 
 
 def medians(all_figures: list[dict]) -> str:
-    """The medians of what was asked of the eight meshes."""
+    """One line with the medians over the meshes."""
     runs = [figures["command"] for figures in all_figures]
     closed = [run["iou"] for run in runs if run["closed"]]
     texts = [
@@ -195,7 +198,7 @@ def medians(all_figures: list[dict]) -> str:
 
 
 def plot(all_figures: list[dict], path: Path) -> None:
-    """Error over seconds, and error over bytes."""
+    """Write a picture of error over seconds, and of error over bytes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -206,7 +209,7 @@ def plot(all_figures: list[dict], path: Path) -> None:
     for kind, colour in kinds.items():
         fits = [figures[kind] for figures in all_figures if kind in figures]
         for number, fitted in enumerate(fits):
-            label = f"{kind}, a line a mesh" if number == 0 else None
+            label = f"{kind}, one line per mesh" if number == 0 else None
             over_time.loglog(*zip(*fitted["curve"], strict=True), color=colour, linewidth=0.8, label=label)
         errors = [fitted["error"] for fitted in fits]
         if errors and kind != "original":
@@ -223,11 +226,16 @@ def plot(all_figures: list[dict], path: Path) -> None:
 
 
 def main() -> None:
+    """Read the flags, measure, print one line per mesh and the medians."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("meshes", nargs="*", type=Path, help="default: eight of ../shared/data")
-    parser.add_argument("--seconds", type=float, default=60, help="of the longer instant fit; 0 is off (default 60)")
-    parser.add_argument("--damSeconds", type=float, default=60, help="of the DAM network's; 0 is off (default 60)")
-    parser.add_argument("--originalShare", type=float, default=0.1, help="of its samples; 0 is off (default 0.1)")
+    parser.add_argument(
+        "--seconds", type=float, default=60, help="seconds of the longer instant fit; 0 is off (default 60)"
+    )
+    parser.add_argument(
+        "--damSeconds", type=float, default=60, help="seconds of the DAM network's fit; 0 is off (default 60)"
+    )
+    parser.add_argument("--originalFraction", type=float, default=0.1, help="of its samples; 0 is off (default 0.1)")
     parser.add_argument("--out", type=Path, default=ROOT / "results/bench-instant")
     flags = parser.parse_args()
     flags.out.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """Reads the published weight-encoded networks (Keras HDF5: 8 ReLU layers of 32, tanh at the end) as torch modules.
 
-Comes in: an .h5 file of layers in order, each with a kernel (inputs, outputs) and a bias. Goes out: a module that takes
-(N, 3) float32 points of [-1, 1]^3 and gives (N, 1) values, negative inside. Davies, Nowrouzezahrai, Jacobson (2020).
+In: an .h5 file of layers in order, each with a kernel (inputs, outputs) and a bias. Out: a module that takes (N, 3)
+float32 points of [-1, 1]^3 and returns (N, 1) values, negative inside. Davies, Nowrouzezahrai, Jacobson (2020).
 """
 
 from pathlib import Path
@@ -13,8 +13,8 @@ import torch
 FOLDER = Path(__file__).parents[2] / "shared" / "data" / "published"
 
 
-def read_published(path):
-    """The network of one file, as torch.nn.Sequential."""
+def read_published(path: Path) -> torch.nn.Sequential:
+    """The network of one file."""
     modules = []
     with h5py.File(path) as file:
         for name in file.attrs["layer_names"]:
@@ -26,6 +26,6 @@ def read_published(path):
     return torch.nn.Sequential(*modules[:-1], torch.nn.Tanh())
 
 
-def published_networks(folder=FOLDER):
-    """{name: network} of all files of the folder; empty where there is none."""
+def published_networks(folder: Path = FOLDER) -> dict[str, torch.nn.Sequential]:
+    """{name: network} of all .h5 files of a folder; empty if there are none."""
     return {path.stem: read_published(path) for path in sorted(Path(folder).glob("*.h5"))}

@@ -1,122 +1,132 @@
 """Make a folder of varied mechanical parts as STL files, some with the flaws that real exports have.
 
-In: an index. Out: a name, vertices in millimetres and faces; the same for the same index in every run. Twelve
-families take turns, every third part has one flaw, and part `PROBLEM_INDEX` has the hard ones all together.
+In: the index of a part. Out: its name, vertices in millimetres and faces; one index gives the same part in every run.
+Twelve families alternate, every third part has one flaw, and part `PROBLEM_INDEX` has all the hard flaws at once.
 
-`clean_part(index)` is the part as it was meant: closed, consistently oriented bodies that do not overlap.
-`generate_part(index)` is the part as it was exported, flaws and all; `part_bytes(index)` is its file.
+`clean_part(index)` is the part as designed: closed, consistently oriented bodies that do not overlap.
+`generate_part(index)` is the part as exported, flaws included; `part_bytes(index)` is its file.
 """
 
 import argparse
 import os
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 from manifold3d import CrossSection, FillRule, JoinType, Manifold, Mesh64, OpType
+from numpy.typing import ArrayLike
+
+# Vertices (V, 3) float64 in mm and faces (F, 3) int64.
+Mesh = tuple[np.ndarray, np.ndarray]
 
 SEED = 200
 PART_COUNT = 200
 NAMESPACE = uuid.UUID("9a1cf7c4-2c55-5d0e-9b53-2f1f3f7d5a10")
 PROBLEM_NAME = "3437e68d-207a-46ec-9642-e9b0461fcdaa"
 PROBLEM_INDEX = 4
-# In mm. At this offset float32 steps by 0.002, a hundredth of the thinnest wall.
+# In mm. Float32 values are 0.002 apart at this offset: a hundredth of the thinnest wall.
 PROBLEM_OFFSET = (25400.0, -14250.0, 8100.0)
-PROBLEM_WALL = 0.25  # mm; a cell of a 256^3 grid round this part is over 0.7 mm
-# In mm. Shorter edges are collapsed: 60 times float32's step at 200 mm, so that rounding merges no vertices.
+PROBLEM_WALL = 0.25  # mm; a cell of a 256^3 grid around this part is over 0.7 mm
+# In mm. Shorter edges are collapsed. It is 60 times the spacing of float32 at 200 mm, so rounding merges no vertices.
 WELD = 1e-3
 
 
 # Building blocks ----------------------------------------------------------------------------------
 
 
-def polygon(points):
-    """A cross-section from one closed outline, (N, 2)."""
+def polygon(points: ArrayLike) -> CrossSection:
+    """The cross-section bounded by one closed outline (N, 2), in mm."""
     return CrossSection([np.asarray(points, dtype=np.float64)], FillRule.NonZero)
 
 
-def rounded_plate(length, width, height, corner):
-    """A plate about the z axis, standing on z = 0, with rounded upright edges."""
+def rounded_plate(length: float, width: float, height: float, corner: float) -> Manifold:
+    """A plate centred on the z axis, standing on z = 0, its vertical edges rounded with radius `corner`."""
     core = CrossSection.square((length - 2 * corner, width - 2 * corner), True)
     return core.offset(corner, JoinType.Round, 2.0, 32).extrude(height)
 
 
-def cylinder(radius, low, high, at=(0.0, 0.0), segments=48):
-    """A cylinder along z from low to high about the point `at` of the xy plane."""
+def cylinder(radius: float, low: float, high: float, at: ArrayLike = (0.0, 0.0), segments: int = 48) -> Manifold:
+    """A cylinder along z, from z = low to z = high; its axis goes through the point `at` of the xy plane."""
     return Manifold.cylinder(high - low, radius, radius, segments).translate((at[0], at[1], low))
 
 
-def along_x(solid):
-    """z becomes x."""
+def along_x(solid: Manifold) -> Manifold:
+    """The solid rotated so that its z axis points along x."""
     return solid.rotate((0.0, 90.0, 0.0))
 
 
-def along_y(solid):
-    """z becomes y."""
+def along_y(solid: Manifold) -> Manifold:
+    """The solid rotated so that its z axis points along y."""
     return solid.rotate((-90.0, 0.0, 0.0))
 
 
-def turned(points, segments=72):
-    """The body of revolution about z of an outline of r, z."""
+def turned(points: ArrayLike, segments: int = 72) -> Manifold:
+    """The body of revolution about z of an outline (N, 2) of radius and height."""
     return Manifold.revolve(polygon(points), segments)
 
 
-def circle_of(count, radius, phase=0.0):
-    """`count` points on a circle, (count, 2)."""
+def circle_of(count: int, radius: float, phase: float = 0.0) -> np.ndarray:
+    """`count` evenly spaced points on a circle, (count, 2); the first at the angle `phase` in radians."""
     angles = phase + 2.0 * np.pi * np.arange(count) / count
     return radius * np.stack([np.cos(angles), np.sin(angles)], axis=1)
 
 
-def union(solids):
+def union(solids: Iterable[Manifold]) -> Manifold:
+    """All solids united."""
     return Manifold.batch_boolean(list(solids), OpType.Add)
 
 
-def cut(solid, tools):
-    """`solid` without all of the tools."""
+def cut(solid: Manifold, tools: Iterable[Manifold]) -> Manifold:
+    """`solid` minus all of the tools."""
     return Manifold.batch_boolean([solid, *tools], OpType.Subtract)
 
 
-def keyed_bore(radius, low, high):
-    """A bore along z with a keyway towards x, as the tool to cut with."""
+def keyed_bore(radius: float, low: float, high: float) -> Manifold:
+    """The solid to cut away for a bore along z with a keyway on its +x side."""
     key = Manifold.cube((1.28 * radius, 0.55 * radius, high - low))
     return cylinder(radius, low, high) + key.translate((0.0, -0.275 * radius, low))
 
 
-def sweep(path, across, radius, segments=24):
-    """A round bar along a path (K, 3); `across` (K, 3), roughly normal to it, keeps the bar from twisting."""
+def sweep(path: np.ndarray, across: np.ndarray, radius: float, segments: int = 24) -> Manifold:
+    """A round bar along a path (K, 3); `across` (K, 3), roughly normal to the path, keeps the bar from twisting."""
+    # Unit vectors (K, 3) along the path and across it.
     tangent = np.gradient(path, axis=0)
     tangent /= np.linalg.norm(tangent, axis=1, keepdims=True)
     across = across - tangent * np.sum(across * tangent, axis=1, keepdims=True)
     across /= np.linalg.norm(across, axis=1, keepdims=True)
     up = np.cross(tangent, across)
-    circle = circle_of(segments, radius)
+    circle = circle_of(segments, radius)  # (segments, 2)
+    # One circle in the plane normal to each point of the path: (K, segments, 3).
     rings = path[:, None] + circle[None, :, :1] * across[:, None] + circle[None, :, 1:] * up[:, None]
     return tube_of_rings(rings)
 
 
-def tube_of_rings(rings):
-    """The solid through (K, N, 3) rings of convex outline, closed by a fan at both ends."""
+def tube_of_rings(rings: np.ndarray) -> Manifold:
+    """The solid through K convex rings of N points, (K, N, 3), closed by a fan of triangles at both ends."""
     count, size, _ = rings.shape
+    # Two triangles for each quad between the first two rings: (2N, 3).
     here, after = np.arange(size), np.roll(np.arange(size), -1)
     first, second = np.stack([here, after, after + size], 1), np.stack([here, after + size, here + size], 1)
     wall = np.vstack([first, second])
+    # A ring's triangles about its first point: (N - 2, 3).
     fan = np.stack([np.zeros(size - 2, dtype=np.int64), here[1:-1], here[2:]], 1)
     walls = [wall + k * size for k in range(count - 1)]
     return as_manifold(rings.reshape(-1, 3), np.vstack([*walls, fan[:, ::-1], fan + (count - 1) * size]))
 
 
-def as_manifold(vertices, faces):
-    """A manifold3d body of vertices (V, 3) and faces (F, 3); ValueError where they don't close."""
+def as_manifold(vertices: np.ndarray, faces: np.ndarray) -> Manifold:
+    """A manifold3d body of vertices (V, 3) and faces (F, 3); ValueError if they do not close."""
     solid = Manifold(Mesh64(np.ascontiguousarray(vertices, np.float64), np.ascontiguousarray(faces, np.uint64)))
     if solid.is_empty():
         raise ValueError(f"{len(faces)} triangles do not make a closed body: {solid.status()}")
     return solid
 
 
-# Families: each takes a generator and gives the bodies of one part, which do not touch ------------
+# Families: each draws one part's sizes from a generator and returns its bodies, which do not touch -
 
 
-def bracket(rng):
+def bracket(rng: np.random.Generator) -> list[Manifold]:
     """An angle bracket with a fillet, a gusset and holes in both legs."""
     length, height, width = rng.uniform(50, 120), rng.uniform(45, 100), rng.uniform(35, 75)
     thick = rng.uniform(3, 8)
@@ -137,8 +147,8 @@ def bracket(rng):
     return [cut(body, [*base, *([large] if rng.random() < 0.4 else slots)])]
 
 
-def flange(rng):
-    """A pipe flange with neck, raised face and a bolt circle."""
+def flange(rng: np.random.Generator) -> list[Manifold]:
+    """A pipe flange with a neck, a raised face and a bolt circle."""
     radius, thick = rng.uniform(35, 90), rng.uniform(8, 18)
     bore, neck = rng.uniform(0.2, 0.4) * radius, rng.uniform(10, 40)
     wall = rng.uniform(3, 8)
@@ -154,24 +164,25 @@ def flange(rng):
     return [cut(turned(outline, 96), holes)]
 
 
-def gear_outline(teeth, module):
-    """The outline of a spur gear with involute flanks at 20 degrees, (N, 2) in the unit of the module."""
+def gear_outline(teeth: int, module: float) -> np.ndarray:
+    """The outline (N, 2) of a spur gear with involute flanks at 20 degrees, in the unit of the module."""
     pitch = teeth * module / 2
     base, tip, root = pitch * np.cos(np.radians(20)), pitch + module, pitch - 1.25 * module
     radii = np.linspace(max(base, root + 0.2 * module), tip, 7)
     pressure = np.arccos(np.minimum(base / radii, 1.0))
-    slack = 0.02  # backlash, as a share of the tooth
+    slack = 0.02  # backlash, as a fraction of the tooth
     involute = np.tan(pressure) - pressure - (np.tan(np.radians(20)) - np.radians(20))
     half = np.pi / (2 * teeth) * (1 - slack) - involute
     foot = min(half[0] * 1.15, np.pi / teeth * 0.9)
+    # One tooth, then all: the tooth's angles and radii (16,), rotated to (teeth, 16).
     angle = np.r_[-foot, -half, half[::-1], foot]
     radius = np.r_[root, radii, radii[::-1], root]
     angles = angle + 2 * np.pi * np.arange(teeth)[:, None] / teeth
     return np.stack([radius * np.cos(angles), radius * np.sin(angles)], axis=2).reshape(-1, 2)
 
 
-def gear(rng):
-    """A spur or helical gear with hub, keyed bore, thinner web and lightening holes."""
+def gear(rng: np.random.Generator) -> list[Manifold]:
+    """A spur or helical gear with a hub, a keyed bore, a thinner web and lightening holes."""
     teeth, module = int(rng.integers(14, 46)), rng.uniform(1.5, 3.5)
     width, root = rng.uniform(8, 25), (teeth / 2 - 1.25) * module
     twist = float(rng.choice([0.0, 0.0, 12.0, -12.0])) * 20 / root
@@ -190,8 +201,8 @@ def gear(rng):
     return [cut(body, tools)]
 
 
-def shaft(rng):
-    """A stepped shaft with chamfers, grooves for rings and keyways."""
+def shaft(rng: np.random.Generator) -> list[Manifold]:
+    """A stepped shaft with chamfers, keyways and a groove for a ring."""
     steps = int(rng.integers(3, 7))
     lengths, radii = rng.uniform(15, 45, steps), rng.uniform(8, 20, steps)
     ends = np.r_[0.0, np.cumsum(lengths)]
@@ -215,7 +226,7 @@ def shaft(rng):
     return [cut(body, tools).rotate((0, -90, 0))]
 
 
-def housing(rng):
+def housing(rng: np.random.Generator) -> list[Manifold]:
     """An open box with thin walls, screw posts, ribs, vents and a port."""
     length, width, height = rng.uniform(60, 150), rng.uniform(45, 100), rng.uniform(20, 60)
     wall, corner = rng.uniform(0.8, 2.2), rng.uniform(6, 10)
@@ -237,8 +248,8 @@ def housing(rng):
     return [cut(body, tools)]
 
 
-def manifold_block(rng):
-    """A valve block: a gallery lengthwise, crossing bores from above and from the side, wider ports."""
+def manifold_block(rng: np.random.Generator) -> list[Manifold]:
+    """A valve block: a lengthwise gallery, crossed by bores from above and from the side that widen into ports."""
     length, width, height = rng.uniform(70, 150), rng.uniform(35, 60), rng.uniform(35, 60)
     body = rounded_plate(length, width, height, 3.0).translate((0, 0, -height / 2))
     gallery = rng.uniform(5, 8)
@@ -259,14 +270,14 @@ def manifold_block(rng):
     return [cut(body, tools)]
 
 
-def spring(rng):
+def spring(rng: np.random.Generator) -> list[Manifold]:
     """A compression spring with closed and ground ends."""
     wire, coil = rng.uniform(1.2, 4.0), rng.uniform(10, 25)
     turns, pitch = rng.uniform(4, 9), wire * rng.uniform(1.8, 3.2)
-    closed = 1.25  # turns at each end that lie almost together
+    closed = 1.25  # coils at each end that almost touch
     turn = np.linspace(0.0, turns + 2 * closed, int(40 * (turns + 2 * closed)))
     knots = [closed, closed + 0.5, turns + closed - 0.5, turns + closed]
-    rate = np.interp(turn, knots, [1.06 * wire, pitch, pitch, 1.06 * wire])  # mm of rise per turn
+    rate = np.interp(turn, knots, [1.06 * wire, pitch, pitch, 1.06 * wire])  # mm of rise per coil
     rise = np.r_[0.0, np.cumsum((rate[1:] + rate[:-1]) / 2 * np.diff(turn))]
     angle = 2 * np.pi * turn * rng.choice([-1.0, 1.0])
     spoke = np.stack([np.cos(angle), np.sin(angle), np.zeros_like(angle)], axis=1)
@@ -274,8 +285,8 @@ def spring(rng):
     return [bar.trim_by_plane((0, 0, 1), 0.1 * wire).trim_by_plane((0, 0, -1), -rise[-1] + 0.1 * wire)]
 
 
-def bearing(rng):
-    """A ball bearing: two grooved rings and their balls, with running clearance."""
+def bearing(rng: np.random.Generator) -> list[Manifold]:
+    """A ball bearing: two grooved rings and the balls between them, with running clearance."""
     ball, balls = rng.uniform(2.5, 6), int(rng.integers(7, 13))
     pitch = ball * 1.15 / np.sin(np.pi / balls)
     wide, clear = 2.6 * ball, 1.04
@@ -292,8 +303,8 @@ def bearing(rng):
     return [*rings, *(sphere.translate((x, y, 0)) for x, y in circle_of(balls, pitch))]
 
 
-def bolted_joint(rng):
-    """Two plates, bolts, washers and nuts, each its own body, with clearance."""
+def bolted_joint(rng: np.random.Generator) -> list[Manifold]:
+    """Two plates with bolts, washers and nuts; each is a body of its own, with clearance to the others."""
     length, width = rng.uniform(60, 130), rng.uniform(35, 70)
     lower, upper, bolt = rng.uniform(4, 10), rng.uniform(4, 10), rng.uniform(2.5, 4)
     gap = 0.1
@@ -316,13 +327,13 @@ def bolted_joint(rng):
     return plates + [solid.translate((x, y, 0)) for x, y in places for solid in (disc, screw, nut)]
 
 
-def heat_sink(rng):
-    """A base plate with thin fins, some of them slotted across into pins."""
+def heat_sink(rng: np.random.Generator) -> list[Manifold]:
+    """A base plate with thin fins; in half of the parts cross slots cut the fins into pins."""
     length, width, base = rng.uniform(40, 100), rng.uniform(40, 90), rng.uniform(3, 8)
     height, fin = rng.uniform(15, 40), rng.uniform(0.7, 1.8)
     fins = int(rng.integers(7, 18))
     body = rounded_plate(length, width, base, 2.0)
-    lean = rng.uniform(0.0, 0.25) * fin  # fins are drafted
+    lean = rng.uniform(0.0, 0.25) * fin  # the fins taper towards the top
     top = base + height
     blade = polygon([(-fin / 2, base - 1), (fin / 2, base - 1), (fin / 2 - lean, top), (lean - fin / 2, top)])
     blade = blade.extrude(width - 5).rotate((90, 0, 0)).translate((0, (width - 5) / 2, 0))
@@ -338,7 +349,7 @@ def heat_sink(rng):
     return [cut(union([body, *(blade.translate((x, 0, 0)) for x in places)]), tools)]
 
 
-def pipe_elbow(rng):
+def pipe_elbow(rng: np.random.Generator) -> list[Manifold]:
     """A bent pipe with a bolted flange at each end."""
     bore, wall = rng.uniform(8, 20), rng.uniform(1.5, 4)
     radius, bend = bore + wall, np.radians(rng.uniform(40, 100))
@@ -359,8 +370,8 @@ def pipe_elbow(rng):
     return [union([pipe(radius, -0.5), disc.translate((0, 0, -straight)), far]) - pipe(bore, 1.0)]
 
 
-def pulley(rng):
-    """A belt pulley with grooves, a web with windows and a keyed bore."""
+def pulley(rng: np.random.Generator) -> list[Manifold]:
+    """A belt pulley with grooves, windows in its web and a keyed bore."""
     grooves, depth, pitch = int(rng.integers(1, 5)), rng.uniform(4, 9), rng.uniform(9, 14)
     radius, width = rng.uniform(35, 80), grooves * pitch + 4
     rim = radius - depth - rng.uniform(4, 7)
@@ -396,65 +407,68 @@ FAMILIES = {
 }
 
 
-# Flaws: each takes vertices (V, 3), faces (F, 3) and a generator and gives both back --------------
+# Flaws: each takes vertices (V, 3), faces (F, 3) and a generator, and returns the flawed mesh ------
 
 
-def duplicated_triangles(vertices, faces, rng):
-    """A tenth of the triangles are there twice, in another order of corners."""
+def duplicated_triangles(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -> Mesh:
+    """A tenth of the triangles occur twice, the copy with its corners in another order."""
     again = faces[rng.permutation(len(faces))[: max(4, len(faces) // 10)]]
     return vertices, np.vstack([faces, np.roll(again, 1, axis=1)])
 
 
-def unmerged_vertices(vertices, faces, rng):
-    """Faces on two sides of a plane have corners of their own, a hundred-thousandth of the size apart."""
+def unmerged_vertices(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -> Mesh:
+    """Faces on the two sides of a plane share no vertices: their corners are some 1e-5 of the part's size apart."""
     size = np.linalg.norm(np.ptp(vertices, axis=0))
     axis = int(rng.integers(3))
     middle = np.median(vertices[:, axis])
+    # Faces (F,) beyond the plane use a second, slightly displaced copy of all vertices.
     moved = vertices[faces].mean(axis=1)[:, axis] > middle
     shift = rng.uniform(-1e-5, 1e-5, vertices.shape) * size
     faces = np.where(moved[:, None], faces + len(vertices), faces)
     return drop_unused(np.vstack([vertices, vertices + shift]), faces)
 
 
-def open_hole(vertices, faces, rng):
+def open_hole(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -> Mesh:
     """A patch of triangles is missing."""
     corners = vertices[faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 2
-    small = area < 0.005 * area.sum()  # a hole, not half of the part
+    # A random small triangle and the small ones near it go: faces (F,) to leave out.
+    small = area < 0.005 * area.sum()  # not half of the part
     seed = rng.choice(np.flatnonzero(small))
     away = np.linalg.norm(corners.mean(axis=1) - corners[seed].mean(axis=0), axis=1)
     missing = small & (away <= 0.04 * np.linalg.norm(np.ptp(vertices, axis=0)))
     return drop_unused(vertices, faces[~missing])
 
 
-def inside_out_body(vertices, faces, rng):
-    """One body is turned inside out."""
+def inside_out_body(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -> Mesh:
+    """One body is inside out."""
     body = body_of_faces(len(vertices), faces)
     turned_body = body == body[rng.integers(len(faces))]
     return vertices, np.where(turned_body[:, None], faces[:, ::-1], faces)
 
 
-def overlapping_bodies(vertices, faces, rng):
-    """A ball that was never united with the part sits half in its surface."""
+def overlapping_bodies(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -> Mesh:
+    """A ball sits half inside the part and is not united with it."""
     at = vertices[faces[rng.integers(len(faces))]].mean(axis=0)
     size = np.linalg.norm(np.ptp(vertices, axis=0))
     return joined([(vertices, faces), arrays_of(Manifold.sphere(0.08 * size, 28).translate(at))])
 
 
-def far_from_origin(vertices, faces, rng):
-    """The part lies where it lay in a plant of several metres."""
+def far_from_origin(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -> Mesh:
+    """The part lies metres from the origin, as in the coordinates of a whole plant."""
     return vertices + rng.uniform(2e3, 9e3, 3) * rng.choice([-1.0, 1.0], 3), faces
 
 
-def ascii_file(vertices, faces, rng):
-    """Nothing wrong but the file: STL as text."""
+def ascii_file(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -> Mesh:
+    """The mesh is sound; only its file is unusual: STL as text."""
     return vertices, faces
 
 
-def degenerate_triangles(vertices, faces, rng):
-    """Edges split on one side only and closed by a triangle of no area, and triangles with a corner twice."""
+def degenerate_triangles(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -> Mesh:
+    """Edges split on one side only, with a triangle of no area in the gap; and triangles with a corner twice."""
     chosen = rng.permutation(len(faces))[: max(4, len(faces) // 50)]
     a, b, c = faces[chosen].T
+    # A new vertex halfway along a b of each chosen triangle: two halves, a flat triangle, and one with b twice.
     middle = len(vertices) + np.arange(len(chosen))
     split = np.vstack([np.stack([a, middle, c], 1), np.stack([middle, b, c], 1), np.stack([a, b, middle], 1)])
     collapsed = np.stack([a, b, b], 1)
@@ -462,8 +476,8 @@ def degenerate_triangles(vertices, faces, rng):
     return np.vstack([vertices, (vertices[a] + vertices[b]) / 2]), np.vstack([kept, split, collapsed])
 
 
-def flipped_triangles(vertices, faces, rng):
-    """One triangle in twenty looks inwards."""
+def flipped_triangles(vertices: np.ndarray, faces: np.ndarray, rng: np.random.Generator) -> Mesh:
+    """One triangle in twenty faces inwards."""
     flipped = rng.random(len(faces)) < 0.05
     return vertices, np.where(flipped[:, None], faces[:, ::-1], faces)
 
@@ -481,14 +495,16 @@ FLAWS = {
 }
 
 
-def drop_unused(vertices, faces):
+def drop_unused(vertices: np.ndarray, faces: np.ndarray) -> Mesh:
+    """The mesh without vertices that no face uses."""
     used, inverse = np.unique(faces, return_inverse=True)
     return vertices[used], inverse.reshape(faces.shape)
 
 
-def body_of_faces(vertex_count, faces):
-    """A label for each face: the lowest vertex of its connected body."""
+def body_of_faces(vertex_count: int, faces: np.ndarray) -> np.ndarray:
+    """A label (F,) for each face: the lowest vertex index of its connected body."""
     label = np.arange(vertex_count)
+    # Each round the corners take the lowest label of their face, then each vertex the label of its label.
     while True:
         lowest = label[faces].min(axis=1)
         before = label.copy()
@@ -498,8 +514,8 @@ def body_of_faces(vertex_count, faces):
             return label[faces[:, 0]]
 
 
-def joined(meshes):
-    """One mesh of several (vertices, faces)."""
+def joined(meshes: list[Mesh]) -> Mesh:
+    """Several meshes as one; nothing is united."""
     starts = np.cumsum([0, *(len(vertices) for vertices, _ in meshes)])
     faces = [faces + start for (_, faces), start in zip(meshes, starts, strict=False)]
     return np.vstack([vertices for vertices, _ in meshes]), np.vstack(faces)
@@ -508,8 +524,8 @@ def joined(meshes):
 # The problem part ---------------------------------------------------------------------------------
 
 
-def problem_bodies():
-    """The problem part as drawn: a thin tray with fins, lug and pin in one wall, pipe in another, boss."""
+def problem_bodies() -> list[Manifold]:
+    """The problem part as designed: a thin tray with fins, a lug and a pin in one wall, a pipe in another, a boss."""
     wall = PROBLEM_WALL
     inside = rounded_plate(130 - 2 * wall, 90 - 2 * wall, 45, 6 - wall).translate((0, 0, wall))
     tray = rounded_plate(130, 90, 45, 6) - inside
@@ -521,8 +537,8 @@ def problem_bodies():
     return [tray, *fins, lug, pin, pipe.translate((45, 10, 22)), boss]
 
 
-def problem_part(rng):
-    """Every flaw that stops a naive tool, on the one part: vertices (V, 3), faces (F, 3)."""
+def problem_part(rng: np.random.Generator) -> Mesh:
+    """The problem part as exported, with every flaw that stops a naive tool."""
     *sound, pipe, boss = (arrays_of(body) for body in problem_bodies())
     pipe = open_hole(*pipe, rng)
     boss = inside_out_body(*boss, rng)
@@ -534,46 +550,47 @@ def problem_part(rng):
 # Parts by index -----------------------------------------------------------------------------------
 
 
-def family_of(index):
-    """The family's name, or "problem"."""
+def family_of(index: int) -> str:
+    """The name of the part's family, or "problem"."""
     if index == PROBLEM_INDEX:
         return "problem"
     return list(FAMILIES)[turn_of(index) % len(FAMILIES)]
 
 
-def flaw_of(index):
-    """The name of the one flaw of this part, None for a sound one, "all" for the problem part."""
+def flaw_of(index: int) -> str | None:
+    """The name of the part's one flaw; None for a sound part, "all" for the problem part."""
     if index == PROBLEM_INDEX:
         return "all"
     turn = turn_of(index)
-    lap = turn // len(FAMILIES)  # shifts the turns, so that no family is always sound
+    lap = turn // len(FAMILIES)  # shifts the flaws by one part each lap, so that no family is always sound
     return list(FLAWS)[turn // 3 % len(FLAWS)] if (turn + lap) % 3 == 1 else None
 
 
-def turn_of(index):
-    """The place of a part among those that are not the problem part; ValueError for a negative index."""
+def turn_of(index: int) -> int:
+    """The position of a part in the sequence without the problem part; ValueError for a negative index."""
     if index < 0:
         raise ValueError(f"a part's index is 0 or more, not {index}")
     return index - (index > PROBLEM_INDEX)
 
 
-def part_name(index):
-    """The UUID that names the part's file."""
+def part_name(index: int) -> str:
+    """The UUID that names the part's file; ValueError for a negative index."""
     return PROBLEM_NAME if index == PROBLEM_INDEX else str(uuid.uuid5(NAMESPACE, f"part {turn_of(index)}"))
 
 
-def arrays_of(solid):
-    """Vertices (V, 3) float64 that float32 holds exactly, and faces (F, 3) int64, of a manifold3d body."""
+def arrays_of(solid: Manifold) -> Mesh:
+    """Vertices (V, 3) float64 that are exact in float32, and faces (F, 3) int64, of a manifold3d body."""
     mesh = solid.simplify(WELD).to_mesh64()
     vertices = np.asarray(mesh.vert_properties)[:, :3].astype(np.float32).astype(np.float64)
+    # Vertices that rounding made equal become one; faces that lose a corner by it go.
     vertices, merged = np.unique(vertices, axis=0, return_inverse=True)
     faces = merged.reshape(-1)[np.asarray(mesh.tri_verts).astype(np.int64)]
     a, b, c = faces.T
     return vertices, faces[(a != b) & (b != c) & (c != a)]
 
 
-def drawn_part(index, rng):
-    """The bodies of a part that is not the problem part; one in four lies askew, as in an assembly."""
+def drawn_part(index: int, rng: np.random.Generator) -> Mesh:
+    """A part of a family, without flaws; one in four is rotated at random, as in an assembly."""
     bodies = FAMILIES[family_of(index)](rng)
     if rng.random() < 0.25:
         angles = rng.uniform(-180, 180, 3)
@@ -581,14 +598,14 @@ def drawn_part(index, rng):
     return joined([arrays_of(body) for body in bodies])
 
 
-def clean_part(index):
+def clean_part(index: int) -> Mesh:
     """The part without flaws, each body closed: vertices (V, 3) float64 in mm, faces (F, 3) int64."""
     if index == PROBLEM_INDEX:
         return arrays_of(union(problem_bodies()))
     return drawn_part(index, np.random.default_rng([SEED, index]))
 
 
-def generate_part(index):
+def generate_part(index: int) -> tuple[str, np.ndarray, np.ndarray]:
     """The part as exported: name, vertices (V, 3) float64 in mm, exact in float32, and faces (F, 3) int64."""
     rng = np.random.default_rng([SEED, index])
     if index == PROBLEM_INDEX:
@@ -603,13 +620,13 @@ def generate_part(index):
 # Files --------------------------------------------------------------------------------------------
 
 
-def face_normals(corners):
-    """Unit normals (F, 3) of corners (F, 3, 3), zero for a triangle of no area."""
+def face_normals(corners: np.ndarray) -> np.ndarray:
+    """Unit normals (F, 3) of triangles with corners (F, 3, 3); zero for a triangle of no area."""
     normal = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     return normal / np.maximum(np.linalg.norm(normal, axis=1, keepdims=True), np.finfo(np.float64).tiny)
 
 
-def binary_stl(vertices, faces):
+def binary_stl(vertices: np.ndarray, faces: np.ndarray) -> bytes:
     """Binary STL of vertices (V, 3) and faces (F, 3)."""
     corners = vertices[faces]
     record = np.zeros(len(faces), dtype=[("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
@@ -617,29 +634,29 @@ def binary_stl(vertices, faces):
     return b"generated part, mm".ljust(80) + np.array(len(faces), dtype="<u4").tobytes() + record.tobytes()
 
 
-def ascii_stl(vertices, faces):
-    """STL as text, with digits enough to give back each float32."""
+def ascii_stl(vertices: np.ndarray, faces: np.ndarray) -> bytes:
+    """STL as text, with enough digits to read back each float32 exactly."""
     corners = vertices[faces]
     facet = "facet normal %.9g %.9g %.9g\nouter loop\n" + 3 * "vertex %.9g %.9g %.9g\n" + "endloop\nendfacet"
     rows = np.hstack([face_normals(corners), corners.reshape(-1, 9)])
     return "\n".join(["solid part", *(facet % tuple(row) for row in rows), "endsolid part\n"]).encode()
 
 
-def part_bytes(index):
+def part_bytes(index: int) -> tuple[str, bytes]:
     """Name and content of a part's STL file."""
     name, vertices, faces = generate_part(index)
     return name, (ascii_stl if flaw_of(index) == "ascii_file" else binary_stl)(vertices, faces)
 
 
-def write_whole(path, content):
-    """Write bytes under another name in the same folder and rename, so that no reader meets half a file."""
+def write_whole(path: Path, content: bytes) -> None:
+    """Write bytes under another name in the same folder, then rename, so that no reader sees half a file."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     partial.write_bytes(content)
     partial.replace(path)
 
 
-def write_parts(folder, count):
-    """Write the first `count` parts into a folder, made if missing; gives their size in bytes."""
+def write_parts(folder: Path, count: int) -> int:
+    """Write the first `count` parts into a folder, which is made if missing; returns their size in bytes."""
     folder.mkdir(parents=True, exist_ok=True)
     size = 0
     for index in range(count):
@@ -649,11 +666,12 @@ def write_parts(folder, count):
     return size
 
 
-def main():
+def main() -> None:
+    """Write the folder and print one line about it."""
     parser = argparse.ArgumentParser(description="Write a folder of mechanical parts as STL files in millimetres.")
     default = Path(__file__).resolve().parent / "geometry_200"
     parser.add_argument("--out", type=Path, default=default, help="folder to write to (default: %(default)s)")
-    parser.add_argument("--count", type=int, default=PART_COUNT, help="the first so many parts (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=PART_COUNT, help="number of parts to write (default: %(default)s)")
     arguments = parser.parse_args()
     if arguments.count < 1:
         parser.error(f"--count must be at least 1, not {arguments.count}")

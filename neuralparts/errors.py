@@ -8,6 +8,14 @@ class UserError(ValueError):
     """Something the user can mend: an input, a flag for it, an output folder. The message is one line."""
 
 
+class CheckpointError(UserError):
+    """A checkpoint that belongs to another fit or cannot be read; the message names the difference."""
+
+
+class Interrupted(RuntimeError):
+    """`should_stop` asked to stop. A fit's checkpoint, if one is written, holds the fit as it stands."""
+
+
 def one_line(error: BaseException) -> str:
     """An error as one line for the user: `file: what the system says` for an OSError, else the message's first line."""
     if isinstance(error, OSError) and error.filename and error.strerror:

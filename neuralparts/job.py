@@ -9,8 +9,9 @@ instead), scratch (a folder that is gone afterwards).
 
 A result has: name, input, status, reason, record, notes. status is one of
   done, refused (the input cannot be used), failed (the fit, the reconstruction or the writing),
-  stopped (should_stop() said so; a checkpoint holds the fit), busy (another process has this part).
-It may have: skipped (it was done before), again (another attempt may succeed), fatal (this process can fit no more).
+  stopped (should_stop() was True; a checkpoint holds the fit), busy (another process has this part).
+It may have: skipped (an earlier run finished the part), again (another attempt may succeed), fatal (this process can
+fit no more).
 """
 
 import tempfile
@@ -19,22 +20,24 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-from neuralparts.errors import UserError, lacks_memory, one_line, with_place
-from neuralparts.output import Artifacts, BusyError, plain
+from neuralparts.errors import CheckpointError, Interrupted, UserError, lacks_memory, one_line, with_place
+from neuralparts.mesh_files import MeshError
+from neuralparts.output import BusyError, PartFiles, outcome, plain
+from neuralparts.watch import Watch
 from neuralparts.wording import say
 
-# What a fit function is given: source, flags, files, watch, name.
+# Signature of `part.fit_part`: (source, flags, files, watch, name) -> record.
 FitFunction = Callable[..., dict]
 
 
 def fit_one(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitFunction | None = None) -> dict:
-    """Fit one part, or find that it is done with these flags and this content. job and result: see the module.
+    """Fit one part, or find that it is finished with these flags and this content. job and result: see the module.
 
-    fit: what fits it, `part.fit_part` by default. Raises nothing that belongs to this part alone.
+    fit: the function that fits it, `part.fit_part` by default. Raises nothing that concerns this part alone.
     """
     flags = SimpleNamespace(**job["flags"])
     source = Path(job.get("source", job["input"]))
-    files = Artifacts(Path(job.get("outputDir", flags.outputDir)), job["name"], flags.outputFormat)
+    files = PartFiles(Path(job.get("outputDir", flags.outputDir)), job["name"], flags.outputFormat)
     result = {"name": job["name"], "input": job["input"], "status": "done", "reason": "", "record": None}
     try:
         with files.lock():
@@ -43,79 +46,76 @@ def fit_one(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitFu
                 files.checkpoint.unlink(missing_ok=True)
                 return result | outcome(record) | {"skipped": True}
             files.check_free(source)
-            return result | fit_locked(job, source, files, should_stop, fit)
+            return result | _fit_locked(job, source, files, should_stop, fit)
     except BusyError as error:
         return result | {"status": "busy", "reason": str(error)}
     except (OSError, UserError) as error:
         return result | {"status": "failed", "reason": one_line(error)}
 
 
-def outcome(record: dict) -> dict:
-    """Status, reason and record of a part that left a record."""
-    status = "failed" if record["failure"] else "done"
-    return {"record": record, "reason": record["failure"], "status": status}
-
-
-def fit_locked(
-    job: dict, source: Path, files: Artifacts, should_stop: Callable[[], bool] | None, fit: FitFunction | None
+def _fit_locked(
+    job: dict, source: Path, files: PartFiles, should_stop: Callable[[], bool] | None, fit: FitFunction | None
 ) -> dict:
     """Fit a part whose lock is held. Returns status, reason, record, notes, and perhaps again and fatal.
 
-    An exception that is no UserError, nor an OSError, nor a lack of memory, is a fault of the program: its traceback
-    stands whole in NAME.log, and the reason says so.
+    An exception that is no UserError, nor an OSError, nor a lack of memory, is a fault of the program: its whole
+    traceback goes to NAME.log, and the reason names that file. A fit that succeeds removes the log of an earlier one.
     """
-    # Imported here: a part that is done already does not wait for torch.
-    from neuralparts.fitting import CollapseError, Interrupted
-    from neuralparts.mesh_files import MeshError
-
     notes: list[str] = []
     try:
-        result = outcome(plain(fit_or_resume(job, source, files, should_stop, fit, notes)))
+        result = outcome(plain(_fit_or_resume(job, source, files, should_stop, fit, notes)))
+        files.remove_log()
     except Interrupted as error:
         result = {"status": "stopped", "reason": str(error)}
     except MeshError as error:
         result = {"status": "refused", "reason": str(error)}
-    except (UserError, CollapseError, OSError, ImportError) as error:
+    except (UserError, OSError, ImportError) as error:
         result = {"status": "failed", "reason": one_line(error)}
     except Exception as error:
-        memory = lacks_memory(error)
-        # After any other error of a GPU its driver gives this process nothing but errors.
-        lost = type(error).__name__ == "AcceleratorError" and not memory
-        reason = one_line(error) if memory or lost else log_traceback(files, error)
-        result = {"status": "failed", "reason": reason, "again": memory or lost, "fatal": lost}
+        result = _failure(files, error)
     return result | {"notes": notes}
 
 
-def log_traceback(files: Artifacts, error: Exception) -> str:
+def _failure(files: PartFiles, error: Exception) -> dict:
+    """Status, reason, and perhaps again and fatal, of a fit that raised an unexpected exception."""
+    memory = lacks_memory(error)
+    # After any other error of a GPU, every later call of its driver in this process fails too.
+    lost = type(error).__name__ == "AcceleratorError" and not memory
+    reason = one_line(error) if memory or lost else _log_fault(files, error)
+    return {"status": "failed", "reason": reason, "again": memory or lost, "fatal": lost}
+
+
+def _log_fault(files: PartFiles, error: Exception) -> str:
     """Write the traceback of a fault of the program to NAME.log; returns the line for the user."""
-    text = "".join(traceback.format_exception(error))
+    lines = "".join(traceback.format_exception(error))
     try:
-        files.write_log(text)
-    except OSError as failure:
-        say(text)
+        files.write_log(lines)
+    except (OSError, UserError) as failure:
+        say(lines)
         return f"a fault of this program: {with_place(error)}; no log written: {one_line(failure)}"
     return f"a fault of this program: {with_place(error)}; the traceback is in {files.log}"
 
 
-def fit_or_resume(
+def _fit_or_resume(
     job: dict,
     source: Path,
-    files: Artifacts,
+    files: PartFiles,
     should_stop: Callable[[], bool] | None,
     fit: FitFunction | None,
     notes: list[str],
 ) -> dict:
-    """Fit a part; in a folder resume from its checkpoint if there is one. A checkpoint of another fit is removed, with
-    a note."""
-    from neuralparts.fitting import CheckpointError
-    from neuralparts.part import Watch, fit_part
+    """Fit a part, and return its record. In a folder, resume from its checkpoint if there is one.
 
-    fit = fit or fit_part
+    In a folder, a checkpoint of other flags or content is removed, with a note, and the fit begins anew. Elsewhere it
+    raises CheckpointError.
+    """
+    if fit is None:  # imported here: a part that is finished already does not wait for torch
+        from neuralparts.part import fit_part as fit
     in_folder = job.get("folder", False)
     flags = SimpleNamespace(**job["flags"])
     if in_folder and flags.overwrite and job.get("attempt", 1) == 1:
         files.checkpoint.unlink(missing_ok=True)
-        files.discard()  # once begun, this part is not done any more
+        files.discard()  # once begun, this part is not finished any more
     exists = files.checkpoint.is_file()
     if flags.resume and not (exists or in_folder):
         say(f"{files.checkpoint}: no such checkpoint; the fit begins anew")
@@ -135,23 +135,23 @@ def fit_or_resume(
 def fit_sent(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitFunction | None = None) -> dict:
     """`fit_one` of a job that carries its files, in a folder of its own that is removed afterwards.
 
-    Further keys of such a job: content (bytes of the input), beside (files that belong to it, bytes by relative path),
-    checkpoint (bytes, or None). The result has `files`: bytes by path in the output folder.
+    Further keys of such a job: content (bytes of the input), beside (files that belong to it, bytes by relative name),
+    checkpoint (bytes, or None). The result has `files`: bytes by name relative to the output folder.
     """
     content, beside, checkpoint = job["content"], job["beside"], job["checkpoint"]
     job = {key: value for key, value in job.items() if key not in ("content", "beside", "checkpoint")}
     with tempfile.TemporaryDirectory() as place:
         source, out = Path(place) / "in" / Path(job["input"]).name, Path(place) / "out"
-        source.parent.mkdir()
         out.mkdir()
-        source.write_bytes(content)
-        for name, data in beside.items():
-            (source.parent / name).parent.mkdir(parents=True, exist_ok=True)
-            (source.parent / name).write_bytes(data)
+        for path, data in {source: content, **{source.parent / name: data for name, data in beside.items()}}.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        files = PartFiles(out, job["name"], job["flags"]["outputFormat"])
         if checkpoint is not None:
-            (out / f"{job['name']}.checkpoint").write_bytes(checkpoint)
-        job |= {"source": str(source), "outputDir": str(out), "scratch": f"{out}/"}
-        result = fit_one(job, should_stop, fit)
-        result["reason"] = result["reason"].replace(str(source), job["input"]).replace(f"{out}/", "")
-        left = (path for path in sorted(out.rglob("*")) if path.is_file() and not path.name.startswith("."))
-        return result | {"files": {str(path.relative_to(out)): path.read_bytes() for path in left}}
+            files.checkpoint.write_bytes(checkpoint)
+        result = fit_one(job | {"source": str(source), "outputDir": str(out), "scratch": f"{out}/"}, should_stop, fit)
+        # The user's names of the files, not those of this folder.
+        result["reason"] = result["reason"].replace(str(source), job["input"])
+        result["reason"] = result["reason"].replace(str(out), str(Path(job["flags"]["outputDir"])))
+        left = {name: path.read_bytes() for name, path in files.in_writing_order().items() if path.is_file()}
+        return result | {"files": left}

@@ -6,9 +6,8 @@ needs and returns what it made.
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,13 +18,13 @@ import torch
 from neuralparts import choices
 from neuralparts.distance import DistanceOracle
 from neuralparts.domain import Transform, grid_cell
-from neuralparts.errors import UserError
-from neuralparts.fitting import FitHooks, FitResult, FitSettings, Interrupted, fit
+from neuralparts.errors import Interrupted, UserError
+from neuralparts.fitting import FitHooks, FitResult, FitSettings, fit
 from neuralparts.marching import MemoryBoundError, NoSurfaceError, march
 from neuralparts.mesh import Mesh, diagnosis_lines, load_mesh
 from neuralparts.mesh_files import rounding_note, write_mesh
 from neuralparts.metrics import (
-    MISSED,
+    LARGEST_MISSED_FRACTION,
     explain_missed,
     grid_points,
     mean_absolute_error,
@@ -34,9 +33,10 @@ from neuralparts.metrics import (
     sample_errors,
 )
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
-from neuralparts.output import Artifacts, content_of
+from neuralparts.output import PartFiles, content_of
 from neuralparts.report import curves_png, html_report, thumbnail_png
 from neuralparts.sampling import draw_samples, load_samples, points_on_surface
+from neuralparts.watch import Watch
 from neuralparts.wording import count_bar, fraction_bar, say
 
 # Points of the surface for the curve of the held-out error and for --targetError; the final metrics draw their own.
@@ -83,38 +83,7 @@ class Evaluation:
     deviation: np.ndarray | None = None
 
 
-@dataclass
-class Watch:
-    """How a fit is watched: its notes, its clock, and who may stop it.
-
-    in_folder: it is one of many parts, so the driver prints the notes. scratch: a folder that is gone afterwards; notes
-    leave it out of paths. notes: lines for a person that the record keeps. timings: seconds by stage.
-    """
-
-    should_stop: Callable[[], bool] | None = None
-    in_folder: bool = False
-    scratch: str = ""
-    notes: list[str] = field(default_factory=list)
-    timings: dict[str, float] = field(default_factory=dict)
-
-    def note(self, line: str) -> None:
-        """Keep a line for the record, and print it unless the driver will."""
-        line = line.replace(self.scratch, "") if self.scratch else line
-        self.notes.append(line)
-        if not self.in_folder:
-            say(line)
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the seconds of a block to `timings[stage]`."""
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - start
-
-
-def fit_part(source: Path, flags: SimpleNamespace, files: Artifacts, watch: Watch, name: str = "") -> dict:
+def fit_part(source: Path, flags: SimpleNamespace, files: PartFiles, watch: Watch, name: str = "") -> dict:
     """All stages of one input. Writes its files and returns its record; `record["failure"]` says why there is no usable
     surface, or ''.
 
@@ -147,7 +116,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: Artifacts, watch: Watc
         "diagnosis": shape.mesh.diagnosis if shape.mesh is not None else {},
         "device": "cpu" if device == "cpu" else torch.cuda.get_device_name(device),
         "parameters": network.parameter_count,
-        "transform": {"center": shape.transform.center, "scale": shape.transform.scale},
+        "transform": {"center": shape.transform.center.tolist(), "scale": shape.transform.scale},
         "fit": {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")},
         "timings": watch.timings,
         "metrics": evaluation.metrics,
@@ -374,7 +343,7 @@ def evaluate(
     generator = random_stream(flags.seed, "mesh_metrics")
     metrics |= mesh_errors(*triangles, shape.mesh, shape.oracle, METRIC_POINTS, generator, cell)
     missed = ""
-    if metrics["missed_surface"] > MISSED:
+    if metrics["missed_surface"] > LARGEST_MISSED_FRACTION:
         generator = random_stream(flags.seed, "missed")
         missed = explain_missed(network.domain, *triangles, shape.oracle, generator, cell)
         if not watch.in_folder:  # of many parts, summary.csv has the fraction
@@ -391,7 +360,7 @@ def versions() -> dict[str, str]:
 
 
 def write_report(
-    files: Artifacts,
+    files: PartFiles,
     record: dict,
     result: FitResult,
     shape: Shape,

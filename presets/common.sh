@@ -1,5 +1,5 @@
-# Shared by the presets: `fit DEFAULT_INPUT FLAGS... -- "$@"` fits the first argument after -- if that is no flag, else
-# DEFAULT_INPUT; what follows are further flags, which win. Relative paths of arguments are those of the folder you are in.
+# Sourced by the presets. `fit DEFAULT_INPUT FLAGS... -- "$@"` fits the first argument after -- unless it is a flag, else
+# DEFAULT_INPUT. The other arguments are further flags, which win. Relative paths start at the folder you are in.
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=$root/.venv/bin/python
 if [ ! -x "$python" ]; then
@@ -21,7 +21,8 @@ fit() {
   exec "$python" "$root/trainer.py" "$input" "${flags[@]}" "$@"
 }
 
-# Makes data/geometry_200 if it is missing, in some seconds; under another name first, so that it is whole.
+# Makes data/geometry_200 if it is missing, which takes some seconds. It is made under another name and then renamed, so
+# that an interrupted run leaves no half-made folder under this name.
 make_geometry_200() {
   local folder=$root/data/geometry_200
   [ -d "$folder" ] && return

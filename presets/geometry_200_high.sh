@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The 200 parts of data/geometry_200 (made if missing) at the high budget, plain targets, a worker process a core or GPU;
-# stopped or killed, the same command goes on. What a part costs: docs/scale.md; not yet measured at its whole budget.
+# Fits the 200 parts of data/geometry_200 (made if missing) at the high budget with unscaled targets, one worker process
+# per core or GPU. After a stop or a kill the same command resumes. docs/scale.md has the cost of a part. Not yet
+# measured at its whole budget.
 # Usage: presets/geometry_200_high.sh [FOLDER] [further flags]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# The 200 parts of data/geometry_200 (made if missing) at the medium budget, a worker process a core or GPU; stopped or
-# killed, the same command goes on. With --num_points 400000 --epochs 1 all 200 are done in 2.9 hours of one core
-# (2026-11-26): surface error 0.0022, IoU 0.82 (medians). What a part costs: docs/scale.md; not measured at its whole budget.
+# Fits the 200 parts of data/geometry_200 (made if missing) at the medium budget, one worker process per core or GPU.
+# After a stop or a kill the same command resumes. Not measured at its whole budget. Measured 2026-11-26 with
+# --num_points 400000 --epochs 1: all 200 done in 2.9 hours of one core, surface error 0.0022, IoU 0.82 (medians).
+# docs/scale.md has the cost of a part.
 # Usage: presets/geometry_200_medium.sh [FOLDER] [further flags]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

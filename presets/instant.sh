@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Instant: a hash grid before one layer of 64, fitted in seconds on an ordinary processor; 643,161 parameters.
-# Two cores, eight meshes of ../shared/data (2026-11-25, make bench-instant): 9 to 12 s from the command to the report, 4 to 5 of
-# them the fit; surface error 0.00004 to 0.00025, median 0.00015; IoU 0.992 to 0.999; grid error about 0.002.
+# Instant: a hash grid before one layer of 64, fitted in seconds on an ordinary CPU; 643,161 parameters.
+# Measured 2026-11-25 on two cores and eight meshes of ../shared/data (make bench-instant): 9 to 12 s from the command to
+# the report, 4 to 5 s of them fitting; surface error 0.00004 to 0.00025, median 0.00015; IoU 0.992 to 0.999; grid error
+# about 0.002.
 # Usage: presets/instant.sh [MESH] [further flags]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

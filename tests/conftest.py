@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from tests.fleet.runs import here  # noqa: F401 (a fixture)
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():

@@ -1,4 +1,4 @@
-"""Worker functions that stand in for a fit in the tests of fleets: each does what its part's name says."""
+"""Worker functions for the tests of fleets: each does what the name of its part says."""
 
 import ctypes
 import functools
@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from neuralparts.commands import fit
-from neuralparts.fitting import Interrupted
+from neuralparts.errors import Interrupted
 from neuralparts.job import fit_one, fit_sent
 from neuralparts.mesh_files import MeshError
 from neuralparts.output import content_of
@@ -17,7 +17,7 @@ from neuralparts.whole_file import write_whole
 
 
 def act(job, should_stop):
-    """Do what the first word of the name says, leave a line in `log` (a path in the job) and succeed where one can."""
+    """Do what the first word of the part's name says, after a line in `log` (a path in the job)."""
     word = job["name"].split("_")[0]
     if "log" in job:
         with open(job["log"], "a") as log:
@@ -40,14 +40,14 @@ def hang(job, should_stop):
 
 
 def greedy(job, should_stop):
-    """Needs much memory, less in smaller chunks."""
+    """Needs 256 MiB at the first attempt, 1 MiB at the second."""
     hoard = bytearray(2**28 if job.get("attempt", 1) == 1 else 2**20)
     hoard[::4096] = b"1" * len(hoard[::4096])
     time.sleep(1.0)
 
 
 def gluttonous(job, should_stop):
-    """Needs much memory, however small the chunks."""
+    """Needs 256 MiB at every attempt."""
     hoard = bytearray(2**28)
     hoard[::4096] = b"1" * len(hoard[::4096])
     time.sleep(5.0)
@@ -67,15 +67,15 @@ def refused(job, should_stop):
 
 
 def waits(job, should_stop):
-    """Until it is told to stop."""
+    """Runs until it is asked to stop."""
     Path(job["input"]).touch()
     while not should_stop():
         time.sleep(0.01)
     return {"status": "stopped"}
 
 
-def told(job, should_stop):
-    """Told by somebody else to stop, at the first attempt."""
+def terminated(job, should_stop):
+    """At the first attempt its process receives SIGTERM from somebody else."""
     if job.get("attempt", 1) == 1:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(0.05)
@@ -83,12 +83,12 @@ def told(job, should_stop):
 
 
 def busy(job, should_stop):
-    """With another run until the file of its input is there."""
+    """Another run has it until the file of its input exists."""
     return {} if Path(job["input"]).exists() else {"status": "busy", "reason": "held"}
 
 
 def shows(job, should_stop):
-    """What a worker finds itself with."""
+    """Returns the threads, the GPU and the CPUs that the worker was given."""
     names = ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS", "CUDA_VISIBLE_DEVICES")
     found = {name: os.environ.get(name) for name in names} | {"processors": sorted(os.sched_getaffinity(0))}
     time.sleep(0.3)
@@ -107,22 +107,24 @@ ACTIONS = {
     "exhausted": exhausted,
     "refused": refused,
     "waits": waits,
-    "told": told,
+    "terminated": terminated,
     "busy": busy,
     "shows": shows,
     "fatal": lambda job, should_stop: {"status": "failed", "reason": "no more", "fatal": True},
 }
 
 
-# How the files of models begin: by this a fit knows the files of its name for those of an earlier one.
+# How model files begin: a fit knows by it that files of its name were left by an earlier fit.
 MODEL_HEAD = (34).to_bytes(8, "little") + b'{"__metadata__":{"neural-sdf":""}}'
 
 
 def light_fit(source, flags, files, watch, name):
-    """What part.fit_part does, in the same order and with the same writers, without a network: 60 ms."""
+    """Like part.fit_part, with the same writers in the same order, but without a network: 60 ms."""
     content = source.read_bytes()
     if content == b"bad":
         raise MeshError(f"{name}: not a mesh")
+    if content == b"fault":
+        return {}["a key that is missing"]
     for _ in range(5):
         time.sleep(0.01)
         if watch.should_stop is not None and watch.should_stop():
@@ -142,7 +144,7 @@ def light_fit(source, flags, files, watch, name):
 
 
 def light(job, should_stop):
-    """The program's own worker function with a light fit, but for the names of which ACTIONS knows something worse."""
+    """The program's worker function with a light fit; for names that ACTIONS has, the action."""
     if job["name"].split("_")[0] in ACTIONS:
         return act(job, should_stop)
     return noted(job, fit_one(job, should_stop, light_fit))
@@ -161,7 +163,7 @@ def real(job, should_stop):
 
 
 def noted(job, result):
-    """A line in the log for a part that was fitted to its end, not found done."""
+    """Write a line to the log for a part that was fitted, not for one that was skipped."""
     if result["status"] == "done" and not result.get("skipped") and "FLEET_LOG" in os.environ:
         with open(os.environ["FLEET_LOG"], "a") as log:
             log.write(f"{job['name']} {os.getpid()}\n")
@@ -169,7 +171,7 @@ def noted(job, result):
 
 
 def main(worker, *arguments):
-    """The trainer's command line with one of these functions for its own."""
+    """The trainer's command line with one of these worker functions."""
     sent = "light_sent" if worker == "light" else "real"
     workers = {"worker": f"tests.fleet_stubs:{worker}", "worker_of_sent_jobs": f"tests.fleet_stubs:{sent}"}
     fit.fit_folder = functools.partial(fit.fit_folder, **workers)

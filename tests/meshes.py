@@ -36,6 +36,29 @@ def sphere(subdivisions=3, radius=1.0, center=(0, 0, 0)):
     return np.asarray(ball.vertices) + np.asarray(center, float), np.asarray(ball.faces)
 
 
+def pierced(inside_out=False, size=2.0):
+    """A box of fine triangles with one of them missing."""
+    import trimesh
+
+    vertices, faces = trimesh.remesh.subdivide(*box(size=size, inside_out=inside_out))
+    vertices, faces = trimesh.remesh.subdivide(vertices, faces)
+    return vertices, faces[1:]
+
+
+def separate_triangles(corners):
+    """Corners (F, 3, 3) as vertices (3F, 3) and faces (F, 3) that have no vertex in common."""
+    return corners.reshape(-1, 3), np.arange(3 * len(corners)).reshape(-1, 3)
+
+
+def directed_edge_balance(faces):
+    """True if every directed edge has as many opposites: the slow twin of Mesh.closed."""
+    uses = {}
+    for a, b in faces[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2).tolist():
+        uses[a, b] = uses.get((a, b), 0) + 1
+        uses[b, a] = uses.get((b, a), 0) - 1
+    return not any(uses.values())
+
+
 def loaded(folder, vertices, faces, suffix=".obj", **options):
     path = folder / f"part{suffix}"
     write_mesh(path, vertices, faces)

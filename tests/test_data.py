@@ -1,4 +1,4 @@
-"""The bundled impeller and the 200 parts: that they are what data/README.md says, measured by other means."""
+"""The bundled impeller and the 200 parts have the properties that data/README.md lists, measured independently."""
 
 import itertools
 import subprocess
@@ -15,9 +15,9 @@ from data import make_geometry_200 as parts
 
 ROOT = Path(__file__).resolve().parent.parent
 IMPELLER = ROOT / "data" / "impeller" / "impeller.stl"
-FIRST = 13  # parts that show every family and the problem part
-FLAWS_SHOWN = 28  # parts that show every flaw
-# A triangle lower than this is one without area, in mm: two steps of float32 at 25 m; real ones have 0.05.
+FIRST = 13  # the first parts, which show every family and the problem part
+FLAWS_SHOWN = 28  # the first parts, which show every flaw
+# A triangle lower than this counts as one without area. In mm: twice the float32 spacing at 25 m; real ones have 0.05.
 NO_HEIGHT = 4e-3
 
 
@@ -30,13 +30,13 @@ def solid_of(vertices, faces):
 
 
 def merged(corners):
-    """Vertices and faces of triangle corners (F, 3, 3), vertices equal to the bit made one."""
+    """Vertices and faces of triangle corners (F, 3, 3); corners equal to the bit become one vertex."""
     vertices, faces = np.unique(corners.reshape(-1, 3), axis=0, return_inverse=True)
     return vertices, faces.reshape(-1, 3)
 
 
 def read_stl(content):
-    """Corners (F, 3, 3) of a binary STL, read without trimesh, to see exactly what stands in the file."""
+    """Corners (F, 3, 3) of a binary STL, read without trimesh, which might change them."""
     count = int(np.frombuffer(content, "<u4", 1, 80)[0])
     assert len(content) == 84 + 50 * count
     record = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
@@ -44,7 +44,7 @@ def read_stl(content):
 
 
 def sliver_count(vertices, faces):
-    """Triangles with three different corners on one line."""
+    """Number of triangles whose three corners differ but lie on one line."""
     faces = faces[[len(set(face)) == 3 for face in faces.tolist()]]
     a, b, c = vertices[faces].transpose(1, 0, 2)
     longest = np.max([np.linalg.norm(edge, axis=1) for edge in (b - a, c - b, a - c)], axis=0)
@@ -52,15 +52,17 @@ def sliver_count(vertices, faces):
 
 
 def duplicate_count(faces):
+    """Number of triangles that repeat an earlier one, in any order of corners."""
     return len(faces) - len(np.unique(np.sort(faces, axis=1), axis=0))
 
 
 def repeated_corner_count(faces):
+    """Number of triangles that have a corner twice."""
     return int(np.sum([len(set(face)) < 3 for face in faces.tolist()]))
 
 
 def open_edge_count(faces):
-    """Edges that not exactly as many triangles use in one direction as in the other."""
+    """Number of edges that triangles do not use equally often in both directions."""
     ends = np.vstack([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]])
     ends = ends[ends[:, 0] != ends[:, 1]]
     _, group = np.unique(np.sort(ends, axis=1), axis=0, return_inverse=True)
@@ -68,19 +70,20 @@ def open_edge_count(faces):
 
 
 def distinct(faces):
-    """Faces without copies and without repeated corners; a face and its mirror image both stay."""
+    """Faces without copies and without repeated corners; a face and its flipped copy both stay."""
     faces = faces[[len(set(face)) == 3 for face in faces.tolist()]]
     first = np.argmin(faces, axis=1)
-    turned = np.take_along_axis(faces, (first[:, None] + np.arange(3)) % 3, axis=1)
-    return np.unique(turned, axis=0)
+    rotated = np.take_along_axis(faces, (first[:, None] + np.arange(3)) % 3, axis=1)  # the lowest corner first
+    return np.unique(rotated, axis=0)
 
 
 def bodies_of(vertices, faces):
+    """The connected bodies as trimesh meshes."""
     return trimesh.Trimesh(vertices, faces, process=False).split(only_watertight=False, repair=False)
 
 
 def nearest_hit(origins, directions, vertices, faces, least):
-    """Distance (N,) along each ray to the next triangle beyond `least`, by brute force (Möller 1997)."""
+    """Distance (N,) along each ray to the first triangle farther than `least`, by brute force (Möller 1997)."""
     a, b, c = vertices[faces].transpose(1, 0, 2)
     found = np.full(len(origins), np.inf)
     for k, (origin, direction) in enumerate(zip(origins, directions, strict=True)):
@@ -104,6 +107,7 @@ def impeller():
 
 
 def ring(low, high, inner, outer):
+    """A tube about the z axis between two heights and two radii."""
     tube = Manifold.cylinder(high - low, outer, outer, 256) - Manifold.cylinder(high - low, inner, inner, 256)
     return tube.translate((0, 0, low))
 
@@ -126,7 +130,7 @@ def test_the_impeller_has_no_inner_walls(impeller):
     assert set(np.round(winding, 6)) == {0.0, 1.0}
 
 
-def test_bore_and_keyway_go_right_through(impeller):
+def test_the_bore_and_the_keyway_go_right_through(impeller):
     solid = solid_of(*impeller)
     bore = Manifold.cylinder(100, 7.95, 7.95, 64, True)
     key = Manifold.cube((2.2, 4.9, 100)).translate((8.0, -2.45, -50))
@@ -134,25 +138,26 @@ def test_bore_and_keyway_go_right_through(impeller):
     assert not (solid ^ key.translate((0, 5, 0))).is_empty()
 
 
-def test_seven_equal_blades_curved_backwards_with_a_wide_foot(impeller):
+def test_the_seven_blades_are_equal_and_curved_and_have_a_wide_foot(impeller):
     solid = solid_of(*impeller)
     blades = (solid ^ ring(9, 12, 48, 58)).decompose()
     assert len(blades) == 7
     assert np.ptp([blade.volume() for blade in blades]) < 1e-3 * blades[0].volume()
 
     def direction(inner):
+        """Polar angle of a blade at a radius, in radians, modulo the angle between blades."""
         low, high = np.reshape((solid ^ ring(9, 12, inner, inner + 2)).decompose()[0].bounding_box(), (2, 3))
         angle = np.arctan2(low[1] + high[1], low[0] + high[0])
         return angle % (2 * np.pi / 7)
 
-    # The blade turns steadily to one side, many degrees in 8 mm; straight vanes would not turn at all.
-    turn = (direction(56) - direction(48) + np.pi / 7) % (2 * np.pi / 7) - np.pi / 7
-    assert abs(np.degrees(turn)) > 8
+    # A blade's polar angle changes by many degrees in 8 mm; that of straight vanes would not change.
+    change = (direction(56) - direction(48) + np.pi / 7) % (2 * np.pi / 7) - np.pi / 7
+    assert abs(np.degrees(change)) > 8
     foot, middle = ((solid ^ ring(z, z + 0.2, 54, 58)).volume() for z in (5.4, 9))
     assert foot > 1.4 * middle  # fillets on both sides
 
 
-def test_the_impeller_script_makes_the_same_bytes_again(tmp_path):
+def test_the_impeller_script_writes_the_same_bytes_each_time(tmp_path):
     for name in ("one.stl", "two.stl"):
         run_script("make_impeller.py", "--out", tmp_path / name)
     assert (tmp_path / "one.stl").read_bytes() == (tmp_path / "two.stl").read_bytes()
@@ -162,7 +167,7 @@ def test_the_impeller_script_makes_the_same_bytes_again(tmp_path):
 def test_the_script_makes_the_committed_impeller(tmp_path, impeller):
     made = tmp_path / "new" / "impeller.stl"
     run_script("make_impeller.py", "--out", made)
-    # Not byte by byte: another processor rounds sines differently and may keep other vertices.
+    # Not byte by byte: another CPU may round sines differently and keep other vertices.
     old, new = solid_of(*impeller), solid_of(*merged(read_stl(made.read_bytes())))
     assert (old - new).volume() + (new - old).volume() < 1e-4 * old.volume()
     assert new.volume() == pytest.approx(old.volume(), rel=1e-5)
@@ -182,11 +187,11 @@ def test_names_are_stable_unique_uuids():
     assert len(set(names)) == 200
     assert [str(uuid.UUID(name)) for name in names] == names
     first = ["5151701c-a9a9-59d3-9a50-e0211c6b0383", "258b6d05-6815-56f5-bf7f-fd7d19fbc486"]
-    assert names[:2] == first  # as when first made
+    assert names[:2] == first  # these names must never change
     assert names[parts.PROBLEM_INDEX] == "3437e68d-207a-46ec-9642-e9b0461fcdaa"
 
 
-def test_the_first_parts_show_every_family_and_soon_every_flaw():
+def test_the_first_13_parts_show_every_family_and_the_first_28_every_flaw():
     families = [parts.family_of(index) for index in range(FIRST)]
     assert set(families) == {*parts.FAMILIES, "problem"}
     assert {parts.flaw_of(index) for index in range(FLAWS_SHOWN)} == {None, "all", *parts.FLAWS}
@@ -199,7 +204,7 @@ def test_the_first_parts_show_every_family_and_soon_every_flaw():
         parts.part_name(-1)
 
 
-def test_the_script_writes_the_same_bytes_again_and_nothing_else(tmp_path):
+def test_the_script_writes_exactly_the_files_of_part_bytes(tmp_path):
     run_script("make_geometry_200.py", "--out", tmp_path, "--count", FIRST)
     names = {f"{parts.part_name(index)}.stl" for index in range(FIRST)}
     assert {path.name for path in tmp_path.iterdir()} == names
@@ -229,27 +234,32 @@ def test_clean_parts_are_closed_bodies_that_do_not_overlap(index):
     assert len(together.decompose()) == len(bodies)
 
 
-def test_assemblies_have_many_bodies_and_a_valve_block_crossing_bores():
+def test_assemblies_have_many_bodies_and_valve_blocks_crossing_bores():
     index = {parts.family_of(index): index for index in range(FIRST)}
     assert len(bodies_of(*parts.clean_part(index["bearing"]))) >= 9
     assert len(bodies_of(*parts.clean_part(index["bolted_joint"]))) >= 12
     genus = solid_of(*parts.clean_part(index["manifold"])).genus()
-    assert genus > 4  # four screw holes go through on their own; more only where bores meet
+    assert genus > 4  # four screw holes give 4; only bores that meet give more
 
 
 @pytest.mark.parametrize("flaw", [flaw for flaw in parts.FLAWS if flaw != "ascii_file"])
-def test_each_flaw_is_in_the_part_that_has_it_and_not_in_the_clean_one(flaw):
+def test_each_flaw_is_in_the_exported_part_and_not_in_the_clean_one(flaw):
     index = next(index for index in range(200) if parts.flaw_of(index) == flaw)
     clean, flawed = parts.clean_part(index), parts.generate_part(index)[1:]
     assert not MEASURES[flaw](*clean, *clean)
     assert MEASURES[flaw](*flawed, *clean)
 
 
+# Measures of a flaw: each takes a mesh (vertices, faces) and its clean twin, and says whether the mesh has the flaw.
+
+
 def lies_far_away(vertices, faces, *clean):
+    """The centre is more than ten sizes from the origin."""
     return np.linalg.norm(vertices.mean(axis=0)) > 10 * np.linalg.norm(np.ptp(vertices, axis=0))
 
 
 def has_another_body(vertices, faces, *clean):
+    """One body more than the clean mesh has, and two bodies that overlap."""
     bodies, sound = bodies_of(vertices, faces), bodies_of(*clean)
     if len(bodies) != len(sound) + 1:
         return False
@@ -258,7 +268,7 @@ def has_another_body(vertices, faces, *clean):
 
 
 def has_cracks(vertices, faces, *clean):
-    """Open edges, whose ends all have a twin that is very near but not the same."""
+    """Open edges, each end of which has another end very near but not equal to it."""
     mesh = trimesh.Trimesh(vertices, faces, process=False)
     ends = np.unique(mesh.edges[trimesh.grouping.group_rows(mesh.edges_sorted, require_count=1)])
     if len(ends) == 0:
@@ -281,7 +291,7 @@ MEASURES = {
 }
 
 
-def test_text_files_hold_the_same_geometry():
+def test_a_text_file_has_the_same_triangles_as_the_part():
     index = next(index for index in range(200) if parts.flaw_of(index) == "ascii_file")
     content = parts.part_bytes(index)[1]
     assert content.startswith(b"solid ")
@@ -295,7 +305,7 @@ def test_text_files_hold_the_same_geometry():
 
 @pytest.fixture(scope="module")
 def problem():
-    """Vertices and faces of the problem part's file, as it stands there."""
+    """Vertices and faces of the problem part, read from its file."""
     name, content = parts.part_bytes(parts.PROBLEM_INDEX)
     assert name == "3437e68d-207a-46ec-9642-e9b0461fcdaa"
     return merged(read_stl(content))
@@ -303,12 +313,12 @@ def problem():
 
 @pytest.fixture(scope="module")
 def problem_bodies(problem):
-    """Its bodies, copies and triangles with a corner twice left out."""
+    """The bodies of the problem part, without duplicated triangles and triangles with a corner twice."""
     vertices, faces = problem
     return bodies_of(vertices, distinct(faces))
 
 
-def test_problem_part_degenerate_and_duplicate_triangles(problem):
+def test_problem_part_has_degenerate_and_duplicated_triangles(problem):
     vertices, faces = problem
     assert repeated_corner_count(faces) >= 4
     assert sliver_count(vertices, faces) >= 4
@@ -327,7 +337,7 @@ def test_problem_part_has_a_hole_in_one_body(problem_bodies):
     assert np.max(np.ptp(holed[0].vertices[np.unique(edges)], axis=0)) > 2.0  # mm: an opening, not a crack
 
 
-def test_problem_part_has_an_inside_out_body_that_is_no_void(problem_bodies):
+def test_problem_part_has_an_inside_out_body_that_is_not_a_void(problem_bodies):
     closed = [body for body in problem_bodies if body.is_watertight]
     inverted = [body for body in closed if body.volume < 0]
     assert len(inverted) == 1
@@ -340,8 +350,8 @@ def test_problem_part_has_an_inside_out_body_that_is_no_void(problem_bodies):
 def test_problem_part_has_bodies_that_overlap(problem_bodies):
     solids = [solid_of(body.vertices, body.faces) for body in problem_bodies if body.is_watertight]
     solids = [solid for solid in solids if solid.volume() > 0]
-    shared = [(a ^ b).volume() for a, b in itertools.combinations(solids, 2)]
-    assert np.sum(np.array(shared) > 0.5) >= 5 and max(shared) > 400  # mm3
+    common = [(a ^ b).volume() for a, b in itertools.combinations(solids, 2)]
+    assert np.sum(np.array(common) > 0.5) >= 5 and max(common) > 400  # mm3
 
 
 def test_problem_part_has_walls_thinner_than_a_grid_cell(problem, problem_bodies):
@@ -356,7 +366,7 @@ def test_problem_part_has_walls_thinner_than_a_grid_cell(problem, problem_bodies
     assert thin > 0.9 * tray.area
 
 
-def test_problem_part_has_a_clean_twin_in_one_piece(problem):
+def test_the_clean_problem_part_is_one_piece_with_the_same_bounds(problem):
     vertices, faces = parts.clean_part(parts.PROBLEM_INDEX)
     moved = vertices + np.array(parts.PROBLEM_OFFSET)
     assert moved.min(axis=0) == pytest.approx(problem[0].min(axis=0), abs=0.01)
@@ -365,7 +375,7 @@ def test_problem_part_has_a_clean_twin_in_one_piece(problem):
 
 
 @pytest.mark.parametrize("count", ["0", "-3", "many"])
-def test_a_count_that_makes_no_sense_is_refused(count, tmp_path):
+def test_a_count_that_is_not_a_positive_number_is_refused(count, tmp_path):
     folder = tmp_path / "parts"
     command = [sys.executable, ROOT / "data" / "make_geometry_200.py", "--out", folder, "--count", count]
     answer = subprocess.run(command, capture_output=True, text=True, timeout=120)

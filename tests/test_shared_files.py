@@ -1,4 +1,4 @@
-"""The small files that several stages need: domain, triangles, errors, wording, whole files; versions that agree."""
+"""The small files that several stages need: triangles, errors, wording, whole files; versions that agree."""
 
 import os
 import re
@@ -6,40 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import neuralparts
-from neuralparts.domain import Transform, grid_cell
 from neuralparts.errors import UserError, lacks_memory, one_line, with_place
 from neuralparts.triangles import check_mesh_arrays, cross, doubled_normals, triangle_areas, unit_normals
 from neuralparts.whole_file import whole_file, write_whole
 from neuralparts.wording import count_bar, counted, fraction_bar
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def test_transform_takes_arrays_and_tensors_there_and_back():
-    transform = Transform(np.array([1e6, -3.0, 2.0]), 0.25)
-    points = np.random.default_rng(0).normal(size=(50, 3)) + transform.center
-    there = transform.to_domain(points)
-    assert there.dtype == np.float64
-    np.testing.assert_allclose(transform.to_file(there), points, rtol=0, atol=1e-9)
-    as_tensor = transform.to_domain(torch.tensor(points, requires_grad=True))
-    assert as_tensor.requires_grad and as_tensor.dtype == torch.float64
-    np.testing.assert_array_equal(as_tensor.detach().numpy(), there)
-    assert transform.length_to_file(0.5) == 2.0
-
-
-@pytest.mark.parametrize(
-    ("center", "scale"), [([0, 0], 1.0), ([0, 0, np.nan], 1.0), ([0, 0, 0], 0.0), ([0, 0, 0], np.inf)]
-)
-def test_transform_that_leads_nowhere_is_refused(center, scale):
-    with pytest.raises(ValueError, match="finite center"):
-        Transform(center, scale)
-
-
-def test_cell_of_a_grid():
-    assert grid_cell(2) == 2.0 and grid_cell(5) == 0.5
 
 
 def test_triangle_arithmetic_against_numpy():

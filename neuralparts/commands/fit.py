@@ -8,8 +8,10 @@ import argparse
 import os
 import stat
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
 from neuralparts.commands import complain, show
@@ -17,6 +19,9 @@ from neuralparts.errors import UserError
 from neuralparts.flags import parse_fit_flags
 from neuralparts.machine import settle_threads, usable_gpus, usable_processors
 from neuralparts.wording import say
+
+if TYPE_CHECKING:
+    from neuralparts.fleet import FolderBook, Place, Stop
 
 # Names of files that a folder run writes for itself.
 RESERVED_NAMES = {"index", "summary", "running"}
@@ -158,46 +163,59 @@ def fit_folder(
     worker_of_sent_jobs: str = WORKER_OF_SENT_JOBS,
 ) -> int:
     """Fit many inputs; returns the exit code. jobs, names: one for each input, in order; workers: module:function."""
-    from neuralparts.fleet import FleetError, FolderBook, Stop, run
-    from neuralparts.output import BusyError, Running, remove_leavings
+    from neuralparts.fleet import FolderBook, Stop
+    from neuralparts.output import Running, remove_leavings
 
     folder = Path(flags.outputDir)
-    stop = Stop("stopping in order: checkpoints are written; once more stops at once")
-    with Running(folder) as running:
-        if running.alone:
-            remove_leavings(folder)
+    stop = Stop("stopping: checkpoints are written; once more stops at once")
+    with ExitStack() as held:
         try:
+            running = held.enter_context(Running(folder))
+            if running.alone:
+                remove_leavings(folder, names)
             place = place_to_run(flags, len(names), stop, worker, worker_of_sent_jobs)
-        except FleetError as error:
-            return complain(program, error)
-        try:
             book = FolderBook(folder, names, vars(flags), fresh=running.alone)
-        except (OSError, BusyError) as error:
-            place.kill()
+        except (OSError, UserError) as error:
             return complain(program, error)
         stop.at_once = place.kill
-        with stop:
-            try:
-                run(jobs, place, book.take, book.tick, stop)
-                place.close()
-            except FleetError as error:
-                place.kill()
-                complain(program, error)
-            book.close(stopped=stop())
+        run_jobs(jobs, place, book, stop, program)
     if flags.showVis:
         show(folder / "index.html")
     return stop.exit_code if stop() else book.exit_code
 
 
-def place_to_run(flags: argparse.Namespace, parts: int, stop, worker: str, worker_of_sent_jobs: str):
-    """Where the parts of a folder are fitted: on Ray, in this process, or in worker processes. Raises FleetError."""
+def run_jobs(jobs: Iterator[dict], place: "Place", book: "FolderBook", stop: "Stop", program: str) -> None:
+    """Run the jobs of a folder until they have ended or `stop` is True, then close the books."""
+    from neuralparts.fleet import FleetError, run
+
+    with stop:
+        try:
+            run(jobs, place, book.take, book.tick, stop)
+            place.close()
+        except FleetError as error:
+            place.kill()
+            complain(program, error)
+        book.close(stopped=stop())
+
+
+def place_to_run(
+    flags: argparse.Namespace, parts: int, stop: Callable[[], bool], worker: str, worker_of_sent_jobs: str
+) -> "Place":
+    """Where the parts of a folder are fitted: on Ray, in this process, or in worker processes. Raises FleetError.
+
+    parts: their number. stop: should_stop of a part in this process. worker, worker_of_sent_jobs: "module:function".
+    """
     from neuralparts.fleet import Here, Processes, Ray, Sender, SharedFolder, default_workers
 
     if flags.ray:
-        carrier = Sender() if flags.rayTransfer == "bytes" else SharedFolder()
-        function = worker_of_sent_jobs if flags.rayTransfer == "bytes" else worker
-        return Ray(flags.ray, function, flags.workers, flags.gpu != -1, flags.partTimeout, flags.workerMemory, carrier)
-    if flags.workers == 0:
+        sent = flags.rayTransfer == "bytes"
+        function, carrier = (worker_of_sent_jobs, Sender()) if sent else (worker, SharedFolder())
+        ray = Ray(flags.ray, function, flags.workers, flags.gpu != -1, flags.partTimeout, flags.workerMemory, carrier)
+        ray.connect()
+        return ray
+    if flags.workers is None and os.name == "nt":
+        say("worker processes need Linux or macOS; the parts are fitted in this process")
+    if flags.workers == 0 or os.name == "nt":
         return Here(worker, stop)
     gpus = usable_gpus() if flags.gpu is None else []
     asked = gpus if flags.gpu in (None, -1) else [str(flags.gpu)]

@@ -2,6 +2,4 @@
 
 from neuralparts.distance.oracle import DistanceOracle
 
-__all__ = [
-    "DistanceOracle",
-]
+__all__ = ["DistanceOracle"]

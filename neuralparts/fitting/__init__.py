@@ -1,23 +1,7 @@
 """The training loop: settings, losses, schedule, optimisers, checkpoints."""
 
-from neuralparts.fitting.loop import (
-    CheckpointError,
-    CollapseError,
-    FitHooks,
-    FitResult,
-    FitRun,
-    FitSettings,
-    Interrupted,
-    fit,
-)
+from neuralparts.fitting.collapse import CollapseError
+from neuralparts.fitting.loop import fit
+from neuralparts.fitting.settings import FitHooks, FitResult, FitSettings
 
-__all__ = [
-    "CheckpointError",
-    "CollapseError",
-    "FitHooks",
-    "FitResult",
-    "FitRun",
-    "FitSettings",
-    "Interrupted",
-    "fit",
-]
+__all__ = ["CollapseError", "FitHooks", "FitResult", "FitSettings", "fit"]

@@ -1,17 +1,11 @@
 """Held-out errors of a function and of a mesh."""
 
-from neuralparts.metrics.errors import (
-    MISSED,
-    explain_missed,
-    grid_points,
-    mean_absolute_error,
-    mesh_errors,
-    point_errors,
-    sample_errors,
-)
+from neuralparts.metrics.function_errors import grid_points, mean_absolute_error, point_errors, sample_errors
+from neuralparts.metrics.missed import LARGEST_MISSED_FRACTION, explain_missed
+from neuralparts.metrics.surface_comparison import mesh_errors
 
 __all__ = [
-    "MISSED",
+    "LARGEST_MISSED_FRACTION",
     "explain_missed",
     "grid_points",
     "mean_absolute_error",

@@ -1,8 +1,9 @@
 """The network: `NeuralSDF`, its layers, the hash grid and the target scalers."""
 
 from neuralparts.network.hash_grid import HashGrid, threads_for
+from neuralparts.network.layers import DAM_WIDTHS, initialise, make_layers
 from neuralparts.network.matrix_products import gradient_dtype, is_rounded
-from neuralparts.network.neural_sdf import DAM_WIDTHS, NeuralSDF, make_layers
+from neuralparts.network.neural_sdf import NeuralSDF
 from neuralparts.network.scalers import fit_scaler
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "NeuralSDF",
     "fit_scaler",
     "gradient_dtype",
+    "initialise",
     "is_rounded",
     "make_layers",
     "threads_for",

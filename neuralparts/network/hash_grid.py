@@ -1,12 +1,15 @@
-"""Input encodings: the multiresolution hash grid (Müller et al., 2022), which makes a fit a matter of seconds.
+"""The multiresolution hash grid (Müller et al., 2022), an encoding of points with which a fit takes seconds.
 
 In: points (N, 3) in the domain [-1, 1]^3 and a trained table. Out: features (N, levels * features) for any
-decoder. On the CPU in float32 compiled kernels do it (`hash_grid_kernels.py`); everywhere else (GPU, float64, meta
-device, second derivatives) `interpolate` does the same in plain torch operations. Tests hold the two together.
+decoder. On the CPU, float32 features come from compiled kernels (`hash_grid_kernels.py`). Everything else (a GPU,
+float64, the meta device, second derivatives) comes from `interpolate`, which computes the same in plain torch
+operations. Tests compare the two.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,13 +25,13 @@ from neuralparts.choices import (
     LARGEST_HASH_TABLE_LOG2,
 )
 
-# The spatial hash of Müller et al., 2022; the first prime is 1, so that neighbours along x lie close together.
+# Factors of the spatial hash (Müller et al., 2022, eq. 4). The first is 1: neighbours along x lie close together.
 PRIMES = (1, 2654435761, 805459861)
 # Half the range of the initial table, as in Müller et al., 2022.
-INITIAL_BOUND = 1e-4
-# A step of a hash grid with a decoder and a batch of at most this is faster on one thread than on two, which it would
-# have to wake some ten times (docs/log.md).
-SMALL_DECODER, SMALL_BATCH = 64, 4096
+_INITIAL_BOUND = 1e-4
+# With a decoder at most this wide and a batch at most this large, a step with a hash grid is faster on one thread than
+# on two, which it would have to wake some ten times (docs/log.md).
+_SMALL_DECODER, _SMALL_BATCH = 64, 4096
 
 
 class Levels(NamedTuple):
@@ -42,16 +45,16 @@ class Levels(NamedTuple):
 
 
 class LevelArrays(NamedTuple):
-    """The same sizes as arrays (levels,) for the kernels; offsets (levels + 1,) ends with the number of rows."""
+    """The same sizes as arrays (levels,) for the kernels."""
 
-    resolutions: np.ndarray
-    offsets: np.ndarray
-    dense: np.ndarray
-    masks: np.ndarray  # of a row number: all bits of a dense level, those of the hash of another
+    resolutions: np.ndarray  # int32, cells along an axis
+    offsets: np.ndarray  # (levels + 1,) int64, first row in the table of each level, then the number of rows
+    dense: np.ndarray  # bool
+    masks: np.ndarray  # uint32, bits of a row number that count: all in a dense level, else those of the hash
 
 
 def level_arrays(levels: int, base_resolution: int, finest_resolution: int, table_size: int) -> LevelArrays:
-    """Resolutions in geometric progression; a level with more than `table_size` nodes is hashed."""
+    """Sizes of `levels` grids. Resolutions are in geometric progression; with more than `table_size` nodes, hashed."""
     growth = (finest_resolution / base_resolution) ** (1 / max(levels - 1, 1))
     resolutions = np.array([round(base_resolution * growth**level) for level in range(levels)])
     nodes = (resolutions + 1) ** 3
@@ -61,9 +64,11 @@ def level_arrays(levels: int, base_resolution: int, finest_resolution: int, tabl
     return LevelArrays(resolutions.astype(np.int32), offsets, dense, masks)
 
 
-def corner_rows(cells: torch.Tensor, levels: Levels) -> torch.Tensor:
+def _corner_rows(cells: torch.Tensor, levels: Levels) -> torch.Tensor:
     """Rows (N, L, 8) int64 in the whole table of the corners of cells (N, L, 3) int64."""
+    # Nodes (N, L, 8) along each axis.
     x, y, z = (cells[:, :, None, :] + levels.corners.long()).unbind(-1)
+    # The row of a node in its level (N, L, 8): its place in the grid, x fastest, or its hash.
     nodes = (levels.resolutions + 1)[:, None]
     flat = x + nodes * (y + nodes * z)
     hashed = (x * PRIMES[0] ^ y * PRIMES[1] ^ z * PRIMES[2]) & (levels.table_size - 1)
@@ -73,17 +78,20 @@ def corner_rows(cells: torch.Tensor, levels: Levels) -> torch.Tensor:
 def interpolate(points: torch.Tensor, table: torch.Tensor, levels: Levels) -> torch.Tensor:
     """The hash grid in plain torch operations, differentiable any number of times: the kernels' slow twin.
 
-    points (N, 3) and table (rows, features), floating, on one device -> (N, levels * features). Outside [-1, 1]
-    the border's value holds; NaN gives NaN.
+    points (N, 3) and table (rows, features) of one floating dtype, on one device -> (N, levels * features). A point
+    outside [-1, 1]^3 has the value of the border; a NaN gives NaN.
     """
+    # Positions (N, L, 3) in cells, and the cells (N, L, 3) that they lie in; the last cell holds the far border too.
     cells_per_unit = (0.5 * levels.resolutions.to(points.dtype))[:, None]
     positions = (points.clamp(-1, 1) + 1)[:, None, :] * cells_per_unit
     last = (levels.resolutions - 1)[:, None]
     cells = torch.minimum(positions.detach().nan_to_num(0.0).floor().long(), last)
+    # Trilinear weights (N, L, 8) of the corners, from the places (N, L, 1, 3) in the cells.
     parts = (positions - cells)[:, :, None, :]
     along_x, along_y, along_z = torch.where(levels.corners, parts, 1 - parts).unbind(-1)
     weights = along_x * (along_y * along_z)
-    rows = corner_rows(cells, levels)
+    # Rows (N, L, 8), their values (N, L, 8, features), and the weighted sums (N, L * features).
+    rows = _corner_rows(cells, levels)
     values = table.index_select(0, rows.flatten()).view(*rows.shape, table.shape[1])
     return (weights[..., None] * values).sum(2).flatten(1)
 
@@ -92,43 +100,52 @@ class CompiledInterpolation(torch.autograd.Function):
     """`interpolate` by compiled kernels: contiguous points (N, 3) and table (rows, features) on the CPU."""
 
     @staticmethod
-    def forward(ctx, points, table, levels: Levels, arrays: LevelArrays):
+    def forward(
+        ctx: Any, points: torch.Tensor, table: torch.Tensor, levels: Levels, arrays: LevelArrays
+    ) -> torch.Tensor:
+        """Features (N, levels * features)."""
         ctx.save_for_backward(points, table)
         ctx.levels, ctx.arrays = levels, arrays
-        return kernels().encode_points(points.detach(), table.detach(), arrays)
+        return _kernels().encode_points(points.detach(), table.detach(), arrays)
 
     @staticmethod
-    def backward(ctx, feature_gradient):
+    def backward(ctx: Any, feature_gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """(points' gradient, table's gradient, None, None) from that of the features; None for no need."""
         points, table = ctx.saved_tensors
         if torch.is_grad_enabled():  # gradients of gradients are wanted
-            by_points, by_table = twin_gradients(points, table, ctx.levels, feature_gradient, ctx.needs_input_grad)
+            by_points, by_table = _twin_gradients(points, table, ctx.levels, feature_gradient, ctx.needs_input_grad)
             return by_points, by_table, None, None
         arguments = (points.detach(), table.detach(), ctx.arrays, feature_gradient.contiguous())
-        by_points = kernels().point_gradients(*arguments) if ctx.needs_input_grad[0] else None
-        by_table = kernels().table_gradients(*arguments) if ctx.needs_input_grad[1] else None
+        by_points = _kernels().point_gradients(*arguments) if ctx.needs_input_grad[0] else None
+        by_table = _kernels().table_gradients(*arguments) if ctx.needs_input_grad[1] else None
         return by_points, by_table, None, None
 
 
-def twin_gradients(points, table, levels, feature_gradient, needed):
-    """(points' gradient, table's gradient), differentiable themselves; None for what is not needed."""
+def _twin_gradients(
+    points: torch.Tensor, table: torch.Tensor, levels: Levels, feature_gradient: torch.Tensor, needed: tuple[bool, ...]
+) -> tuple[torch.Tensor | None, ...]:
+    """(points' gradient, table's gradient), differentiable themselves; None for one that is not needed."""
     wanted = [tensor for tensor, need in zip((points, table), needed[:2], strict=True) if need]
     features = interpolate(points, table, levels)
     gradients = iter(torch.autograd.grad(features, wanted, feature_gradient, create_graph=True))
     return tuple(next(gradients) if need else None for need in needed[:2])
 
 
-def kernels():
-    """The compiled kernels' module, imported at the first use: no other model waits for the compiler's start."""
+def _kernels() -> ModuleType:
+    """The module of the compiled kernels. Imported at the first use: no other model needs Numba."""
     from neuralparts.network import hash_grid_kernels
 
     return hash_grid_kernels
 
 
 @contextmanager
-def threads_for(encoding: "HashGrid | None", widths: tuple[int, ...], batch_size: int):
-    """While it lasts, torch and the kernels run on one thread where a fit's steps are too short to share."""
+def threads_for(encoding: "HashGrid | None", widths: tuple[int, ...], batch_size: int) -> Iterator[None]:
+    """Run torch and the kernels on one thread inside the block if the steps of such a fit are too short for more.
+
+    encoding: of the network, or None. widths: its hidden widths. batch_size: points in a step.
+    """
     threads = torch.get_num_threads()
-    if encoding is not None and max(widths) <= SMALL_DECODER and batch_size <= SMALL_BATCH:
+    if encoding is not None and max(widths) <= _SMALL_DECODER and batch_size <= _SMALL_BATCH:
         torch.set_num_threads(1)
     try:
         yield
@@ -140,9 +157,9 @@ class HashGrid(nn.Module):
     """Multiresolution hash grid (Müller et al., 2022): trilinear features of `levels` grids over [-1, 1]^3.
 
     levels: number of grids. features: trained numbers at a node. base_resolution, finest_resolution: cells along an
-    axis of the coarsest and the finest grid, the others between in geometric progression. log2_table_size: a grid of
+    axis of the coarsest and of the finest grid; those between are in geometric progression. log2_table_size: a grid of
     more than 2^log2_table_size nodes keeps that many rows and finds them by a hash. A new grid's table is drawn from
-    seed 0; `initialise` draws another. Raises ValueError for sizes that make no grid.
+    seed 0; `initialise` draws another. Raises ValueError for impossible sizes.
     """
 
     def __init__(
@@ -169,6 +186,7 @@ class HashGrid(nn.Module):
             self.initialise(torch.Generator().manual_seed(0))
 
     def _check(self) -> None:
+        """Raise ValueError for impossible sizes."""
         if self.levels < 1 or self.features < 1:
             raise ValueError(f"a hash grid needs levels and features >= 1; got {self.levels} and {self.features}")
         if not 1 <= self.base_resolution <= self.finest_resolution <= LARGEST_HASH_RESOLUTION:
@@ -181,7 +199,7 @@ class HashGrid(nn.Module):
 
     @property
     def output_width(self) -> int:
-        """Features of a point: a decoder's number of inputs."""
+        """Number of features of a point: the decoder's inputs."""
         return self.levels * self.features
 
     @property
@@ -190,7 +208,7 @@ class HashGrid(nn.Module):
         return Levels(self._resolutions, self._starts, self._dense, self._corners, 2**self.log2_table_size)
 
     def description(self) -> dict[str, int]:
-        """The constructor's arguments, JSON-able: `HashGrid(**description)` has the same shape."""
+        """The constructor's arguments, as JSON can hold them: `HashGrid(**description)` has the same shape."""
         names = ("levels", "features", "base_resolution", "finest_resolution", "log2_table_size")
         return {name: getattr(self, name) for name in names}
 
@@ -198,7 +216,7 @@ class HashGrid(nn.Module):
     def initialise(self, generator: torch.Generator) -> None:
         """Draw the table uniformly in +-1e-4 on the generator's device: the same numbers wherever the table lies."""
         drawn = torch.empty(self.table.shape, device=generator.device)
-        self.table.copy_(drawn.uniform_(-INITIAL_BOUND, INITIAL_BOUND, generator=generator))
+        self.table.copy_(drawn.uniform_(-_INITIAL_BOUND, _INITIAL_BOUND, generator=generator))
 
     def forward(self, points: torch.Tensor) -> torch.Tensor:
         """points (N, 3) floating, domain -> features (N, output_width). Raises ValueError for other shapes."""

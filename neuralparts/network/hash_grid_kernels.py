@@ -1,11 +1,15 @@
-"""The hash grid's compiled loops for the processor: what `hash_grid.HashGrid` runs on float32 tensors of the CPU.
+"""The hash grid's compiled loops for the CPU, which `hash_grid.HashGrid` runs on float32 tensors.
 
 In: contiguous tensors of points, table and gradients, and the level sizes. Out: features or gradients as tensors.
-Every sum has one fixed order: a sample's features belong to one task, a level's gradient to one task, so the bits
-are the same with any number of threads. Numba compiles at the first call and keeps the result beside this file.
+Every sum has one fixed order: one task computes a sample's features, and one task a level's gradient. So the bits are
+the same with any number of threads. Numba compiles at the first call and keeps the result beside this file.
+
+Names in the kernels: N samples, L levels, F features a node (lanes of a vector register). A row is a place in the
+table: of shape (rows, F) for all levels together, and counted from 0 in each level.
 """
 
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
@@ -16,12 +20,13 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-# The spatial hash of Müller et al., 2022 (eq. 4); the first prime is 1, so neighbours along x share a cache line.
-PRIME_Y = np.uint32(2654435761)
-PRIME_Z = np.uint32(805459861)
+from neuralparts.network.hash_grid import PRIMES, LevelArrays
+
+# Factors of the spatial hash; that of x is 1.
+PRIME_Y, PRIME_Z = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])
 ONE = np.uint32(1)
 X, Y, Z = np.uint64(0), np.uint64(1), np.uint64(2)
-# Samples encoded at once, level after level: their features (96 KB at 24 features) stay in the second-level cache.
+# Samples that are encoded at once, level after level: their features (96 KB at 24 features) stay in the L2 cache.
 BLOCK = 1024
 
 
@@ -52,7 +57,8 @@ def row_at(context, builder, signature, args, corner):
     return pointer, splat(builder, vector, builder.extract_value(args[2], corner)), alignment
 
 
-# Numba leaves the short loop over a row's features scalar; as vector instructions the kernels take two thirds the time.
+# `blend` and `spread` are written in LLVM's vector instructions, because Numba leaves the short loop over a row's
+# features scalar: the kernels then take half as long again.
 @intrinsic
 def blend(typing_context, table, rows, weights, features, position, lanes):
     """features[position : position + lanes] = sum of weights[c] * table[rows[c]]; lanes: a tuple of that length."""
@@ -88,7 +94,7 @@ def spread(typing_context, table, rows, weights, features, position, lanes):
 
 @njit(inline="always")
 def locate(coordinate, resolution):
-    """(cell, position inside it in [0, 1]) along one axis; outside [-1, 1] the border, for NaN (0, NaN)."""
+    """(cell uint32, position in the cell in [0, 1]) along one axis; the border outside [-1, 1]; (0, NaN) for NaN."""
     unit = type(coordinate)(1)
     inside = -unit if coordinate < -unit else (unit if coordinate > unit else coordinate)
     position = (inside + unit) * (type(coordinate)(0.5) * type(coordinate)(resolution))
@@ -98,7 +104,7 @@ def locate(coordinate, resolution):
 
 @njit(inline="always")
 def strides(resolution, dense):
-    """Factors of y and z in a row number: of a dense grid, or of the hash."""
+    """(factor of y, factor of z) in a row number, uint32: of a dense grid with x fastest, or of the hash."""
     if dense:
         return np.uint32(resolution + 1), np.uint32((resolution + 1) * (resolution + 1))
     return PRIME_Y, PRIME_Z
@@ -106,7 +112,8 @@ def strides(resolution, dense):
 
 @njit(inline="always")
 def corner_rows(x, y, z, stride_y, stride_z, dense, mask):
-    """Rows of a cell's eight corners in its level, x fastest, then y, then z."""
+    """Rows of a cell's eight corners in its level, uint64: x fastest, then y, then z. x, y, z: the cell, uint32."""
+    # The parts of the row number that come from y and z, near and far; the factor of x is 1.
     near_y, near_z, far_x = y * stride_y, z * stride_z, x + ONE
     far_y, far_z = near_y + stride_y, near_z + stride_z
     if dense:
@@ -124,8 +131,9 @@ def corner_rows(x, y, z, stride_y, stride_z, dense, mask):
 
 @njit(inline="always")
 def corner_weights(x, y, z):
-    """Trilinear weights of the eight corners in the order of `corner_rows`."""
+    """Trilinear weights of the eight corners in the order of `corner_rows`, at position (x, y, z) in the cell."""
     unit = type(x)(1)
+    # Weights of the four edges along x, then of their two ends.
     a, b, c, d = (unit - y) * (unit - z), y * (unit - z), (unit - y) * z, y * z
     near = unit - x
     return near * a, x * a, near * b, x * b, near * c, x * c, near * d, x * d
@@ -133,15 +141,20 @@ def corner_weights(x, y, z):
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def encode(points, table, resolutions, offsets, dense, mask, features, start, stop, lanes):
-    """features (N, levels * lanes)[start:stop], flat, from points (N, 3) and table (rows, lanes)."""
+    """Write features[start:stop], (N, L * F), from points (N, 3) and table (rows, F).
+
+    resolutions, dense, mask: (L,); offsets: (L + 1,); see `hash_grid.LevelArrays`. lanes: a tuple of length F.
+    """
     levels, width = len(resolutions), np.uint64(len(resolutions) * len(lanes))
     for first in range(start, stop, BLOCK):
         for level in range(levels):
+            # The level's rows (rows, F), and the column of its first feature.
             rows = table[offsets[level] : offsets[level + 1]]
             resolution, is_dense, level_mask = resolutions[level], dense[level], mask[level]
             stride_y, stride_z = strides(resolution, is_dense)
             column = np.uint64(level * len(lanes))
             for sample in range(np.uint64(first), np.uint64(min(first + BLOCK, stop))):
+                # The cell, the position in it along each axis, then the weighted sum of its corners' rows.
                 x, part_x = locate(points[sample, X], resolution)
                 y, part_y = locate(points[sample, Y], resolution)
                 z, part_z = locate(points[sample, Z], resolution)
@@ -152,11 +165,15 @@ def encode(points, table, resolutions, offsets, dense, mask, features, start, st
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def table_gradient(points, feature_gradient, resolution, is_dense, level_mask, column, gradient, lanes):
-    """One level's gradient (rows, lanes), overwritten, from all points (N, 3), sample after sample."""
+    """Overwrite one level's gradient (rows, F) from points (N, 3) and feature_gradient (N, L * F), sample by sample.
+
+    resolution, is_dense, level_mask: of the level. column: of its first feature. lanes: a tuple of length F.
+    """
     width = np.uint64(feature_gradient.shape[1])
     stride_y, stride_z = strides(resolution, is_dense)
     gradient[:] = 0
     for sample in range(np.uint64(points.shape[0])):
+        # The sample's cell as in `encode`; its gradient goes to the corners' rows by the same weights.
         x, part_x = locate(points[sample, X], resolution)
         y, part_y = locate(points[sample, Y], resolution)
         z, part_z = locate(points[sample, Z], resolution)
@@ -167,7 +184,7 @@ def table_gradient(points, feature_gradient, resolution, is_dense, level_mask, c
 
 @njit(inline="always")
 def row_product(table, row, feature_gradient, sample, column, features):
-    """Scalar product of a row of the table and of one level's part of a sample's feature gradient."""
+    """Scalar product of table[row], (F,), and of one level's part, (F,), of a sample's feature gradient."""
     total = type(table[0, 0])(0)
     for feature in range(features):
         total += table[row, feature] * feature_gradient[sample, column + feature]
@@ -176,23 +193,24 @@ def row_product(table, row, feature_gradient, sample, column, features):
 
 @njit(inline="always")
 def slope(u, v, d00, d10, d01, d11):
-    """Bilinear blend of four differences along an axis; u and v are the positions along the other two."""
+    """Bilinear blend of the differences along an axis at its four edges; u, v: positions along the other two axes."""
     unit = type(u)(1)
     return (unit - v) * ((unit - u) * d00 + u * d10) + v * ((unit - u) * d01 + u * d11)
 
 
 @njit(inline="always")
 def chain(coordinate, resolution):
-    """Cells per unit length, the derivative of a position in cells by the coordinate; 0 outside, as it is clamped."""
+    """Derivative of the position in cells by the coordinate: cells per unit length, 0 outside, where it is clamped."""
     inside = -1 <= coordinate <= 1
     return type(coordinate)(0.5) * type(coordinate)(resolution) if inside else type(coordinate)(0)
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
 def point_gradient(points, table, feature_gradient, resolutions, offsets, dense, mask, gradient, start, stop):
-    """gradient (N, 3)[start:stop] of the points, from the features' gradient (N, levels * features)."""
+    """Write gradient[start:stop], (N, 3), of the points from feature_gradient (N, L * F). The others: see `encode`."""
     features = table.shape[1]
     for sample in range(start, stop):
+        # The sum over all levels, each the slope of the trilinear blend times the cells per unit length.
         px, py, pz = points[sample, 0], points[sample, 1], points[sample, 2]
         gradient[sample] = 0
         for level in range(len(resolutions)):
@@ -202,6 +220,7 @@ def point_gradient(points, table, feature_gradient, resolutions, offsets, dense,
             z, w = locate(pz, resolution)
             stride_y, stride_z = strides(resolution, dense[level])
             corners = corner_rows(x, y, z, stride_y, stride_z, dense[level], mask[level])
+            # Products of the eight corners' features with the gradient; their differences are the slopes.
             column = level * features
             p0 = row_product(rows, corners[0], feature_gradient, sample, column, features)
             p1 = row_product(rows, corners[1], feature_gradient, sample, column, features)
@@ -217,13 +236,13 @@ def point_gradient(points, table, feature_gradient, resolutions, offsets, dense,
 
 
 @cache
-def workers(threads, process):
-    """A pool of `threads` threads of this process (a fork does not inherit the parent's)."""
+def workers(threads: int, process: int) -> ThreadPoolExecutor:
+    """The pool of `threads` threads of this process. `process` is its id: a fork does not inherit the parent's pool."""
     return ThreadPoolExecutor(threads, thread_name_prefix="hashgrid")
 
 
-def run(kernel, tasks):
-    """kernel(*task) for every task, on as many threads as torch uses; their order changes no result."""
+def run(kernel: Callable[..., None], tasks: list[tuple]) -> None:
+    """Call kernel(*task) for every task, on as many threads as torch uses; the order changes no result."""
     threads = min(torch.get_num_threads(), len(tasks))
     if threads <= 1:
         for task in tasks:
@@ -234,27 +253,30 @@ def run(kernel, tasks):
         done.result()
 
 
-def ranges(count):
-    """[start, stop) of the equal parts of `count` samples, one for each thread, all multiples of a block."""
+def ranges(count: int) -> list[tuple[int, int]]:
+    """(start, stop) of about equal parts of `count` samples, one for each thread, cut between blocks."""
     blocks = -(-count // BLOCK)
     parts = max(1, min(torch.get_num_threads(), blocks))
     edges = [min(count, BLOCK * (blocks * part // parts)) for part in range(parts + 1)]
     return list(pairwise(edges))
 
 
-def encode_points(points, table, levels):
-    """Features (N, levels * features) of points (N, 3), contiguous tensors of one dtype; `hash_grid.LevelArrays`."""
+def encode_points(points: torch.Tensor, table: torch.Tensor, levels: LevelArrays) -> torch.Tensor:
+    """Features (N, L * F) of points (N, 3) from table (rows, F), contiguous tensors of one floating dtype."""
     features = torch.empty(len(points), len(levels.dense) * table.shape[1], dtype=table.dtype)
-    shared = (points.numpy(), table.numpy(), *levels, features.numpy())
+    common = (points.numpy(), table.numpy(), *levels, features.numpy())
     lanes = (0,) * table.shape[1]
-    run(encode, [(*shared, start, stop, lanes) for start, stop in ranges(len(points))])
+    run(encode, [(*common, start, stop, lanes) for start, stop in ranges(len(points))])
     return features
 
 
-def table_gradients(points, table, levels, feature_gradient):
-    """Gradient (rows, features) of the table from the gradient (N, levels * features) of the features."""
+def table_gradients(
+    points: torch.Tensor, table: torch.Tensor, levels: LevelArrays, feature_gradient: torch.Tensor
+) -> torch.Tensor:
+    """Gradient (rows, F) of the table from the gradient (N, L * F) of the features at points (N, 3)."""
     gradient = torch.empty_like(table)
     arrays, lanes = (points.numpy(), feature_gradient.numpy()), (0,) * table.shape[1]
+    # One task a level: its rows of the gradient (rows, F), and the column of its first feature.
     parts = [gradient.numpy()[first:last] for first, last in pairwise(levels.offsets)]
     columns = range(0, feature_gradient.shape[1], table.shape[1])
     sizes = zip(levels.resolutions, levels.dense, levels.masks, columns, parts, strict=True)
@@ -262,9 +284,11 @@ def table_gradients(points, table, levels, feature_gradient):
     return gradient
 
 
-def point_gradients(points, table, levels, feature_gradient):
-    """Gradient (N, 3) of the points from the gradient (N, levels * features) of the features."""
+def point_gradients(
+    points: torch.Tensor, table: torch.Tensor, levels: LevelArrays, feature_gradient: torch.Tensor
+) -> torch.Tensor:
+    """Gradient (N, 3) of the points from the gradient (N, L * F) of the features."""
     gradient = torch.empty_like(points)
-    shared = (points.numpy(), table.numpy(), feature_gradient.numpy(), *levels, gradient.numpy())
-    run(point_gradient, [(*shared, start, stop) for start, stop in ranges(len(points))])
+    common = (points.numpy(), table.numpy(), feature_gradient.numpy(), *levels, gradient.numpy())
+    run(point_gradient, [(*common, start, stop) for start, stop in ranges(len(points))])
     return gradient

@@ -1,58 +1,63 @@
-"""Matrix products of a network: values in float32, a training step's gradients in bfloat16 where the processor has it.
+"""Matrix products of a network: values in float32, a training step's gradients in bfloat16 if the CPU has it.
 
-In: float32 tensors. Out: float32 tensors. What a network computes stays float32; the direction of a step is rounded, by
-2^-9 of each factor, which is far below the noise of a batch (docs/log.md). A processor without AVX512-BF16 or AMX, and
-every other device, multiplies all in float32. Values that no autograd watches come from oneDNN on the CPU, with a ReLU
-in the same pass: 1.4 times as fast as a product and a pass over its result.
+In: float32 tensors. Out: float32 tensors. A network's values are always computed in float32. Only the direction of a
+training step is rounded, by 2^-9 of each factor, which is far below the noise of a batch (docs/log.md). A CPU without
+AVX512-BF16 or AMX, and every other device, multiplies everything in float32.
 """
 
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import torch
 from torch import nn
 
-# A matrix with a shorter side than this gains less than its cast costs.
-SHORTEST_SIDE = 64
-# oneDNN compiles a product for each number of rows that it meets and keeps a thousand of them: 20 ms and 6 MB a number
-# with the DAM network. So it meets few: powers of two from the first number on, then multiples of the second.
-FEWEST_ROWS, MANY_ROWS = 64, 4096
-# The gradient before an activation from the one behind it and from what the activation gave. Sines are not here: theirs
-# needs what they were given, and more digits of it than bfloat16 has.
-BACKWARD = {
-    nn.ReLU: lambda gradient, given: torch.ops.aten.threshold_backward(gradient, given, 0),
-    nn.LeakyReLU: lambda gradient, given: torch.ops.aten.leaky_relu_backward(gradient, given, 0.01, True),
-    nn.ELU: lambda gradient, given: torch.ops.aten.elu_backward(gradient, 1.0, 1.0, 1.0, True, given),
+# For a matrix with a shorter side than this, casting costs more than the faster product gains.
+_SHORTEST_SIDE = 64
+# oneDNN compiles a product for each number of rows that it meets, and keeps a thousand of them: with the DAM network
+# 20 ms and 6 MB for each number. So the rows are padded to powers of two from the first number on, and beyond the
+# second to its multiples.
+_FEWEST_ROWS, _MANY_ROWS = 64, 4096
+# The gradient of an activation's input from the gradient of its output and the output itself, by torch's own kernels.
+# Sine is missing: its gradient needs the input, in more digits than bfloat16 has.
+_BACKWARD = {
+    nn.ReLU: lambda gradient, output: torch.ops.aten.threshold_backward(gradient, output, 0),
+    nn.LeakyReLU: lambda gradient, output: torch.ops.aten.leaky_relu_backward(gradient, output, 0.01, True),
+    nn.ELU: lambda gradient, output: torch.ops.aten.elu_backward(gradient, 1.0, 1.0, 1.0, True, output),
 }
 
 
 @cache
 def processor_dtype() -> torch.dtype:
-    """The dtype in which this processor multiplies gradients fastest: bfloat16 with instructions for it, or float32."""
+    """The dtype in which this CPU multiplies gradients fastest: bfloat16 if it has the instructions, else float32."""
     capabilities = torch.cpu.get_capabilities()
     native = capabilities.get("avx512_bf16", False) or capabilities.get("amx_bf16", False)
     return torch.bfloat16 if native else torch.float32
 
 
 def gradient_dtype(matrix: torch.Tensor) -> torch.dtype:
-    """The dtype in which to multiply gradients with `matrix` (m, n): that of its device, float32 for a small one."""
-    if matrix.dtype != torch.float32 or matrix.device.type != "cpu" or min(matrix.shape) < SHORTEST_SIDE:
+    """The dtype in which to multiply gradients with `matrix` (m, n).
+
+    That of the CPU for a large float32 matrix on it, else the matrix's own.
+    """
+    if matrix.dtype != torch.float32 or matrix.device.type != "cpu" or min(matrix.shape) < _SHORTEST_SIDE:
         return matrix.dtype
     return processor_dtype()
 
 
 def evaluate(layers: nn.Sequential, values: torch.Tensor) -> torch.Tensor:
-    """layers(values), values (N, inputs), by the fastest way that there is for them.
+    """layers(values): values (N, inputs) -> (N, outputs), in the fastest way for this device and mode.
 
-    layers: linear ones with activations of one kind between them. Gradients are rounded in training mode alone.
+    layers: linear layers with activations of one kind between them. Gradients are rounded in training mode only.
     """
     if values.device.type != "cpu" or values.dtype != torch.float32:
         return layers(values)
     if not torch.is_grad_enabled():
+        # Rows of zeros are added for oneDNN and cut off at the end.
         count = len(values)
         values = torch.nn.functional.pad(values, (0, 0, 0, padded_rows(count) - count))
-        for linear, activation in pairs(layers):
-            values = unwatched(values, linear, activation)
+        for linear, activation in _pairs(layers):
+            values = _without_gradients(values, linear, activation)
         return values[:count]
     if layers.training and is_rounded(layers):
         return RoundedGradients.apply(values, layers, *layers.parameters())
@@ -60,58 +65,68 @@ def evaluate(layers: nn.Sequential, values: torch.Tensor) -> torch.Tensor:
 
 
 def padded_rows(count: int) -> int:
-    """The number of rows, at least `count`, with which oneDNN is asked."""
-    if count > MANY_ROWS:
-        return -(-count // MANY_ROWS) * MANY_ROWS
-    return max(FEWEST_ROWS, 1 << (count - 1).bit_length()) if count else 0
+    """The number of rows, at least `count`, to which oneDNN's inputs are padded."""
+    if count > _MANY_ROWS:
+        return -(-count // _MANY_ROWS) * _MANY_ROWS
+    return max(_FEWEST_ROWS, 1 << (count - 1).bit_length()) if count else 0
 
 
-def pairs(layers: nn.Sequential) -> Iterator[tuple[nn.Linear, nn.Module | None]]:
-    """(linear layer, the activation behind it or None) of each linear layer."""
+def _pairs(layers: nn.Sequential) -> Iterator[tuple[nn.Linear, nn.Module | None]]:
+    """(linear layer, activation after it or None), for each linear layer."""
     return zip(layers[::2], [*layers[1::2], None], strict=True)
 
 
 def is_rounded(layers: nn.Sequential) -> bool:
-    """Whether rounding the gradients pays for these layers, and the activations between them allow it."""
+    """True if some of these layers are large enough that rounding the gradients pays, and the activations allow it."""
     large = any(gradient_dtype(linear.weight) != linear.weight.dtype for linear in layers[::2])
-    return large and all(type(activation) in BACKWARD for activation in layers[1::2])
+    return large and all(type(activation) in _BACKWARD for activation in layers[1::2])
 
 
-def unwatched(values: torch.Tensor, linear: nn.Linear, activation: nn.Module | None) -> torch.Tensor:
-    """activation(linear(values)), float32 on the CPU, without gradients."""
+def _without_gradients(values: torch.Tensor, linear: nn.Linear, activation: nn.Module | None) -> torch.Tensor:
+    """activation(linear(values)): float32 (N, inputs) on the CPU -> (N, outputs), without gradients.
+
+    The only use of a private function of torch in this package's networks: oneDNN's linear layer with the ReLU in the
+    same pass is 1.4 times as fast as `linear` and then a pass over its result, and torch.nn offers no such pair.
+    """
+    if not torch.backends.mkldnn.is_available():
+        values = linear(values)
+        return values if activation is None else activation(values)
     is_relu = isinstance(activation, nn.ReLU)
-    if torch.backends.mkldnn.is_available():
-        fused = "relu" if is_relu else "none"
-        values = torch.ops.mkldnn._linear_pointwise(values, linear.weight, linear.bias, fused, [], "")
-        return values if activation is None or is_relu else activation(values)
-    values = linear(values)
-    return values if activation is None else activation(values)
+    fused = "relu" if is_relu else "none"
+    values = torch.ops.mkldnn._linear_pointwise(values, linear.weight, linear.bias, fused, [], "")
+    return values if activation is None or is_relu else activation(values)
 
 
 class RoundedGradients(torch.autograd.Function):
-    """layers(values); the gradient goes back through them in the processor's dtype; differentiable once."""
+    """layers(values), whose gradient is computed in the CPU's fastest dtype; differentiable once.
+
+    Apply to values (N, inputs) float32, layers, and the layers' parameters in their order.
+    """
 
     @staticmethod
-    def forward(ctx, values, layers, *parameters):
+    def forward(ctx: Any, values: torch.Tensor, layers: nn.Sequential, *parameters: torch.Tensor) -> torch.Tensor:
+        """(N, outputs) float32."""
         dtype = processor_dtype()
-        inputs = []
-        for linear, activation in pairs(layers):
+        inputs = []  # rounded, of each linear layer, (N, its inputs); but for the first, an activation's outputs
+        for linear, activation in _pairs(layers):
             inputs.append(values.to(dtype))
-            values = unwatched(values, linear, activation)
+            values = _without_gradients(values, linear, activation)
         ctx.save_for_backward(*inputs, *(weight.to(dtype) for weight in parameters[::2]))
-        ctx.backward_of = BACKWARD[type(layers[1])] if len(layers) > 1 else None
+        ctx.activation_backward = _BACKWARD[type(layers[1])] if len(layers) > 1 else None
         return values
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient):
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        """Gradients, float32, of values, layers (None), and the parameters, from that of the outputs (N, outputs)."""
         count = len(ctx.saved_tensors) // 2
         inputs, weights = ctx.saved_tensors[:count], ctx.saved_tensors[count:]
         gradient = gradient.to(weights[0].dtype)
-        of_parameters = []
+        of_parameters = []  # last layer first, bias before weight
         for index in reversed(range(count)):
+            # Here `gradient` is that of the layer's outputs (N, outputs): bias (outputs,), weight (outputs, inputs).
             of_parameters += [gradient.sum(0, dtype=torch.float32), (gradient.T @ inputs[index]).float()]
             if index > 0:
-                gradient = ctx.backward_of(gradient @ weights[index], inputs[index])
+                gradient = ctx.activation_backward(gradient @ weights[index], inputs[index])
         of_values = (gradient @ weights[0]).float() if ctx.needs_input_grad[0] else None
         return of_values, None, *reversed(of_parameters)

@@ -1,10 +1,10 @@
 """Target scalers: monotone maps of signed distances, fitted with scikit-learn, applied and inverted as torch modules.
 
 In: the training targets, `sdf (N,) float32`, domain units. Out: a module with `forward` (distance -> scaled target)
-and `inverse` (scaled target -> distance), both elementwise, differentiable and defined for every real number, never
-NaN: outside the fitted range the inverses of the power and the quantile transform, which are defined within it alone,
-are clamped to it. Every scaler grows strictly within its range and
-keeps distance 0 at the level `forward(0)`; the sign of an inverted value is therefore the side of that level.
+and `inverse` (scaled target -> distance). Both are elementwise, differentiable, defined for every real number, and
+never NaN for one. Each scaler grows strictly within the fitted range and keeps distance 0 at the level `forward(0)`, so
+the sign of an inverted value says on which side of that level the scaled value lies. The inverses of the power and the
+quantile transform are defined within the fitted range alone; outside it they are clamped to it.
 """
 
 import math
@@ -14,12 +14,15 @@ import torch
 from torch import nn
 
 from neuralparts.choices import SCALERS
+from neuralparts.errors import UserError
 
 # The scalers' few parameters settle long before this many targets; scikit-learn's power transform is the slow one.
-MAX_FITTED_TARGETS = 200_000
-QUANTILES = 1000
+_MAX_FITTED_TARGETS = 200_000
+_QUANTILES = 1000
 # scikit-learn's own bound of the normal output: ndtri(1e-7), 5.2 standard deviations.
-NORMAL_TAIL = 1e-7
+_NORMAL_TAIL = 1e-7
+# An exponent this near to 0 is the logarithm within float32: the next term of the series is smaller than rounding.
+_LOGARITHM_BELOW = 1e-6
 
 
 class NoScaler(nn.Module):
@@ -28,9 +31,11 @@ class NoScaler(nn.Module):
     name = "none"
 
     def forward(self, sdf: torch.Tensor) -> torch.Tensor:
+        """Distances, any shape -> the same."""
         return sdf
 
     def inverse(self, scaled: torch.Tensor) -> torch.Tensor:
+        """Scaled targets, any shape -> the same."""
         return scaled
 
 
@@ -46,23 +51,27 @@ class StandardScaler(nn.Module):
 
     @classmethod
     def fit(cls, sdf: np.ndarray) -> "StandardScaler":
+        """The scaler of targets (N,)."""
         from sklearn.preprocessing import StandardScaler as Fitted
 
         fitted = Fitted().fit(sdf.reshape(-1, 1))
         return cls(float(fitted.mean_[0]), float(fitted.scale_[0]))
 
     def forward(self, sdf: torch.Tensor) -> torch.Tensor:
+        """Distances, any shape, domain units -> scaled targets."""
         return (sdf - self.mean) / self.standard_deviation
 
     def inverse(self, scaled: torch.Tensor) -> torch.Tensor:
+        """Scaled targets, any shape -> distances, domain units."""
         return scaled * self.standard_deviation + self.mean
 
 
 class PowerTransformer(nn.Module):
-    """Yeo and Johnson's power transform (2000) of targets in standard deviations, then standardised.
+    """Yeo and Johnson's power transform (2000) of the targets in units of their standard deviation, then standardised.
 
-    The transform's inverse is undefined beyond an asymptote when lambda is outside [0, 2]; inverted values are clamped
-    to the fitted range, well inside of it.
+    unit: that standard deviation. exponent: lambda of the transform. mean, standard_deviation: of the transformed
+    targets. low, high: the fitted range, domain units. With lambda outside [0, 2] the inverse is undefined beyond an
+    asymptote; inverted values are clamped to the fitted range, well inside of it.
     """
 
     name = "PowerTransformer"
@@ -89,20 +98,31 @@ class PowerTransformer(nn.Module):
 
     @classmethod
     def fit(cls, sdf: np.ndarray) -> "PowerTransformer":
+        """The scaler of targets (N,)."""
         from sklearn.preprocessing import PowerTransformer as Fitted
+        from sklearn.preprocessing import StandardScaler as FittedStandard
 
         # Yeo and Johnson's bend lies at |y| about 1: distances of 0.01 would all fall on its straight part.
         unit = float(np.std(sdf))
-        fitted = Fitted(method="yeo-johnson", standardize=True).fit((sdf.astype(np.float64) / unit).reshape(-1, 1))
-        standard = fitted._scaler
-        low, high = fitted_range(sdf)
-        return cls(unit, float(fitted.lambdas_[0]), float(standard.mean_[0]), float(standard.scale_[0]), low, high)
+        fitted = Fitted(method="yeo-johnson", standardize=False)
+        bent = fitted.fit_transform((sdf.astype(np.float64) / unit).reshape(-1, 1))  # (N, 1)
+        standard = FittedStandard().fit(bent)
+        return cls(
+            unit,
+            float(fitted.lambdas_[0]),
+            float(standard.mean_[0]),
+            float(standard.scale_[0]),
+            float(np.min(sdf)),
+            float(np.max(sdf)),
+        )
 
     def forward(self, sdf: torch.Tensor) -> torch.Tensor:
+        """Distances, any shape, domain units -> scaled targets."""
         bent = yeo_johnson(sdf / self.unit, self.exponent)
         return (bent - self.mean) / self.standard_deviation
 
     def inverse(self, scaled: torch.Tensor) -> torch.Tensor:
+        """Scaled targets, any shape -> distances within the fitted range, domain units."""
         low, high = self.forward(self.low), self.forward(self.high)
         bent = torch.clamp(scaled, low, high) * self.standard_deviation + self.mean
         return yeo_johnson_inverse(bent, self.exponent) * self.unit
@@ -111,9 +131,9 @@ class PowerTransformer(nn.Module):
 class QuantileTransformer(nn.Module):
     """Piecewise linear map of the targets' quantiles onto those of the normal distribution.
 
-    Knots are at scikit-learn's quantiles; equal ones are merged, at the mean of their images, so that the map is
-    strictly monotone both ways. Between knots both directions are linear, so the inverse undoes `forward` within
-    rounding.
+    distances (K,): knots, increasing, domain units, at scikit-learn's quantiles. scaled (K,): their images, increasing.
+    Equal quantiles are merged into one knot, at the mean of their images, so that the map is strictly monotone both
+    ways. Between knots both directions are linear, so the inverse undoes `forward` within rounding.
     """
 
     name = "QuantileTransformer"
@@ -129,28 +149,37 @@ class QuantileTransformer(nn.Module):
 
     @classmethod
     def fit(cls, sdf: np.ndarray) -> "QuantileTransformer":
+        """The scaler of targets (N,). Raises UserError for fewer than two different quantiles."""
         from scipy.special import ndtri
         from sklearn.preprocessing import QuantileTransformer as Fitted
 
-        fitted = Fitted(n_quantiles=min(QUANTILES, len(sdf)), output_distribution="normal", subsample=None)
+        fitted = Fitted(n_quantiles=min(_QUANTILES, len(sdf)), output_distribution="normal", subsample=None)
         fitted.fit(sdf.astype(np.float64).reshape(-1, 1))
-        scaled = ndtri(np.clip(fitted.references_, NORMAL_TAIL, 1 - NORMAL_TAIL))
+        # Images of all quantiles (Q,): quantiles of the normal distribution, made finite.
+        scaled = ndtri(np.clip(fitted.references_, _NORMAL_TAIL, 1 - _NORMAL_TAIL))
+        # Different quantiles (K,), and for each of the Q which of the K it equals.
         distances, group = np.unique(fitted.quantiles_[:, 0].astype(np.float32), return_inverse=True)
         if len(distances) < 2:
-            raise ValueError("QuantileTransformer needs at least two different distances")
+            raise UserError("QuantileTransformer needs at least two different distances; give --scaler none")
         return cls(distances, np.bincount(group, scaled) / np.bincount(group))
 
     def forward(self, sdf: torch.Tensor) -> torch.Tensor:
+        """Distances, any shape, domain units -> scaled targets."""
         return interpolate(sdf, self.distances, self.scaled)
 
     def inverse(self, scaled: torch.Tensor) -> torch.Tensor:
+        """Scaled targets, any shape -> distances within the fitted range, domain units."""
         return interpolate(scaled, self.scaled, self.distances)
+
+
+_SCALER_CLASSES = {cls.name: cls for cls in (StandardScaler, PowerTransformer, QuantileTransformer)}
 
 
 def fit_scaler(name: str, sdf: np.ndarray) -> nn.Module:
     """The scaler `name`, fitted to targets.
 
-    sdf: (N,) float32, domain units. Raises ValueError for an unknown name and for targets without any spread.
+    sdf: (N,) float32, domain units, in random order. Raises ValueError for an unknown name and for targets of other
+    shapes, UserError for targets that are all the same.
     """
     sdf = np.asarray(sdf)
     if sdf.ndim != 1 or len(sdf) == 0:
@@ -160,69 +189,66 @@ def fit_scaler(name: str, sdf: np.ndarray) -> nn.Module:
     if name == "none":
         return NoScaler()
     if not float(np.std(sdf)) > 0:
-        raise ValueError(f"{name} needs targets that differ; all {len(sdf)} are {sdf[0]}")
+        raise UserError(f"{name} needs targets that differ; all {len(sdf)} are {sdf[0]}: give --scaler none")
     # Samples come in random order: an even stride is a fair subset, and needs no generator.
-    sdf = sdf[:: max(1, math.ceil(len(sdf) / MAX_FITTED_TARGETS))]
-    return SCALER_CLASSES[name].fit(sdf)
+    sdf = sdf[:: max(1, math.ceil(len(sdf) / _MAX_FITTED_TARGETS))]
+    return _SCALER_CLASSES[name].fit(sdf)
 
 
 def make_scaler(name: str, state: dict[str, torch.Tensor]) -> nn.Module:
-    """A scaler from its name and saved buffers. Raises ValueError for an unknown name, KeyError for a lost buffer."""
+    """A scaler from its name and its saved buffers.
+
+    Raises ValueError for an unknown name, KeyError or RuntimeError for a missing buffer.
+    """
     if name == "none":
         return NoScaler()
-    if name not in SCALER_CLASSES:
+    if name not in _SCALER_CLASSES:
         raise ValueError(f"unknown scaler {name!r}; one of {', '.join(SCALERS)}")
-    if name == "QuantileTransformer":
+    if name == "QuantileTransformer":  # the number of its knots is theirs
         return QuantileTransformer(state["distances"], state["scaled"])
-    scaler = SCALER_CLASSES[name]()
+    scaler = _SCALER_CLASSES[name]()
     scaler.load_state_dict(state)
     return scaler
 
 
-def fitted_range(sdf: np.ndarray) -> tuple[float, float]:
-    """Range that the inverse may return: that of the targets, which a cube of side 2 bounds anyway."""
-    return float(np.min(sdf)), float(np.max(sdf))
-
-
 def yeo_johnson(values: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
-    """Yeo and Johnson's transform (2000), elementwise; expm1 and log1p keep values near 0 exact."""
+    """Yeo and Johnson's transform (2000), elementwise. values: any shape. exponent: (), their lambda."""
     positive = power_minus_one(torch.clamp(values, min=0), exponent)
     negative = power_minus_one(torch.clamp(-values, min=0), 2 - exponent)
     return torch.where(values >= 0, positive, -negative)
 
 
 def yeo_johnson_inverse(bent: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
-    """Inverse of `yeo_johnson` for values within its image."""
+    """Inverse of `yeo_johnson` for values within its image, any shape."""
     positive = power_minus_one_inverse(torch.clamp(bent, min=0), exponent)
     negative = power_minus_one_inverse(torch.clamp(-bent, min=0), 2 - exponent)
     return torch.where(bent >= 0, positive, -negative)
 
 
-# An exponent this near to 0 is the logarithm within float32: the next term of the series is smaller than rounding.
-LOGARITHM_BELOW = 1e-6
-
-
 def power_minus_one(values: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
-    """((1 + values)^exponent - 1) / exponent for values >= 0, the logarithm where the exponent is 0."""
+    """((1 + values)^exponent - 1) / exponent for values >= 0, any shape; the logarithm if the exponent () is 0.
+
+    expm1 and log1p keep values near 0 exact.
+    """
     logarithm = torch.log1p(values)
-    safe = torch.where(exponent.abs() < LOGARITHM_BELOW, torch.ones_like(exponent), exponent)
-    return torch.where(exponent.abs() < LOGARITHM_BELOW, logarithm, torch.expm1(safe * logarithm) / safe)
+    is_logarithm = exponent.abs() < _LOGARITHM_BELOW
+    safe = torch.where(is_logarithm, torch.ones_like(exponent), exponent)  # never divide by 0
+    return torch.where(is_logarithm, logarithm, torch.expm1(safe * logarithm) / safe)
 
 
 def power_minus_one_inverse(bent: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
     """Inverse of `power_minus_one`; beyond a negative exponent's asymptote it stays at the last finite value."""
-    safe = torch.where(exponent.abs() < LOGARITHM_BELOW, torch.ones_like(exponent), exponent)
+    is_logarithm = exponent.abs() < _LOGARITHM_BELOW
+    safe = torch.where(is_logarithm, torch.ones_like(exponent), exponent)
     inside = torch.clamp(safe * bent, min=-1 + torch.finfo(bent.dtype).eps)
-    logarithm = torch.where(exponent.abs() < LOGARITHM_BELOW, bent, torch.log1p(inside) / safe)
+    logarithm = torch.where(is_logarithm, bent, torch.log1p(inside) / safe)
     return torch.expm1(logarithm)
 
 
 def interpolate(values: torch.Tensor, knots: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-    """Piecewise linear interpolation, constant outside the knots. values any shape; knots, images (K,), K >= 2."""
+    """Piecewise linear interpolation, constant outside the knots. values: any shape; knots, images: (K,), K >= 2."""
     inside = torch.clamp(values, knots[0], knots[-1])
+    # Index of the knot at or right of each value, at least 1 so that there is one left of it.
     right = torch.clamp(torch.searchsorted(knots, inside.detach().contiguous()), 1, len(knots) - 1)
-    share = (inside - knots[right - 1]) / (knots[right] - knots[right - 1])
-    return images[right - 1] + share * (images[right] - images[right - 1])
-
-
-SCALER_CLASSES = {cls.name: cls for cls in (StandardScaler, PowerTransformer, QuantileTransformer)}
+    fraction = (inside - knots[right - 1]) / (knots[right] - knots[right - 1])
+    return images[right - 1] + fraction * (images[right] - images[right - 1])

@@ -1,6 +1,14 @@
-"""What a person looks at: the page of a part, its curves, the gallery of a folder, a thumbnail."""
+"""Pages and pictures for a person: the page of a part, its curves, the gallery of a folder, a thumbnail.
 
-from neuralparts.report.pages import curves_png, gallery_html, html_report, thumbnail_png
+In: the record of a fit (the dict that becomes NAME.json), its history (arrays), meshes in file units. Out: text and
+bytes. This stage writes no file and opens no window. Errors and distances in `record["metrics"]` are in domain units,
+as in NAME.json; a page shows lengths in file units beside them.
+"""
+
+from neuralparts.report.curves import curves_png
+from neuralparts.report.gallery import gallery_html
+from neuralparts.report.page import html_report
+from neuralparts.report.thumbnail import thumbnail_png
 
 __all__ = [
     "curves_png",

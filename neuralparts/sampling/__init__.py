@@ -1,14 +1,10 @@
 """Labelled points around a mesh: Importance, Surface, Uniform; the .npz file of samples."""
 
-from neuralparts.sampling.samples import (
-    draw_samples,
-    importance_samples,
-    load_samples,
-    points_on_surface,
-    save_samples,
-    surface_samples,
-    uniform_samples,
-)
+from neuralparts.sampling.drawing import draw_samples
+from neuralparts.sampling.importance import importance_samples
+from neuralparts.sampling.samples_file import load_samples, save_samples
+from neuralparts.sampling.surface import points_on_surface, surface_samples
+from neuralparts.sampling.uniform import uniform_samples
 
 __all__ = [
     "draw_samples",

@@ -1,6 +1,6 @@
 """The hash grid: compiled kernels against plain torch operations, and both against a loop written from the paper.
 
-At the end the preset that is built on it, as a person runs it.
+At the end, the preset that is built on it, as a user runs it.
 """
 
 import itertools
@@ -40,7 +40,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def make_grid(**shape) -> HashGrid:
-    """A grid with values of the size of 1 in its table, where errors show."""
+    """A grid with values of the size of 1 in its table, so that errors show."""
     grid = HashGrid(**shape)
     with torch.no_grad():
         grid.table.uniform_(-1, 1, generator=generator(1))
@@ -48,7 +48,7 @@ def make_grid(**shape) -> HashGrid:
 
 
 def random_points(count: int, seed: int = 2) -> torch.Tensor:
-    """Points of a cube somewhat larger than the domain, where clamping is met."""
+    """Points of a cube somewhat larger than the domain, so that some are clamped."""
     return torch.rand(count, 3, generator=generator(seed)) * 2.2 - 1.1
 
 
@@ -102,7 +102,7 @@ def test_kernels_agree_with_plain_torch_in_value_and_gradients(shape):
         assert (compiled - plain).abs().max() <= SAME * plain.abs().max()
 
 
-def test_float32_on_the_processor_takes_the_kernels_and_nothing_else_does():
+def test_float32_on_the_cpu_runs_the_kernels_and_nothing_else_does():
     grid = make_grid(**SMALL)
     points = random_points(4)
     assert "CompiledInterpolation" in type(grid(points).grad_fn).__name__
@@ -110,7 +110,7 @@ def test_float32_on_the_processor_takes_the_kernels_and_nothing_else_does():
 
 
 def points_inside_cells(count: int) -> torch.Tensor:
-    """Points (count, 3) float64 at least 0.04 of a cell from all borders of cells, where SMALL has kinks."""
+    """Points (count, 3) float64 at least 0.04 of a cell from all borders of cells, at which SMALL has kinks."""
     points = torch.rand(40 * count, 3, generator=generator(5), dtype=torch.float64) * 1.9 - 0.95
     resolutions = HashGrid(**SMALL).arrays.resolutions
     positions = (points[:, None, :] + 1) / 2 * torch.tensor(resolutions)[:, None]
@@ -257,7 +257,7 @@ def test_no_points_give_no_features():
     assert (by_table == 0).all()
 
 
-def test_strided_points_are_read_rightly():
+def test_strided_points_are_read_correctly():
     grid, wide = make_grid(), torch.rand(100, 6, generator=generator())
     assert torch.equal(grid(wide[:, ::2]), grid(wide[:, ::2].contiguous()))
     assert torch.equal(grid(wide.T[:3].T), grid(wide[:, :3].contiguous()))
@@ -341,7 +341,7 @@ def test_only_the_table_is_saved_and_the_description_makes_the_grid_again():
         {"log2_table_size": 25},
     ],
 )
-def test_sizes_that_make_no_grid_are_refused(shape):
+def test_impossible_sizes_are_refused(shape):
     with pytest.raises(ValueError, match=r"got .*\d"):
         HashGrid(**shape)
 
@@ -353,7 +353,7 @@ def test_points_of_other_shapes_are_refused(shape):
 
 
 def test_the_compiler_is_not_loaded_before_it_is_needed():
-    program = "import sys, encoding; encoding.HashGrid(); assert 'numba' not in sys.modules, 'numba was loaded'"
+    program = "import sys; from neuralparts.network import HashGrid; HashGrid(); assert 'numba' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
@@ -378,8 +378,8 @@ def test_the_instant_preset_and_the_same_job_once_more_give_the_same_weights_of_
     once, again = (tmp_path / f"part_{run}.safetensors" for run in ("once", "again"))
     assert once.read_bytes() == again.read_bytes()
     sdf = NeuralSDF.load(once)
-    assert np.abs(sdf(part.sample(1000, seed=0))).mean() * sdf.scale < 0.002
-    # The two bodies, and nothing that strays where there are few samples.
+    assert np.abs(sdf(part.sample(1000, seed=0))).mean() * sdf.transform.scale < 0.002
+    # The two bodies, and no stray surface in places with few samples.
     made = trimesh.load(tmp_path / "part_once.stl")
     assert made.is_watertight and made.body_count == 2
     assert made.volume == pytest.approx(part.volume, rel=0.02)

@@ -13,7 +13,7 @@ from neuralparts.network.scalers import PowerTransformer, make_scaler
 
 
 def targets(seed=0, count=20_000):
-    """Distances like those of an importance sample: Laplacian about 0, with a uniform share."""
+    """Distances like those of an importance sample: Laplacian about 0, a few of them uniform."""
     generator = np.random.default_rng(seed)
     near = generator.laplace(0, 1 / 60, count)
     return np.concatenate([near, generator.uniform(-0.2, 1.2, count // 20)]).astype(np.float32)
@@ -74,7 +74,7 @@ def test_power_transform_for_any_exponent(exponent, value):
     scaler = PowerTransformer(unit=0.1, exponent=exponent, low=-1.0, high=1.0)
     back = scaler.inverse(scaler(torch.tensor([value])))
     slope = abs(float(scaler(torch.tensor([value + 1e-3])) - scaler(torch.tensor([value - 1e-3])))) / 2e-3
-    # Where the transform is flat, float32 of the image cannot tell neighbours apart.
+    # Where the transform is flat, float32 of the image has the same value for neighbours.
     assert abs(float(back) - value) <= 1e-5 + 1e-5 / max(slope, 1e-12)
 
 
@@ -86,7 +86,7 @@ def test_saved_state_makes_the_same_scaler(name):
     assert torch.equal(scaler.inverse(values), again.inverse(values))
 
 
-def test_refuses_what_it_cannot_fit():
+def test_unknown_names_and_targets_without_spread_are_refused():
     with pytest.raises(ValueError, match="unknown scaler"):
         fit_scaler("MinMax", targets())
     with pytest.raises(ValueError, match="differ"):

@@ -1,0 +1,358 @@
+"""Compiled loops of the search for closest points: triangle frames, a tree of boxes, the search; float64.
+
+Comes in: corners (F, 3, 3) and points (N, 3), float64. Goes out: positions of triangles, closest points, distances.
+"""
+
+import math
+
+import numpy as np
+
+from neuralparts.distance.common_kernels import clamp, compiled, near_order
+from neuralparts.triangles import cross
+
+# Bins along an axis between which a node of the tree may be split; more bins do not make the search faster.
+SPLIT_BINS = 16
+# Triangles in a leaf: 4 was as fast as 2 and faster than 8, and needs half the nodes of 2.
+LEAF_SIZE = 4
+# From this depth on a node is halved by count, so that the stack of the search can have a fixed size.
+DEEP = 48
+STACK = DEEP + 40
+
+# --------------------------------------------------------------------------------------------------- triangle frames
+
+# Columns of a frame: the origin, at one end of the longest side (3); the unit vector along that side (3); the unit
+# vector across it, in the plane of the triangle (3); the unit normal (3); the length of the longest side; the third
+# corner's coordinates along and across.
+FRAME_COLUMNS = 15
+# Triangles whose frames are made at a time, to bound the temporary arrays (30 MiB).
+FRAME_CHUNK = 65536
+
+
+def triangle_frames(triangles: np.ndarray) -> np.ndarray:
+    """(F, 3, 3) float64 corners -> (F, 15) frames, see FRAME_COLUMNS.
+
+    In its frame a needle is as harmless as any other triangle, because nothing is divided by its area. A triangle
+    without area gets any direction across and acts as its longest side.
+    """
+    frames = np.empty((len(triangles), FRAME_COLUMNS))
+    for start in range(0, len(triangles), FRAME_CHUNK):
+        _fill_frames(triangles[start : start + FRAME_CHUNK], frames[start : start + FRAME_CHUNK])
+    return frames
+
+
+def _fill_frames(triangles, frames):
+    """Fill (F, 15) frames of (F, 3, 3) triangles."""
+    rows = np.arange(len(triangles))
+    # (F,) number of the longest side; side k runs from corner k to corner k + 1.
+    longest = ((np.roll(triangles, -1, axis=1) - triangles) ** 2).sum(axis=2).argmax(axis=1)
+    # (F, 3) the longest side and the third corner, from the origin of the frame.
+    origin = triangles[rows, longest]
+    side, third = triangles[rows, longest - 2] - origin, triangles[rows, longest - 1] - origin
+    # (F, 3) unit vector along the longest side, or any if all corners are at one place.
+    length = np.linalg.norm(side, axis=1)
+    along = np.where(length[:, None] > 0, side, [1.0, 0.0, 0.0])
+    along /= np.linalg.norm(along, axis=1)[:, None]
+    # (F,) the third corner's coordinate along it; (F, 3) unit vector towards the third corner, at right angles to it.
+    position = (third * along).sum(axis=1)
+    across = _across(along, third - position[:, None] * along)
+    frames[:, 0:3], frames[:, 3:6], frames[:, 6:9] = origin, along, across
+    frames[:, 9:12] = cross(along, across)
+    # Rounding may put the foot of the third corner outside of the longest side, or the corner below it: clamp both.
+    frames[:, 12], frames[:, 13] = length, np.clip(position, 0.0, length)
+    frames[:, 14] = np.maximum((third * across).sum(axis=1), 0.0)
+
+
+def _across(along, direction):
+    """(F, 3) unit vectors at right angles to `along`, nearest to `direction`, or any if that is zero.
+
+    `direction` (F, 3) is at right angles to `along` except for rounding. If more of it lies along `along` than across,
+    it is nothing but rounding, and is ignored.
+    """
+    # Scale to a largest component of 1, so that no square underflows.
+    scale = np.abs(direction).max(axis=1)[:, None]
+    direction = direction / np.where(scale > 0, scale, 1.0)
+    # (F,) the length of the part across; if it is short, take the axis that is farthest from `along` instead.
+    left = np.linalg.norm(direction - (direction * along).sum(axis=1)[:, None] * along, axis=1)
+    anything = np.eye(3)[np.abs(along).argmin(axis=1)]
+    direction = np.where((left < 0.5)[:, None], anything, direction)
+    for _ in range(2):  # the second round removes the rounding of the first one
+        direction = direction - (direction * along).sum(axis=1)[:, None] * along
+        direction /= np.linalg.norm(direction, axis=1)[:, None]
+    return direction
+
+
+@compiled
+def _side_foot(x, y, from_x, from_y, to_x, to_y):
+    """The point of a side that is nearest to (x, y)."""
+    step_x, step_y = to_x - from_x, to_y - from_y
+    length2 = step_x * step_x + step_y * step_y
+    fraction = 0.0
+    if length2 > 0:
+        fraction = clamp(((x - from_x) * step_x + (y - from_y) * step_y) / length2, 0.0, 1.0)
+    return from_x + fraction * step_x, from_y + fraction * step_y
+
+
+@compiled
+def _plane_foot(x, y, length, top_x, top_y):
+    """The point nearest to (x, y) in the triangle (0, 0), (length, 0), (top_x, top_y) of the plane.
+
+    The first side is the longest, so both angles at it are acute. For a point below that side, the nearest point lies
+    on it.
+    """
+    foot_x, foot_y = x, y
+    if y <= 0:
+        foot_x, foot_y = clamp(x, 0.0, length), 0.0
+    else:
+        outside_left = top_x * y > top_y * x
+        outside_right = (length - top_x) * y > top_y * (length - x)
+        if outside_left:
+            foot_x, foot_y = _side_foot(x, y, 0.0, 0.0, top_x, top_y)
+        if outside_right:
+            right_x, right_y = _side_foot(x, y, length, 0.0, top_x, top_y)
+            left = (foot_x - x) ** 2 + (foot_y - y) ** 2
+            # Outside of both sides, as over the top corner: the nearer of the two points.
+            if not outside_left or (right_x - x) ** 2 + (right_y - y) ** 2 < left:
+                foot_x, foot_y = right_x, right_y
+    return foot_x, foot_y
+
+
+@compiled
+def _coordinates(px, py, pz, frame):
+    """A point in the frame of a triangle: along, across, height over its plane."""
+    x, y, z = px - frame[0], py - frame[1], pz - frame[2]
+    return (
+        x * frame[3] + y * frame[4] + z * frame[5],
+        x * frame[6] + y * frame[7] + z * frame[8],
+        x * frame[9] + y * frame[10] + z * frame[11],
+    )
+
+
+@compiled
+def _triangle_distance2(px, py, pz, frame, reach2):
+    """The squared distance to a triangle; if it is over reach2, any number over reach2."""
+    x, y, height = _coordinates(px, py, pz, frame)
+    distance2 = height * height
+    if distance2 < reach2:
+        foot_x, foot_y = _plane_foot(x, y, frame[12], frame[13], frame[14])
+        distance2 += (x - foot_x) ** 2 + (y - foot_y) ** 2
+    return distance2
+
+
+# ------------------------------------------------------------------------------------------------------ tree of boxes
+
+
+def build_tree(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """A tree over boxes by the surface area heuristic (Wald 2007), binned along the axis on which they spread widest.
+
+    low, high: (F, 3) float64 corners of the boxes. Returns order (F,) int64, the boxes in the order of the leaves;
+    boxes (M, 6) float64, low and high corner of each node; first (M,) and count (M,) int32. A leaf holds
+    order[first : first + count]. An inner node has count 0 and the children first and first + 1.
+    """
+    size = len(low)
+    order, boxes = np.arange(size), np.empty((2 * size + 1, 6))
+    first, count = np.zeros(2 * size + 1, dtype=np.int32), np.zeros(2 * size + 1, dtype=np.int32)
+    pending, bins = np.zeros((STACK, 4), dtype=np.int64), np.empty((SPLIT_BINS, 7))
+    nodes = _grow_tree(order, low, high, 0.5 * (low + high), boxes, first, count, pending, bins)
+    return order, boxes[:nodes].copy(), first[:nodes].copy(), count[:nodes].copy()
+
+
+@compiled
+def _grow_tree(order, low, high, centre, boxes, first, count, pending, bins):
+    """Fill the arrays of build_tree; returns the number of nodes.
+
+    pending (STACK, 4): the nodes still to split, as node, start, end, depth.
+    """
+    pending[0, 2] = len(order)
+    waiting, nodes = 1, 1
+    while waiting > 0:
+        waiting -= 1
+        node, start, end = pending[waiting, 0], pending[waiting, 1], pending[waiting, 2]
+        depth = pending[waiting, 3] + 1
+        axis = _enclose(boxes, node, order, low, high, centre, start, end)
+        if end - start <= LEAF_SIZE:
+            first[node], count[node] = start, end - start
+            continue
+        middle = (start + end) // 2
+        if axis >= 0 and depth < DEEP:
+            middle = _split(order, low, high, centre, axis, start, end, bins)
+        first[node] = nodes
+        for child, child_start, child_end in ((nodes, start, middle), (nodes + 1, middle, end)):
+            pending[waiting, 0], pending[waiting, 1], pending[waiting, 2] = child, child_start, child_end
+            pending[waiting, 3] = depth
+            waiting += 1
+        nodes += 2
+    return nodes
+
+
+@compiled
+def _enclose(boxes, node, order, low, high, centre, start, end):
+    """Fill the box of a node; returns the axis on which its centres spread widest, or -1 if all centres are equal."""
+    widest, axis = 0.0, -1
+    for k in range(3):
+        lowest, highest, first_centre, last_centre = np.inf, -np.inf, np.inf, -np.inf
+        for i in range(start, end):
+            t = order[i]
+            lowest, highest = min(lowest, low[t, k]), max(highest, high[t, k])
+            first_centre, last_centre = min(first_centre, centre[t, k]), max(last_centre, centre[t, k])
+        boxes[node, k], boxes[node, k + 3] = lowest, highest
+        if last_centre - first_centre > widest:
+            widest, axis = last_centre - first_centre, k
+    return axis
+
+
+@compiled
+def _split(order, low, high, centre, axis, start, end, bins):
+    """Reorder order[start:end] into two groups; returns the start of the second one."""
+    first_centre, last_centre = np.inf, -np.inf
+    for i in range(start, end):
+        value = centre[order[i], axis]
+        first_centre, last_centre = min(first_centre, value), max(last_centre, value)
+    scale = SPLIT_BINS / (last_centre - first_centre)
+    if not np.isfinite(scale):
+        return (start + end) // 2
+    _fill_bins(order, low, high, centre, axis, start, end, first_centre, scale, bins)
+    last_left = _cheapest_cut(bins)
+    # Partition in place: boxes of bins up to last_left go to the front.
+    i, j = start, end - 1
+    while i <= j:
+        if min(int((centre[order[i], axis] - first_centre) * scale), SPLIT_BINS - 1) <= last_left:
+            i += 1
+        else:
+            order[i], order[j] = order[j], order[i]
+            j -= 1
+    return i
+
+
+@compiled
+def _fill_bins(order, low, high, centre, axis, start, end, origin, scale, bins):
+    """Fill bins (SPLIT_BINS, 7): low corner, high corner and count of the boxes whose centre falls in each."""
+    for b in range(SPLIT_BINS):
+        _empty(bins[b])
+    for i in range(start, end):
+        t = order[i]
+        b = min(int((centre[t, axis] - origin) * scale), SPLIT_BINS - 1)
+        bins[b, 6] += 1
+        for k in range(3):
+            bins[b, k] = min(bins[b, k], low[t, k])
+            bins[b, k + 3] = max(bins[b, k + 3], high[t, k])
+
+
+@compiled
+def _cheapest_cut(bins):
+    """The last bin of the left group, for the least sum of count times box surface. No group is empty."""
+    # (SPLIT_BINS,) the cost of all bins from b on, gathered from the right.
+    right_cost = np.zeros(SPLIT_BINS)
+    group = np.empty(7)
+    _empty(group)
+    for b in range(SPLIT_BINS - 1, 0, -1):
+        right_cost[b] = _grow(group, bins[b])
+    # The cost of all bins up to b, gathered from the left.
+    _empty(group)
+    cheapest, cut = np.inf, 0
+    for b in range(SPLIT_BINS - 1):
+        cost = _grow(group, bins[b]) + right_cost[b + 1]
+        if cost < cheapest:  # a cut beside an empty bin costs the same: the first one wins, so no group is empty
+            cheapest, cut = cost, b
+    return cut
+
+
+@compiled
+def _empty(group):
+    """Make group (7,) an empty box with count 0."""
+    for k in range(3):
+        group[k], group[k + 3] = np.inf, -np.inf
+    group[6] = 0
+
+
+@compiled
+def _grow(group, added):
+    """Add a bin to the group; returns its count times half the surface of its box."""
+    if added[6] > 0:
+        group[6] += added[6]
+        for k in range(3):
+            group[k] = min(group[k], added[k])
+            group[k + 3] = max(group[k + 3], added[k + 3])
+    if group[6] == 0:
+        return 0.0
+    x, y, z = group[3] - group[0], group[4] - group[1], group[5] - group[2]
+    return group[6] * (x * y + y * z + z * x)
+
+
+# ------------------------------------------------------------------------------------------------------- the search
+
+
+@compiled
+def _box_distance2(px, py, pz, boxes, node):
+    """The squared distance to the box of a node; 0 inside it."""
+    x = max(boxes[node, 0] - px, px - boxes[node, 3], 0.0)
+    y = max(boxes[node, 1] - py, py - boxes[node, 4], 0.0)
+    z = max(boxes[node, 2] - pz, pz - boxes[node, 5], 0.0)
+    return x * x + y * y + z * z
+
+
+@compiled
+def _search(px, py, pz, nearest, boxes, first, count, frames, stack, stack2):
+    """The position of the triangle nearest to a point.
+
+    nearest: the position of any triangle; the nearer it is, the faster the search. stack, stack2 (STACK,): space for
+    the nodes still to visit and the squared distances to their boxes.
+    """
+    best2 = _triangle_distance2(px, py, pz, frames[nearest], np.inf)
+    waiting = 1
+    stack[0], stack2[0] = 0, _box_distance2(px, py, pz, boxes, 0)
+    while waiting > 0:
+        waiting -= 1
+        node, distance2 = stack[waiting], stack2[waiting]
+        # Go down to the nearer child each time, and keep the other for later if it is near enough.
+        while distance2 < best2 and count[node] == 0:
+            left, right = first[node], first[node] + 1
+            left2 = _box_distance2(px, py, pz, boxes, left)
+            right2 = _box_distance2(px, py, pz, boxes, right)
+            if right2 < left2:
+                left, right, left2, right2 = right, left, right2, left2
+            if right2 < best2:
+                stack[waiting], stack2[waiting] = right, right2
+                waiting += 1
+            node, distance2 = left, left2
+        # A leaf: compare its triangles.
+        if distance2 < best2:
+            for j in range(first[node], first[node] + count[node]):
+                candidate2 = _triangle_distance2(px, py, pz, frames[j], best2)
+                if candidate2 < best2:
+                    best2, nearest = candidate2, j
+    return nearest
+
+
+@compiled
+def search_block(
+    points: np.ndarray,
+    guess: np.ndarray,
+    tree: tuple[np.ndarray, np.ndarray, np.ndarray],
+    frames: np.ndarray,
+    nearest: np.ndarray,
+    closest: np.ndarray,
+    distance: np.ndarray,
+) -> None:
+    """Closest points for a block of points.
+
+    points (N, 3) float64; guess (N,) int32 positions of triangles that may be nearest, or (0,) to start each search
+    from the neighbour's answer; tree: (boxes, first, count) of `build_tree` over the first of the frames (F, 15).
+    Fills nearest (N,) int32 positions, closest (N, 3) or (0, 3) float32 and the unsigned distance (N,) float32.
+    """
+    boxes, first, count = tree
+    stack, stack2 = np.empty(STACK, dtype=np.int32), np.empty(STACK)
+    position = 0
+    for i in near_order(points):
+        px, py, pz = points[i, 0], points[i, 1], points[i, 2]
+        if len(guess) > 0:
+            position = guess[i]
+        position = _search(px, py, pz, position, boxes, first, count, frames, stack, stack2)
+        nearest[i] = position
+        # The foot of the point in the plane of that triangle; the distance from height and foot.
+        frame = frames[position]
+        x, y, height = _coordinates(px, py, pz, frame)
+        foot_x, foot_y = _plane_foot(x, y, frame[12], frame[13], frame[14])
+        distance[i] = math.sqrt(height * height + (x - foot_x) ** 2 + (y - foot_y) ** 2)
+        if len(closest) > 0:
+            for k in range(3):
+                closest[i, k] = frame[k] + foot_x * frame[3 + k] + foot_y * frame[6 + k]

@@ -1,0 +1,68 @@
+"""The samples of a fit on its device, and the random order in which they are taken.
+
+In: labelled points as arrays. Out: batches of points, scaled targets and weights. All samples stay on the device for
+the whole fit.
+"""
+
+import numpy as np
+import torch
+from torch import nn
+
+from neuralparts.fitting.losses import sample_weights
+from neuralparts.fitting.settings import FitSettings
+
+
+def check_samples(points: np.ndarray, sdf: np.ndarray) -> None:
+    """Raise ValueError unless points are (N, 3), sdf (N,), N > 0, all finite."""
+    if points.ndim != 2 or points.shape[1] != 3 or sdf.shape != (len(points),) or len(points) == 0:
+        raise ValueError(f"samples need points (N, 3) and sdf (N,), N > 0; got {points.shape} and {sdf.shape}")
+    if not (np.isfinite(points).all() and np.isfinite(sdf).all()):
+        raise ValueError("samples hold values that are not finite")
+
+
+def random_generator(seed: int) -> torch.Generator:
+    """torch's generator of a seed of 0 or more, however large."""
+    return torch.Generator().manual_seed(seed % 2**63)
+
+
+class Batches:
+    """Samples cut into batches, in a new random order each epoch.
+
+    points: (N, 3), domain. sdf: (N,), domain units. scaler: makes the targets. settings: for the weights of the loss.
+    """
+
+    def __init__(
+        self, points: np.ndarray, sdf: np.ndarray, scaler: nn.Module, settings: FitSettings, device: torch.device
+    ):
+        distances = torch.as_tensor(sdf, dtype=torch.float32, device=device)
+        points = torch.as_tensor(points, dtype=torch.float32, device=device)
+        with torch.no_grad():
+            columns = [points, scaler(distances)[:, None]]
+            weights = sample_weights(distances, settings)
+            if weights is not None:
+                columns.append(weights[:, None])
+        # (N, 4 or 5): x, y, z, target, perhaps weight. Side by side, a batch reads one place in memory per sample.
+        self._rows = torch.cat(columns, dim=1)
+        # The order (N,) of one epoch, and which (seed, epoch) it belongs to.
+        self._order = torch.empty(0, dtype=torch.int64)
+        self._order_of: tuple[int, int] | None = None
+
+    def __len__(self) -> int:
+        """Number of samples."""
+        return len(self._rows)
+
+    def batch(self, steps: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+        """Points (B, 3), targets (B,) and weights (B,) or None of the step after `steps` steps of `size` samples.
+
+        The order of an epoch depends on the seed and the epoch's number alone.
+        """
+        epoch, index = divmod(steps, len(self) // size)
+        if self._order_of != (seed, epoch):
+            order = torch.randperm(len(self), generator=random_generator(seed * 1_000_003 + epoch))
+            self._order, self._order_of = order.to(self._rows.device), (seed, epoch)
+        rows = self._rows.index_select(0, self._order[index * size : (index + 1) * size])  # (B, 4 or 5)
+        return rows[:, :3], rows[:, 3], rows[:, 4] if rows.shape[1] == 5 else None
+
+    def first(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Points (B, 3) and targets (B,) of the first `count` samples."""
+        return self._rows[:count, :3], self._rows[:count, 3]

@@ -1,0 +1,58 @@
+"""The losses of a fit: l1, l2, clamp, weighted, relative.
+
+In: signed distances in domain units once, for the samples' weights; then a batch's values and targets in the scaler's
+units. Out: weights of the samples, and the loss of a batch.
+"""
+
+import torch
+from torch import nn
+
+from neuralparts.fitting.settings import FitSettings
+
+# DeepSDF's clamping distance (Park et al., 2019), domain units.
+CLAMP_DISTANCE = 0.1
+# Weight of a sample on the surface over that of one far away, for the weighted loss.
+SURFACE_WEIGHT = 4.0
+# Distance at which a sample weighs half as much as on the surface, for the relative loss, domain units.
+RELATIVE_DISTANCE = 0.05
+
+
+def sample_weights(distances: torch.Tensor, settings: FitSettings) -> torch.Tensor | None:
+    """Weights (N,) of mean 1 for signed distances (N,), domain units; None for a loss without weights.
+
+    They fall with |d|: exponentially for the weighted loss, as 1 / (0.05 + |d|) for the relative loss.
+    """
+    if settings.loss == "weighted":
+        weights = 1 + (SURFACE_WEIGHT - 1) * torch.exp(-settings.importance_weight * distances.abs())
+    elif settings.loss == "relative":
+        weights = RELATIVE_DISTANCE / (RELATIVE_DISTANCE + distances.abs())
+    else:
+        return None
+    return weights / weights.mean()
+
+
+@torch.no_grad()
+def clamp_limits(scaler: nn.Module, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """(low, high), each of shape (): the scaled values of distances -0.1 and 0.1, to which the clamp loss clamps."""
+    low, high = (scaler(torch.tensor(sign * CLAMP_DISTANCE, dtype=torch.float32, device=device)) for sign in (-1, 1))
+    return low, high
+
+
+def batch_loss(
+    values: torch.Tensor,
+    targets: torch.Tensor,
+    weights: torch.Tensor | None,
+    loss: str,
+    limits: tuple[torch.Tensor, torch.Tensor],
+) -> torch.Tensor:
+    """Loss, shape (), of values (B,) against targets (B,), both in the scaler's units. Differentiable.
+
+    l2: mean square. clamp: mean absolute error of both clamped to `limits`. Others: mean absolute error, each sample's
+    times its weight if there are weights (B,).
+    """
+    if loss == "clamp":
+        values, targets = torch.clamp(values, *limits), torch.clamp(targets, *limits)
+    errors = values - targets
+    if loss == "l2":
+        return (errors * errors).mean()
+    return errors.abs().mean() if weights is None else (errors.abs() * weights).mean()

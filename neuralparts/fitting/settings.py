@@ -1,0 +1,91 @@
+"""The settings of a fit, the hooks that it calls, and its result."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from neuralparts.choices import LOSSES, SCHEDULES
+
+# Names of the curves in a history.
+_CURVES = ("samples", "seconds", "loss", "learning_rate", "held_out", "validation")
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """All that the weights depend on, beside the samples and the network's shape.
+
+    epochs: passes over the samples. Each is cut into whole batches; left-over samples are left out. batch_size: samples
+    in a step. learning_rate: Adam's rate; SOAP takes 5 times as much, and a network with an encoding warms up to it.
+    importance_weight: decay of the weighted loss with |d|, per domain unit. time_budget: seconds, instead of `epochs`;
+    0 is off. target_error: mean |f| of the held-out points at which the fit stops, domain units; 0 is off.
+
+    Raises ValueError for an unknown loss or schedule, and unless epochs, batch_size and learning_rate are positive.
+    """
+
+    epochs: int = 4
+    batch_size: int = 1024
+    learning_rate: float = 1e-3
+    init: str = "he_uniform"
+    loss: str = "l1"
+    schedule: str = "linear"
+    optimizer: str = "soap"
+    importance_weight: float = 60.0
+    time_budget: float = 0.0
+    target_error: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.loss not in LOSSES or self.schedule not in SCHEDULES:
+            raise ValueError(f"unknown loss {self.loss!r} or schedule {self.schedule!r}")
+        if self.epochs < 1 or self.batch_size < 1 or not self.learning_rate > 0:
+            raise ValueError("epochs, batch size and learning rate must be positive")
+
+
+@dataclass(frozen=True)
+class FitHooks:
+    """What a fit calls and writes beside its weights. None of it changes them.
+
+    held_out: (M, 3) points of the surface in random order, domain, for `target_error` and the curve. validate: called
+    after each epoch; its number is kept in the history. progress: called with (fraction done in [0, 1], loss) at every
+    check. should_stop: called after every step; True interrupts the fit. checkpoint: path of the checkpoint; it is read
+    to resume, and written every `checkpoint_seconds` and when the fit is interrupted. checkpoint_seconds: None never
+    writes it. identity: values by name, as JSON can hold them, which a checkpoint must agree with. warn: called with
+    one line when a checkpoint cannot be written; the fit goes on. clock: seconds from any start.
+    """
+
+    held_out: np.ndarray | None = None
+    validate: Callable[[], float] | None = None
+    progress: Callable[[float, float], None] | None = None
+    checkpoint: Path | None = None
+    checkpoint_seconds: float | None = 30.0
+    identity: dict = field(default_factory=dict)
+    warn: Callable[[str], None] | None = None
+    should_stop: Callable[[], bool] | None = None
+    clock: Callable[[], float] = time.monotonic
+
+
+def empty_history() -> dict[str, list[float]]:
+    """The curves of a fit that has not begun, by name."""
+    return {name: [] for name in _CURVES}
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """How a fit ended.
+
+    ended_by: epochs, timeBudget or targetError. collapsed: why the network, that of the second attempt, represents no
+    surface, or ''. seconds: of fitting, those before an interruption included. samples: steps times batch size.
+    restarts: 1 for the second attempt, else 0. resumed_at: samples at which a checkpoint was resumed, else 0. history:
+    curves by name, one value per check; `validation` has one per epoch. Errors are in domain units.
+    """
+
+    ended_by: str = "epochs"
+    collapsed: str = ""
+    seconds: float = 0.0
+    samples: int = 0
+    restarts: int = 0
+    resumed_at: int = 0
+    history: dict[str, list[float]] = field(default_factory=empty_history)

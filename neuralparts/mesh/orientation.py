@@ -1,0 +1,212 @@
+"""Orientation: the winding of each shell becomes consistent, and inside-out shells are flipped, except voids.
+
+In: vertices (V, 3) in the unit box, and faces (F, 3). Out: faces, outward if they have an outside, and their shells.
+Closed shells are judged by their volume and by what lies around them, open ones by winding numbers beside them.
+"""
+
+import numpy as np
+
+from neuralparts.mesh.consistency import flips_for_consistency
+from neuralparts.mesh.shells import (
+    SHELL_SAMPLES,
+    Shells,
+    faces_by_shell,
+    label_shells,
+    sample_faces,
+    shell_boxes,
+    shell_volumes,
+    true_for_most,
+)
+from neuralparts.mesh.topology import EdgeTable, connected_components, flip_faces
+from neuralparts.mesh.winding import JUST_BESIDE, points_beside, winding_number
+from neuralparts.triangles import triangle_areas
+from neuralparts.wording import counted
+
+# Closed shells, the largest first, for which the shells within them are looked for: the time grows with their square.
+MOST_SHELLS = 20_000
+# Open shells judged one by one, the largest first: each is compared with the whole mesh.
+MOST_OPEN_SHELLS = 200
+# Surface points from which the open shells are judged, as a set.
+OPEN_SAMPLES = 500
+# The set is inside out if at least this fraction of the points beside it has a winding number under -0.5 ...
+OPEN_SET_INVERTED = 0.05
+# ... and the points with one over 0.5 are fewer than this fraction of those.
+OPEN_SET_INSIDE = 0.1
+# About so many triangles of an open shell are sampled to judge it alone. Smaller shells than the second are not judged.
+OPEN_SHELL_SAMPLES, LEAST_OPEN_FACES = 32, 4
+# It is inside out if the mean of its own winding number over its surface is under this: a closed inside-out shell has
+# -0.5, a flat sheet 0.
+OPEN_SHELL_INSIDE_OUT = -0.25
+
+
+def orient(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, Shells, dict[str, int], list[str]]:
+    """Make the winding of each shell consistent and flip inside-out shells outward, except voids.
+
+    vertices: (V, 3) float64 in the unit box. Returns faces (F, 3), their Shells, the numbers of flawed edges and
+    inside-out bodies in the mesh as given (keys of the diagnosis), and a sentence for each change.
+
+    Bodies that touch along faces or along a closed ring of edges are one shell, judged by their volume together.
+    """
+    edges = EdgeTable(faces)
+    pairs, clash = edges.pairs()
+    patch = connected_components(pairs[:, 0], pairs[:, 1], len(faces))
+    # First within each patch, then shell by shell. flipped (F,): the faces that differ from those given.
+    flipped = flips_for_consistency(pairs, clash, patch, triangle_areas(vertices[faces]))
+    consistent = flip_faces(faces, flipped)
+    label, closed = label_shells(EdgeTable(consistent) if flipped.any() else edges, patch)
+    shell_flipped, orientation = _inside_out_shells(vertices[consistent], label, closed)
+    flipped ^= shell_flipped[label]
+    fraction = np.bincount(label, weights=flipped) / np.bincount(label)  # (S,) of its faces that were flipped
+    found = {
+        "boundary_edges": int((edges.uses == 1).sum()),
+        "non_manifold_edges": int((edges.uses > 2).sum()),
+        "inconsistent_edges": int(clash.sum()),
+        "inside_out_bodies": int((fraction == 1).sum()),
+    }
+    changes = _sentences(fraction, flipped, label)
+    return flip_faces(faces, flipped), Shells(label, closed, orientation), found, changes
+
+
+def _sentences(fraction: np.ndarray, flipped: np.ndarray, label: np.ndarray) -> list[str]:
+    """Up to two sentences: on shells flipped whole, and on shells flipped in part.
+
+    fraction: (S,) of each shell's faces that were flipped; flipped: (F,) bool; label: (F,) shell of each face.
+    """
+    changes = []
+    if (fraction == 1).any():
+        changes.append(f"Flipped {counted((fraction == 1).sum(), 'inside-out body')} outward.")
+    mixed = (fraction > 0) & (fraction < 1)
+    if mixed.any():
+        changes.append(
+            f"Flipped {counted((flipped & mixed[label]).sum(), 'triangle')} to make the winding of "
+            f"{counted(mixed.sum(), 'body')} consistent."
+        )
+    return changes
+
+
+def _inside_out_shells(corners: np.ndarray, label: np.ndarray, closed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which shells to flip: flip (S,) bool, and orientation (S,) after it, as in Shells. corners: (F, 3, 3)."""
+    # All open shells as one set first, since they may surround the closed ones; then the closed ones; then each open
+    # shell alone. Each step sees the corners as flipped by those before.
+    set_flip = ~closed & _set_is_inside_out(corners[~closed[label]])
+    corners = flip_faces(corners, set_flip[label])
+    closed_flip, orientation = _flips_of_closed(corners, label, closed, set_flipped=set_flip.any())
+    corners = flip_faces(corners, closed_flip[label])
+    return set_flip ^ closed_flip ^ _flips_of_open(corners, label, closed), orientation
+
+
+# ------------------------------------------------------------------------------------------------- closed shells
+
+
+def _flips_of_closed(
+    corners: np.ndarray, label: np.ndarray, closed: np.ndarray, set_flipped: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which closed shells to flip: flip (S,) bool, and orientation (S,) after it, as in Shells.
+
+    From the outermost inward: a shell of negative volume stays (a void) if the shells around it, as flipped so far,
+    give a winding number over 0.5; else it is flipped. Directly within a shell that was flipped, there are two readings
+    of the file: all of it is inside out, or the outer shell alone. Both make the inner shell the opposite of the outer
+    (a void in a solid, a solid in a void), so it becomes that. set_flipped: the open shells were flipped, as a set.
+    """
+    volume = np.where(closed, shell_volumes(corners, label), 0.0)
+    flip, orientation = np.zeros(len(closed), dtype=bool), np.sign(volume).astype(int)
+    if (volume >= 0).all() and not set_flipped:
+        return flip, orientation
+    around, in_open = _shells_around(corners, label, volume), _within_open(corners, label, closed)
+    for inner in sorted(around, key=lambda shell: -abs(volume[shell])):
+        outer = around[inner]
+        parent = min(outer, key=lambda shell: abs(volume[shell]), default=None)
+        if parent is not None and flip[parent]:
+            flip[inner] = orientation[inner] == orientation[parent]
+        elif parent is None and set_flipped and in_open[inner]:
+            flip[inner] = orientation[inner] > 0
+        elif volume[inner] < 0:
+            flip[inner] = orientation[outer].sum() + in_open[inner] <= 0
+        orientation[inner] *= -1 if flip[inner] else 1
+    return flip, orientation
+
+
+def _shells_around(corners: np.ndarray, label: np.ndarray, volume: np.ndarray) -> dict[int, np.ndarray]:
+    """{shell: array of the closed shells that it lies wholly within}, for every shell with a volume. volume: (S,)."""
+    # From the largest to the smallest: a shell can only lie within a larger one.
+    solid = np.flatnonzero(volume)
+    solid = solid[np.argsort(-np.abs(volume[solid]))]
+    low, high = shell_boxes(corners, label)
+    order, starts = faces_by_shell(label)
+    # Sample faces sorted by shell; those of shell s have the indices first[s] to first[s + 1].
+    face, owner = sample_faces(label, SHELL_SAMPLES)
+    first = np.searchsorted(owner, np.arange(len(volume) + 1))
+    around = {int(inner): [] for inner in solid}
+    for position, outer in enumerate(solid[:MOST_SHELLS]):
+        # The smaller shells whose box lies in the box of this one, then those with most samples within its surface.
+        smaller = solid[position + 1 :]
+        inner = smaller[(low[smaller] >= low[outer]).all(axis=1) & (high[smaller] <= high[outer]).all(axis=1)]
+        if not len(inner):
+            continue
+        sampled = np.concatenate([np.arange(first[i], first[i + 1]) for i in inner])
+        points, surface = corners[face[sampled]].mean(axis=1), corners[order[starts[outer] : starts[outer + 1]]]
+        within = np.abs(winding_number(points, surface)) > 0.5
+        for index in inner[true_for_most(within, owner[sampled], len(volume))[inner]]:
+            around[int(index)].append(int(outer))
+    return {inner: np.array(outer, dtype=int) for inner, outer in around.items()}
+
+
+def _within_open(corners: np.ndarray, label: np.ndarray, closed: np.ndarray) -> np.ndarray:
+    """(S,) bool: the winding number of all open shells together is over 0.5 on most of a closed shell."""
+    face, owner = sample_faces(label, SHELL_SAMPLES)
+    sampled = closed[owner]
+    if closed.all() or not sampled.any():
+        return np.zeros(len(closed), dtype=bool)
+    within = winding_number(corners[face[sampled]].mean(axis=1), corners[~closed[label]]) > 0.5
+    return true_for_most(within, owner[sampled], len(closed))
+
+
+# --------------------------------------------------------------------------------------------------- open shells
+
+
+def _set_is_inside_out(corners: np.ndarray) -> bool:
+    """Judge the open triangles (F, 3, 3) as one set: many points beside them have a winding number under -0.5, almost
+    none has one over 0.5.
+
+    As one set, because single patches of a surface that was not sewn are often flat or seen from within, so they do not
+    show which side is inside. A soup of random triangles has as much over 0.5, so it stays.
+    """
+    areas = triangle_areas(corners)
+    if not areas.any():
+        return False
+    # Triangles drawn by area, and for each a point before and a point behind it: winding (2 * OPEN_SAMPLES,).
+    chosen = corners[np.random.default_rng(0).choice(len(corners), OPEN_SAMPLES, p=areas / areas.sum())]
+    winding = winding_number(_both_sides(chosen), corners)
+    inside, inverted = (winding > 0.5).mean(), (winding < -0.5).mean()
+    return bool(inverted > OPEN_SET_INVERTED and inside < OPEN_SET_INSIDE * inverted)
+
+
+def _flips_of_open(corners: np.ndarray, label: np.ndarray, closed: np.ndarray) -> np.ndarray:
+    """Which open shells to flip one by one: (S,) bool. Nearly closed, inside out, and no void in the other shells."""
+    flip = np.zeros(len(closed), dtype=bool)
+    order, starts = faces_by_shell(label)
+    sizes = np.diff(starts) * ~closed
+    largest = np.argsort(-sizes, kind="stable")[:MOST_OPEN_SHELLS]
+    for shell in largest[sizes[largest] >= LEAST_OPEN_FACES]:
+        own = order[starts[shell] : starts[shell + 1]]
+        sampled = corners[own[:: max(1, len(own) // OPEN_SHELL_SAMPLES)]]
+        weights = np.maximum(triangle_areas(sampled), np.finfo(float).tiny)  # their sum must not be 0
+        alone = _surface_winding(sampled, corners[own])
+        if np.average(alone, weights=weights) >= OPEN_SHELL_INSIDE_OUT:
+            continue
+        # Inside out by itself. In a solid of the other shells it is a void and stays.
+        others = _surface_winding(sampled, corners) - alone
+        if np.average(others, weights=weights) <= 0.5:
+            flip[shell] = True
+            corners = flip_faces(corners, own)
+    return flip
+
+
+def _surface_winding(sampled: np.ndarray, corners: np.ndarray) -> np.ndarray:
+    """(N,) winding number of triangles (F, 3, 3) on the sampled triangles (N, 3, 3): the mean of both sides."""
+    return winding_number(_both_sides(sampled), corners).reshape(2, -1).mean(axis=0)
+
+
+def _both_sides(corners: np.ndarray) -> np.ndarray:
+    """(2N, 3) points just before the triangles (N, 3, 3), then points just behind them."""
+    return np.concatenate([points_beside(corners, JUST_BESIDE), points_beside(corners, -JUST_BESIDE)])

@@ -1,0 +1,98 @@
+"""An output folder as a whole: made, checked, claimed by runs, and cleaned up after killed processes."""
+
+import contextlib
+import os
+import re
+import secrets
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from neuralparts.choices import OUTPUT_FORMATS
+from neuralparts.errors import UserError
+from neuralparts.output.gallery import GALLERY_TITLE
+from neuralparts.output.locks import OutputError, is_locked, locked
+from neuralparts.output.summary import SUMMARY_COLUMNS
+
+# An unfinished file as `whole_file` names it, .NAME.SUFFIX.RANDOM.part, of a file that this program writes.
+SUFFIXES = ("safetensors", "json", "html", "png", "csv", "checkpoint", "log", *OUTPUT_FORMATS)
+UNFINISHED = re.compile(rf"\.(?P<name>.+)\.(?:{'|'.join(SUFFIXES)})\.[0-9a-f]{{8}}\.part", re.DOTALL)
+# The lock file of a run over the folder, and the lock held while runs look for each other.
+RUN_LOCK = re.compile(r"\.running\.[0-9a-f]{8}\.lock")
+ARRIVAL_LOCK, ARRIVAL_PATIENCE = ".running.lock", 10.0
+# Names of which a folder run holds locks, besides those of its parts.
+FOLDER_NAMES = ("summary", "index", "running")
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make an output folder and check that files can be made in it. Raises OutputError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot write there ({error.strerror}); choose another --outputDir") from error
+
+
+def check_folder_free(folder: Path) -> None:
+    """Raise OutputError if a folder run would overwrite a summary.csv or index.html that no such run left."""
+    heads = {"summary.csv": ",".join(SUMMARY_COLUMNS[:3]), "index.html": GALLERY_TITLE}
+    for name, head in heads.items():
+        path = folder / name
+        if not path.exists():
+            continue
+        with open(path, "rb") as file:
+            start = file.read(2000).decode(errors="replace")
+        if head not in start:
+            raise OutputError(f"{path}: no run left this file, and it would be overwritten; choose another --outputDir")
+
+
+class Running:
+    """Marks a folder as in use by this run, for a `with` block; `alone` is True if no other run was there before.
+
+    Each run holds a lock file of its own, which ends with it, however it ends. Raises BusyError, OutputError, OSError.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.alone = folder, False
+        self._held = contextlib.ExitStack()
+
+    def __enter__(self) -> "Running":
+        with locked(self.folder / ARRIVAL_LOCK, ARRIVAL_PATIENCE):  # of two that arrive at once, one is alone
+            others = [name for name in os.listdir(self.folder) if RUN_LOCK.fullmatch(name)]
+            self.alone = not any(is_locked(self.folder / name) for name in others)
+            self._held.enter_context(locked(self.folder / f".running.{secrets.token_hex(4)}.lock"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._held.close()
+
+
+def remove_leavings(folder: Path, names: Iterable[str]) -> None:
+    """Remove the unfinished files and lock files that killed processes left, unless the part's lock is held.
+
+    names: the parts of this run. Removed are regular files named .NAME.SUFFIX.RANDOM.part as `whole_file` names them,
+    and empty lock files of `names` and of the folder's own files. Every other hidden file is a user's own.
+    """
+    locks = {f".{name}.lock" for name in (*names, *FOLDER_NAMES)}
+    for directory in (folder, folder / "thumbnails"):
+        for path in _hidden_files(directory):
+            if (unfinished := UNFINISHED.fullmatch(path.name)) is not None:
+                with contextlib.suppress(UserError, OSError), locked(folder / f".{unfinished['name']}.lock"):
+                    path.unlink(missing_ok=True)
+            elif path.name in locks and directory == folder:
+                with contextlib.suppress(UserError, OSError):
+                    is_locked(path)  # removes it if no process holds it
+
+
+def _hidden_files(directory: Path) -> list[Path]:
+    """The regular files of a directory whose names begin with a dot, sorted; [] if there is no such directory."""
+    try:
+        with os.scandir(directory) as entries:
+            return sorted(
+                Path(entry.path)
+                for entry in entries
+                if entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
+            )
+    except OSError:
+        return []

@@ -1,0 +1,30 @@
+"use strict";
+const body = document.querySelector("tbody");
+const heads = [...document.querySelectorAll("th")];
+
+// The key that a row is sorted by: the number of a cell, or its text. A missing number is larger than any other.
+function key(row, column) {
+  const cell = row.cells[column];
+  if (cell.dataset.value === undefined) return cell.textContent.toLowerCase();
+  return cell.dataset.value === "" ? Infinity : Number(cell.dataset.value);
+}
+
+for (const button of document.querySelectorAll("button[data-column]")) button.onclick = () => {
+  const column = Number(button.dataset.column), head = heads[column];
+  const sign = head.ariaSort === "ascending" ? -1 : 1;
+  for (const other of heads) other.ariaSort = null;
+  head.ariaSort = sign === 1 ? "ascending" : "descending";
+  const rows = [...body.rows].map(row => [key(row, column), row]);
+  rows.sort((a, b) => sign * (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0));
+  body.append(...rows.map(pair => pair[1]));
+};
+
+// Filter once typing pauses: a folder may have thousands of rows.
+let waiting = 0;
+document.getElementById("filter").oninput = event => {
+  clearTimeout(waiting);
+  waiting = setTimeout(() => {
+    const wanted = event.target.value.toLowerCase();
+    for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+  }, 120);
+};

@@ -1,0 +1,62 @@
+"""The templates of the pages: values in, the text of a page out. Every value is escaped; the templates alone make HTML.
+
+A template may mark only its own words as safe. The styles and scripts are files beside the templates, which include
+them.
+"""
+
+import base64
+import gzip
+import json
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import jinja2
+
+from neuralparts.report.formatting import readable
+
+
+class Card(NamedTuple):
+    """A large number with its label above and a note below, as macros.html shows it."""
+
+    label: str
+    value: str
+    note: str
+
+
+def _template_text(name: str) -> str:
+    """A file of templates/, from wherever the package is installed."""
+    return (files("neuralparts.report") / "templates" / name).read_text("utf-8")
+
+
+_TEMPLATES = jinja2.Environment(
+    loader=jinja2.FunctionLoader(_template_text),
+    autoescape=True,
+    undefined=jinja2.StrictUndefined,  # a misspelt name in a template is an error
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+
+
+def render(template: str, **values: Any) -> str:
+    """Fill a template. Returns the text of a page, which can always be written as UTF-8."""
+    return readable(_TEMPLATES.get_template(template).render(values))
+
+
+def compressed(text: str) -> str:
+    """Text as base64 of gzip, the same for the same text. It has no character that HTML escapes."""
+    return base64.b64encode(gzip.compress(text.encode("utf-8"), 9, mtime=0)).decode("ascii")
+
+
+def compressed_json(value: Any) -> str:
+    """A value as compressed JSON. Raises ValueError for NaN and infinity, which JSON lacks."""
+    return compressed(json.dumps(value, allow_nan=False))
+
+
+@lru_cache(maxsize=1)
+def compressed_plotly() -> str:
+    """plotly.js, compressed from 4.8 MB to 2. It takes a third of a second, so a process keeps it."""
+    from plotly.offline import get_plotlyjs
+
+    return compressed(get_plotlyjs())

@@ -1,0 +1,112 @@
+"""In a browser: pages draw, cameras are linked, the gallery sorts and filters, and the console stays quiet."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from neuralparts.report import gallery_html, html_report
+from neuralparts.report.curves import COLOURS
+from tests.report.chromium import Browser
+from tests.report.shown import HOSTILE, has_colour, make_history, make_record, make_rows, torus
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
+    running = Browser(program, tmp_path_factory.mktemp("profile"))
+    yield running
+    running.close()
+
+
+DRAWN = "document.documentElement.dataset.drawn === '{}'"
+
+
+def shaded_fraction(pixels):
+    """The fraction of pixels darker than any background of a page: a drawn surface, or text."""
+    return (pixels.mean(axis=-1) < 215).mean()
+
+
+def test_browser_draws_both_meshes(browser, tmp_path):
+    vertices, faces = torus()
+    mesh, distance = (vertices, faces), 0.1 * np.maximum(vertices[:, 0], 0)
+    page = html_report("drawn", make_record(), make_history(), mesh, mesh, distance)
+    browser.open(tmp_path / "drawn.html", page)
+    browser.until(DRAWN.format("input reconstruction curves"))
+    views = {view: browser.picture(f"#{view}") for view in ("input", "reconstruction")}
+    curves = browser.picture("#curves")
+    browser.open(tmp_path / "bare.html", html_report("bare", make_record(), {}, None, None))
+    bare = browser.picture(".view")
+    assert shaded_fraction(bare) < 0.05
+    for view, pixels in views.items():
+        assert shaded_fraction(pixels) > 0.15 and pixels.std() > 2 * bare.std(), view
+        assert len(np.unique(pixels[100:-100, 100:-100].reshape(-1, 3) // 8, axis=0)) > 10, view  # it is lit
+    redness = [(pixels[..., 0] - pixels[..., 2]).max() for pixels in views.values()]
+    assert redness[0] < 20 and redness[1] > 100  # only the reconstruction wears the deviation scale
+    assert has_colour(curves, COLOURS["loss"])
+
+
+def test_browser_console_stays_quiet_and_cameras_are_linked(browser, tmp_path):
+    mesh = torus()
+    page = html_report(HOSTILE, make_record(), make_history(), mesh, mesh, np.zeros(len(mesh[0])))
+    browser.open(tmp_path / "linked.html", page)
+    browser.until(DRAWN.format("input reconstruction curves"))
+    buttons = browser.value("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)")
+    assert len(buttons) >= 10 and not [title for title in buttons if "loud" in title or "hare" in title]
+    eye = (
+        "Object.values(document.getElementById('{}')._fullLayout.scene._scene.getCamera().eye)"
+        ".map(x => x.toFixed(4)).join()"
+    )
+    before = browser.value(eye.format("input"))
+    assert before == browser.value(eye.format("reconstruction"))
+    browser.drag("#input", 90, 40)
+    browser.until(f"{eye.format('input')} !== {json.dumps(before)}")
+    browser.until(f"{eye.format('input')} === {eye.format('reconstruction')}")
+    assert browser.complaints() == []
+
+
+def test_browser_shades_small_triangles_in_metres_as_large_ones_in_millimetres(browser, tmp_path):
+    pictures = []
+    for around, size in ((64, 1.0), (200, 1e-4)):
+        vertices, faces = torus(around, around // 2)
+        page = html_report("part", make_record(), {}, (vertices * size, faces), None)
+        browser.open(tmp_path / f"size{around}.html", page)
+        browser.until(DRAWN.format("input"))
+        pictures.append(browser.picture("#input"))
+    assert pictures[0].std() > 10
+    # The facets of the coarse one differ from the fine surface by a few shades in 255; unlit, it would be 30.
+    assert np.abs(pictures[0] - pictures[1]).mean() < 3
+
+
+def test_browser_that_cannot_draw_says_so(browser, tmp_path):
+    page = html_report("part", make_record(), make_history(), torus(), None)
+    old = page.replace('new DecompressionStream("gzip")', "new StreamOfTheFuture()")
+    assert old != page
+    browser.open(tmp_path / "old.html", old)
+    browser.until("document.querySelectorAll('.broken').length === 2")
+    assert "tables below are complete" in browser.value("document.querySelector('.broken').textContent")
+    assert browser.complaints()  # the console names the reason; and this list can be other than empty
+
+
+def test_browser_sorts_and_filters_the_gallery(browser, tmp_path):
+    rows = [{k: v for k, v in row.items() if row["name"] != HOSTILE or k != "thumbnail"} for row in make_rows()]
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "bad.png").write_bytes(rows[0]["thumbnail"])
+    browser.open(tmp_path / "index.html", gallery_html(rows, "folder"))
+    shown = "[...document.querySelectorAll('tbody tr')].filter(r => !r.hidden).map(r => r.cells[1].textContent)"
+    button = "[...document.querySelectorAll('th button')].find(b => b.textContent === '{}').click()"
+    browser.value(button.format("Surface error"))
+    assert browser.value(shown)[:3] == ["good", "middling", "bad"]
+    browser.value(button.format("Surface error"))
+    assert browser.value(shown)[-3:] == ["bad", "middling", "good"]
+    browser.value(button.format("Time"))
+    assert browser.value(shown)[:2] == ["good", "bad"]  # 61 s before 3700 s, by number and not by word
+    browser.value("document.getElementById('filter').value = 'TRIANG'")
+    browser.value("document.getElementById('filter').dispatchEvent(new Event('input'))")
+    browser.until(f"{shown}.length === 1")
+    assert browser.value(shown)[0].startswith("refused")
+    assert browser.complaints() == []

@@ -1,0 +1,159 @@
+"""The page of a part: what it shows, that it loads nothing, and that hostile text stays text."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from neuralparts.report import html_report
+from tests.report.shown import (
+    HOSTILE_TEXTS,
+    Tags,
+    array,
+    figures_of,
+    make_history,
+    make_record,
+    mesh_of,
+    torus,
+    unpacked,
+)
+
+
+def test_page_loads_nothing_from_outside():
+    mesh = torus()
+    page = html_report("torus", make_record(), make_history(), mesh, mesh, np.zeros(len(mesh[0])))
+    parsed = Tags(page)
+    for tag, attributes in parsed.tags:
+        assert not {"src", "href", "srcset", "action"} & attributes.keys(), (tag, attributes)
+    style = "".join(parsed.text("style"))
+    assert "url(" not in style and "@import" not in style
+    policy = next(a["content"] for tag, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy.startswith("default-src 'none';") and "http" not in policy
+    assert "http" not in unpacked(page, "figures")
+
+
+def test_page_shows_every_figure_in_domain_and_file_units():
+    parsed = Tags(html_report("torus", make_record(), make_history(), torus(), None))
+    cells = parsed.text("td")
+    assert {"0.000512", "0.9931", "0.0007", "0.0123", "7.5"} <= set(cells)
+    assert {"0.0256", "0.035", "0.615"} <= set(cells)  # 0.000512, 0.0007 and 0.0123 over the scale 0.02
+    assert {"0.00123456", "yes", "75 s", "85 s", "1, 2, 3", "0.02"} <= set(cells)
+    assert {"Merged 3 vertices.", "Flipped 1 body."} <= set(cells)
+    assert {"0.000512", "589,790", "85 s"} <= set(parsed.text("strong"))
+    assert "0.0256 file units" in parsed.text("small") and "all epochs done" in parsed.text("span")
+
+
+def test_page_without_transform_shows_domain_units_only():
+    record = make_record()
+    del record["transform"], record["fit"]
+    cells = Tags(html_report("torus", record, {}, None, None)).text("td")
+    assert "0.000512" in cells and "0.0256" not in cells
+
+
+@pytest.mark.parametrize(
+    ("resolution", "failure", "words"),
+    [(0, "", "was asked for (--reconstructionRes 0)"), (64, "a bound of <1 MiB>", "a bound of &lt;1 MiB&gt;")],
+)
+def test_page_says_why_there_is_no_reconstruction(resolution, failure, words):
+    record = make_record(flags={"reconstructionRes": resolution}, failure=failure)
+    page = html_report("torus", record, make_history(), torus(), None)
+    assert words in page
+    assert set(figures_of(page)) == {"input", "curves"}
+
+
+def test_page_without_meshes_and_history_carries_no_library():
+    page = html_report("samples", make_record(), {}, None, None)
+    assert "No input mesh to draw" in page and "No loss was recorded" in page
+    assert len(page) < 20_000 and Tags(page).count("script") == 0
+
+
+def test_missing_metrics_show_as_a_dash():
+    metrics = {
+        "surface_error": float("nan"),
+        "iou": None,
+        "chamfer": float("inf"),
+        "grid_error": np.float32(0.25),
+    }
+    page = html_report("part", make_record(metrics=metrics, timings={}), {}, None, None)
+    parsed = Tags(page)
+    assert not {"nan", "None", "inf"} & set(parsed.text("td") + parsed.text("strong"))
+    assert parsed.text("strong")[:3] == ["\N{EN DASH}"] * 3
+    assert "0.25" in parsed.text("td")
+
+
+def hostile_page(text):
+    """A page with a text in every place that a user, a file or a failure can fill."""
+    record = make_record(
+        input=text,
+        flags={text: text, "list": [text, text]},
+        diagnosis={"changes": [text], "nested": {text: [text]}},
+        fit={"ended_by": text},
+        failure=text,
+        notes=[text, text],
+        other=text,
+        sentences=[text, {text: text}],
+    )
+    record["metrics"] |= {text: text, "iou": text}
+    record["timings"] |= {text: 1.0, "fit": text}
+    record["transform"]["center"] = text
+    return html_report(text, record, make_history(), torus(), None)
+
+
+@pytest.mark.parametrize("text", HOSTILE_TEXTS)
+def test_hostile_text_stays_text(text):
+    page = hostile_page(text)
+    page.encode("utf-8")  # a lone surrogate of an undecodable file name must not stop the writer
+    parsed, plain = Tags(page), Tags(hostile_page("harmless"))
+    assert parsed.structure() == plain.structure()
+    readable = text.encode("utf-8", "replace").decode()
+    for tag in ("title", "h1", "p", "span", "th", "td", "figcaption"):
+        shown, expected = ["".join(page.text(tag)) for page in (parsed, plain)]
+        assert shown.split() == expected.replace("harmless", readable).split(), tag
+    assert json.loads(unpacked(page, "figures")).keys() == {"input", "curves"}
+
+
+def test_page_is_filled_from_files_that_the_package_holds():
+    parsed = Tags(html_report("torus", make_record(), make_history(), torus(), None))
+    assert "main {" in parsed.text("style")[0] and "DecompressionStream" in parsed.text("script")[-1]
+    assert not re.search(r"{{|{%|{#", "".join(parsed.text("style") + parsed.text("script")[2:]))
+
+
+def test_meshes_on_the_page_are_the_meshes_given():
+    vertices, faces = torus()
+    moved = vertices * 1.01
+    distance = np.linspace(0.0, 0.5, len(vertices))
+    figures = figures_of(html_report("torus", make_record(), {}, (vertices, faces), (moved, faces), distance))
+    for key, expected in (("input", vertices), ("reconstruction", moved)):
+        shown_vertices, shown_faces = mesh_of(figures[key]["data"][0])
+        assert np.array_equal(shown_vertices, expected.astype(np.float32))
+        assert np.array_equal(shown_faces, faces)
+    coloured = figures["reconstruction"]["data"][0]
+    assert np.array_equal(array(coloured["intensity"]), distance.astype(np.float32))
+    assert coloured["cmin"] == 0 and 0.49 < coloured["cmax"] <= 0.5
+    assert figures["input"]["layout"]["scene"] == figures["reconstruction"]["layout"]["scene"]
+    assert "intensity" not in figures["input"]["data"][0]
+
+
+def test_part_far_from_its_origin_is_drawn_about_its_centre():
+    vertices, faces = torus()
+    far = np.array([1e7, -2e7, 3e7])
+    page = html_report("far", make_record(), {}, (vertices + far, faces), (vertices + far, faces))
+    shown = mesh_of(figures_of(page)["input"]["data"][0])[0]
+    # The rest is the rounding of float64 at 3e7 (4e-9) and of float32 at 1 (6e-8); at 3e7, float32 has 2.
+    assert np.abs(shown - vertices).max() < 1e-6
+    assert "relative to 10000000, -20000000, 30000000" in page
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"input_mesh": (np.zeros((4, 2)), np.zeros((1, 3), int)), "reconstruction": None},
+        {"input_mesh": None, "reconstruction": (np.zeros((4, 3)), np.zeros((1, 4), int))},
+        {"input_mesh": None, "reconstruction": torus(), "vertex_distance": np.zeros(5)},
+        {"input_mesh": None, "reconstruction": torus(), "vertex_distance": np.full(48 * 24, np.nan)},
+    ],
+)
+def test_arrays_of_another_shape_are_refused(arguments):
+    with pytest.raises(ValueError, match="expected"):
+        html_report("part", make_record(), {}, **arguments)
