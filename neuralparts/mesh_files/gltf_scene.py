@@ -81,7 +81,8 @@ def _local_matrix(node: dict) -> np.ndarray:
         return _numbers(node, "matrix", 16).reshape(4, 4).T  # stored column by column
     matrix = np.eye(4)
     if "rotation" in node:
-        x, y, z, w = _numbers(node, "rotation", 4)  # a unit quaternion
+        quaternion = _numbers(node, "rotation", 4)
+        x, y, z, w = quaternion / (np.linalg.norm(quaternion) or 1.0)  # rounded in the file
         matrix[:3, :3] = [
             [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
             [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],

@@ -204,7 +204,7 @@ def _row_type(data: bytes, order: str, at: int, element: Element) -> np.dtype:
         length = 1
         if count_type is not None:
             length = int(np.frombuffer(data, order + count_type, 1, at)[0]) if element.count else 0
-            _check_length(length, kind, data, at)
+            _check_length(length, kind, data, at if element.count else 0)
             fields.append((name + " count", order + count_type))
             at += np.dtype(count_type).itemsize
         fields.append((name, order + kind, () if count_type is None else (length,)))

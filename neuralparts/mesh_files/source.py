@@ -7,9 +7,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from neuralparts.choices import MESH_SUFFIXES
 from neuralparts.mesh_files.gltf_container import buffer_names, read_header
@@ -68,6 +69,19 @@ def read_source(path: str | os.PathLike) -> SourceFile:
     return SourceFile(path, data, {name: _read_beside(path, name) for name in _names_beside(path, data)})
 
 
+@contextmanager
+def open_hashed(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, str]]:
+    """Open a file of any format that has no files beside it; yields it, at its beginning, and its hash.
+
+    Raises OSError, and MeshError for what is not a regular file.
+    """
+    path = Path(path)
+    with _open_regular(path, path) as file:
+        content = _combined(hashlib.file_digest(file, "sha256"), [])
+        file.seek(0)
+        yield file, content
+
+
 def hash_source(path: str | os.PathLike) -> str:
     """SHA-256, in hexadecimal, of any file and of the files beside it, without keeping them in memory.
 
@@ -78,28 +92,32 @@ def hash_source(path: str | os.PathLike) -> str:
     with _open_regular(path, path) as file:
         main = hashlib.file_digest(file, "sha256")
     beside = []
-    for name in files_beside(path):
-        place = _place_beside(path, name)
-        if place is not None and place.exists():
-            with _open_regular(place, path) as file:
-                beside.append(hashlib.file_digest(file, "sha256"))
+    for name in _names_on_disk(path):
+        with suppress(FileNotFoundError), _open_beside(path, name) as file:
+            beside.append(hashlib.file_digest(file, "sha256"))
     return _combined(main, beside)
 
 
 def files_beside(path: str | os.PathLike) -> list[str]:
     """Names, relative to a mesh file's folder, of the other files that hold a part of its shape: a glTF's buffers.
 
-    Names of files that `read_source` would not read are left out, but those of missing files are not. [] for every
-    other format, and for a file that cannot be read: `read_source` reports that.
+    [] for every other format, and for a file that cannot be read: `read_source` reports that. Raises MeshError for a
+    name that leads out of the folder, or to what is not a regular file, but not for a file that is missing.
     """
-    path = Path(path)
+    names = _names_on_disk(Path(path))
+    for name in names:
+        with suppress(OSError), _open_beside(Path(path), name):
+            pass
+    return names
+
+
+def _names_on_disk(path: Path) -> list[str]:
+    """`_names_beside` of a file that is not read yet; [] for one that cannot be read."""
     if path.suffix.lower() not in WITH_FILES_BESIDE:
         return []
     try:
         with _open_regular(path, path) as file:
-            names = _names_beside(path, file.read())
-        places = {name: _place_beside(path, name) for name in names}
-        return [name for name, place in places.items() if place and (place.is_file() or not place.exists())]
+            return _names_beside(path, file.read())
     except (OSError, MeshError):
         return []
 
@@ -121,35 +139,38 @@ def _names_beside(path: Path, data: bytes) -> list[str]:
         return []
 
 
-def _place_beside(path: Path, name: str) -> Path | None:
-    """Where a file beside lies after links are resolved; None if that is outside the folder of the mesh file."""
+@contextmanager
+def _open_beside(path: Path, name: str) -> Iterator[BinaryIO]:
+    """Open a file beside a mesh file. Raises OSError, and MeshError if it is outside the folder after links are
+    resolved, or not a regular file."""
     try:
         folder = path.parent.resolve()
         place = (folder / name).resolve()
-    except (OSError, ValueError, RuntimeError):  # a loop of links, a null character, a name that is too long
-        return None
-    return place if place.is_relative_to(folder) else None
-
-
-def _read_beside(path: Path, name: str) -> bytes:
-    """The bytes of a file beside. Raises MeshError."""
-    place = _place_beside(path, name)
-    if place is None:
+        inside = place.is_relative_to(folder)
+    except (ValueError, RuntimeError):  # a null character, a loop of links
+        inside = False
+    if not inside:
         raise MeshError(
             f"{path}: it names the file '{quoted(name)}', which is outside its folder and is not read; copy the file "
             "beside it and name it there"
         )
+    with _open_regular(place, path, f"the file '{quoted(name)}' that it names ") as file:
+        yield file
+
+
+def _read_beside(path: Path, name: str) -> bytes:
+    """The bytes of a file beside. Raises MeshError."""
     try:
-        with _open_regular(place, path, f"the file '{quoted(name)}' that it names ") as file:
+        with _open_beside(path, name) as file:
             return file.read()
     except OSError as error:
         raise MeshError(
-            f"{path}: it names a file that cannot be read ('{quoted(name)}': {error.strerror}); copy it there"
+            f"{path}: it names a file that cannot be read: '{quoted(name)}' ({error.strerror}); copy it there"
         ) from None
 
 
 @contextmanager
-def _open_regular(place: Path, path: Path, subject: str = "") -> Iterator:
+def _open_regular(place: Path, path: Path, subject: str = "") -> Iterator[BinaryIO]:
     """Open a regular file for reading. path, subject: for the message. Raises OSError, or MeshError for any other kind.
 
     The kind is looked at before the file is opened, because to open a device may do something, and after it, because

@@ -69,7 +69,7 @@ BAD_FILES = {
     "garbage.glb": (bytes(range(256)), "not a readable GLB"),
     "garbage.3mf": (bytes(range(256)), "not a readable 3MF"),
     "garbage.gltf": (bytes(range(256)), "not a readable GLTF"),
-    "plane.obj": (b"v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n", "a vertex with 2 coordinates"),
+    "plane.obj": (b"v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n", "vertex 1 has 2 coordinates"),
     "part.step": (b"ISO-10303-21;", "'.step' is not a mesh format"),
     "part": (b"ISO-10303-21;", "without suffix"),
     # Refused by the mesh stage.
