@@ -8,8 +8,10 @@ import numpy as np
 from neuralparts.mesh_files.batches import in_batches
 from neuralparts.mesh_files.polygons import triangulate
 from neuralparts.mesh_files.source import SourceFile
-from neuralparts.mesh_files.text import SLASH, parse_numbers, plain_text, row_widths, word_starts
+from neuralparts.mesh_files.text import SLASH, parse_numbers, plain_text, quoted, row_widths, word_starts
 from neuralparts.wording import counted
+
+MOST_SLASHES = 2  # in a corner: position/texture/normal
 
 
 def read_obj(source: SourceFile) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -51,7 +53,10 @@ def _corners(polygons: list[bytes], count: int) -> np.ndarray:
         numbers = parse_numbers([joined.replace(b"/", b" ")], np.int64, count * numbers_each)
         return numbers[::numbers_each]
     # Corner by corner: slower.
-    return parse_numbers([corner.partition(b"/")[0] for corner in joined.split()], np.int64, count)
+    corners = joined.split()
+    if wrong := next((corner for corner in corners if corner.count(b"/") > MOST_SLASHES), None):
+        raise ValueError(f"'{quoted(wrong)}' is no corner of a face")
+    return parse_numbers([corner.partition(b"/")[0] for corner in corners], np.int64, count)
 
 
 def _numbers_in_each_corner(joined: bytes) -> int:
@@ -61,7 +66,12 @@ def _numbers_in_each_corner(joined: bytes) -> int:
     starts = word_starts(text)  # (C,)
     # (C,) slashes of each corner: those before its end without those before its start.
     each = np.diff(np.searchsorted(slashes, starts), append=len(slashes))
-    if each.min() != each.max() or (text[starts] == SLASH).any() or re.search(rb"/(\s|$)", joined):
+    if (
+        each.min() != each.max()
+        or each[0] > MOST_SLASHES
+        or (text[starts] == SLASH).any()
+        or re.search(rb"/(\s|$)", joined)
+    ):
         return 0
     doubles = joined.count(b"//")
     if doubles == 0:

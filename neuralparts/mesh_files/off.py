@@ -45,8 +45,9 @@ def read_off(source: SourceFile) -> tuple[np.ndarray, np.ndarray, list[str]]:
     if len(lines) >= rows and reason:
         raise ValueError(reason)
     raise MeshError(
-        f"{source.path}: the header promises {counted(vertex_count, 'vertex')} and {counted(face_count, 'face')} but "
-        f"only {counted(len(lines), 'line')} after it: the file is cut short; export it again"
+        f"{source.path}: the header promises {counted(vertex_count, 'vertex')} and {counted(face_count, 'face')}, and "
+        f"the {counted(int(widths.sum()), 'number')} after it do not make them up: the file is cut short or damaged; "
+        "export it again"
     )
 
 

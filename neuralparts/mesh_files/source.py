@@ -85,15 +85,15 @@ def open_hashed(path: str | os.PathLike) -> Iterator[tuple[BinaryIO, str]]:
 def hash_source(path: str | os.PathLike) -> str:
     """SHA-256, in hexadecimal, of any file and of the files beside it, without keeping them in memory.
 
-    It is that of the file followed by the SHA-256 digest of each file beside it; one that is missing is left out.
-    Raises OSError, and MeshError for what is not a regular file.
+    It is that of the file followed by the SHA-256 digest of each file beside it; one that is missing, or is refused by
+    `read_source`, is left out. Raises OSError, and MeshError for what is not a regular file.
     """
     path = Path(path)
     with _open_regular(path, path) as file:
         main = hashlib.file_digest(file, "sha256")
     beside = []
     for name in _names_on_disk(path):
-        with suppress(FileNotFoundError), _open_beside(path, name) as file:
+        with suppress(FileNotFoundError, MeshError), _open_beside(path, name) as file:
             beside.append(hashlib.file_digest(file, "sha256"))
     return _combined(main, beside)
 

@@ -60,7 +60,8 @@ def parse_numbers(rows: list[bytes], dtype: type, count: int) -> np.ndarray:
     """
     try:
         # '1.5.5' is read as two numbers, and so is '1-2': the count shows it.
-        numbers = np.fromstring(b" ".join(rows), dtype=dtype, sep=" ") if rows else np.zeros(0, dtype)
+        text = b" ".join(rows)
+        numbers = np.zeros(0, dtype) if not text or text.isspace() else np.fromstring(text, dtype=dtype, sep=" ")
         if len(numbers) == count:
             return numbers
     except ValueError:

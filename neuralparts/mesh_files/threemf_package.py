@@ -4,6 +4,7 @@ import io
 import re
 import zipfile
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from xml.parsers import expat
@@ -16,6 +17,8 @@ from neuralparts.mesh_files.text import quoted
 FREE_BYTES, MOST_EXPANSION = 2**24, 32
 # Objects, items and components of all model files.
 MOST_ELEMENTS = 100_000
+# Elements of the XML within elements; a model has fewer than ten.
+MOST_DEPTH = 100
 # Compressions that the package format allows. Others may take more memory than the archive says.
 COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # Parts of the names of the extensions that a file may require although they are not read: they change no shape.
@@ -174,10 +177,24 @@ class UnreadExtensionError(ValueError):
     """A required extension that is not read; the message names it."""
 
 
-def parse_xml(data: bytes, start, end) -> None:
+def parse_xml(data: bytes, start: Callable[[str, dict[str, str]], None], end: Callable[[str], None]) -> None:
     """Parse XML by functions of an element's beginning and end. Raises ValueError; a document type is refused."""
+    depth = 0
+
+    def begin(name: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MOST_DEPTH:
+            raise ValueError(f"its XML has more than {MOST_DEPTH} elements within each other")
+        start(name, attributes)
+
+    def finish(name: str) -> None:
+        nonlocal depth
+        depth -= 1
+        end(name)
+
     parser = expat.ParserCreate()
-    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.StartElementHandler, parser.EndElementHandler = begin, finish
     parser.StartDoctypeDeclHandler = _refuse_document_type
     try:
         parser.Parse(data, True)
