@@ -222,7 +222,7 @@ def damaged(change):
         (damaged(lambda h: h["nodes"][0].update(children=[0])), "holds itself"),
         (damaged(lambda h: h["nodes"][0].update(mesh=-1)), "no mesh -1"),
         (damaged(lambda h: h["accessors"][0].update(count=5)), "promises 5 rows but its bufferView holds fewer"),
-        (damaged(lambda h: h["accessors"][1].update(type="VEC3")), "accessor 1 is of the type VEC3"),
+        (damaged(lambda h: h["accessors"][0].update(type="VEC2")), "accessor 0 is of the type VEC2"),
         (damaged(lambda h: h["bufferViews"][0].update(byteLength=49)), "ends beyond its buffer of 48 bytes"),
     ],
 )
