@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from neuralparts.errors import Interrupted, UserError
 from neuralparts.fitting import FitHooks, FitResult, FitSettings, fit
 from neuralparts.marching import MemoryBoundError, NoSurfaceError, march
 from neuralparts.mesh import Mesh, diagnosis_lines, load_mesh
-from neuralparts.mesh_files import rounding_note, write_mesh
+from neuralparts.mesh_files import open_hashed, read_source, rounding_note, write_mesh
 from neuralparts.metrics import (
     LARGEST_MISSED_FRACTION,
     explain_missed,
@@ -33,7 +34,7 @@ from neuralparts.metrics import (
     sample_errors,
 )
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
-from neuralparts.output import PartFiles, content_of
+from neuralparts.output import PartFiles
 from neuralparts.report import curves_png, html_report, thumbnail_png
 from neuralparts.sampling import draw_samples, load_samples, points_on_surface
 from neuralparts.watch import Watch
@@ -93,8 +94,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: PartFiles, watch: Watc
     start = time.perf_counter()
     device = choose_device(flags.gpu, watch)
     with watch.timed("load"):
-        shape = load(source, flags)
-    content = content_of(source)
+        shape, content = load(source, flags)
     with watch.timed("label"):
         samples = label(shape, flags, watch)
     with watch.timed("fit"):
@@ -162,22 +162,27 @@ def choose_device(gpu: int | None, watch: Watch) -> str:
 # ------------------------------------------------------------------------------------------------- load and label
 
 
-def load(source: Path, flags: SimpleNamespace) -> Shape:
-    """Read a mesh, or labelled samples. Raises UserError."""
+def load(source: Path, flags: SimpleNamespace) -> tuple[Shape, str]:
+    """Read a mesh, or labelled samples; and the hash of the very bytes that were read, as `content_of` computes it.
+
+    Raises UserError or OSError.
+    """
     if source.suffix.lower() == choices.SAMPLES_SUFFIX:
-        return load_labelled(source, flags)
-    mesh = load_mesh(source, flags.reconstructionRes)
+        with open_hashed(source) as (file, content):
+            return load_labelled(source, file, flags), content
+    read = read_source(source)
+    mesh = load_mesh(read, flags.reconstructionRes)
     for line in diagnosis_lines(mesh.diagnosis):
         say(line)
-    return Shape(mesh.transform, mesh, DistanceOracle(mesh, flags.distanceEngine))
+    return Shape(mesh.transform, mesh, DistanceOracle(mesh, flags.distanceEngine)), read.content
 
 
-def load_labelled(source: Path, flags: SimpleNamespace) -> Shape:
-    """Read a samples file and keep a fraction of it from training. Raises UserError."""
+def load_labelled(source: Path, file: BinaryIO, flags: SimpleNamespace) -> Shape:
+    """Read a samples file, which is open, and keep a fraction of it from training. Raises UserError."""
     for name in ("targetError", "validationRes"):
         if getattr(flags, name):
             raise UserError(f"{source}: --{name} needs a mesh; samples have no surface to look at: leave it out")
-    points, sdf, transform = load_samples(source)
+    points, sdf, transform = load_samples(source, file)
     order = random_stream(flags.seed, "held_out").permutation(len(points))
     count = min(HELD_OUT_SAMPLES, max(1, int(len(points) * HELD_OUT_FRACTION)))
     held_out, trained = order[:count], order[count:]

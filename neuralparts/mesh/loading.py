@@ -12,7 +12,7 @@ from neuralparts.mesh.repair import drop_duplicates, drop_slivers, find_slivers
 from neuralparts.mesh.sphere import bounding_transform
 from neuralparts.mesh.topology import drop_unused_vertices
 from neuralparts.mesh.welding import coordinate_step, weld
-from neuralparts.mesh_files import MeshError, read_triangles
+from neuralparts.mesh_files import MeshError, SourceFile, read_triangles
 
 # Thickness of a mesh, as a fraction of its size, up to which it counts as flat: about the rounding of float32.
 FLAT_THICKNESS = 1e-6
@@ -37,12 +37,12 @@ class Mesh:
     path: Path
 
 
-def load_mesh(path: str | Path, reconstruction_res: int = 256) -> Mesh:
+def load_mesh(path: str | Path | SourceFile, reconstruction_res: int = 256) -> Mesh:
     """Read, check, repair, orient and normalise a mesh file.
 
-    path: file with one of MESH_SUFFIXES. reconstruction_res: nodes along an edge of the reconstruction grid (0 for
-    none), only used to judge the thinnest feature. Raises MeshError if the file is missing, unreadable, cut short,
-    without triangles or flat.
+    path: file with one of MESH_SUFFIXES, or one that is read already. reconstruction_res: nodes along an edge of the
+    reconstruction grid (0 for none), only used to judge the thinnest feature. Raises MeshError if the file is missing,
+    unreadable, cut short, without triangles or flat.
 
     Keys of the diagnosis. Of the mesh as used: triangles, vertices, size (longest side of the box, file units), bodies
     (pieces linked by vertices), overlapping_bodies (pairs of closed bodies with volume in common, an estimate from
@@ -52,8 +52,8 @@ def load_mesh(path: str | Path, reconstruction_res: int = 256) -> Mesh:
     the edge in the same direction), inside_out_bodies, duplicate_triangles, degenerate_triangles. changes: a sentence
     for each thing that was changed.
     """
-    path = Path(path)
     vertices, faces, changes = read_triangles(path)
+    path = Path(path)
     _check_triangles(path, vertices, faces)
     # Repair: merge vertices, then drop triangles that bound nothing. In the unit box a tolerance is a fraction of the
     # size.

@@ -1,104 +1,174 @@
-"""glTF 2.0: reads .glb and .gltf, by trimesh, and writes .glb. Every other format has a reader of this package.
+"""glTF 2.0, .glb and .gltf: reads the triangles of the default scene in its rest pose, and writes .glb.
 
-trimesh is not used for the others because it accepted an OFF file that was cut short, rounded a text PLY to float32,
-and lost bodies of a 3MF.
+Materials, images, cameras and animations are ignored; no image is ever read. The rest pose has the default weights of
+the morph targets, and the skins with their joints as the nodes place them (sections 3.7.2.2 and 3.7.3 of the
+specification).
 """
 
-import io
-import json
-import os
-import urllib.parse
 from collections.abc import Iterator
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
+from neuralparts.mesh_files.batches import ROWS_PER_BATCH
+from neuralparts.mesh_files.gltf_accessors import Accessors, entry, part
+from neuralparts.mesh_files.gltf_container import buffer_bytes, items, read_header
+from neuralparts.mesh_files.gltf_scene import Scene
 from neuralparts.mesh_files.mesh_error import MeshError
-from neuralparts.mesh_files.placing import flip_if_mirrored, join_pieces
+from neuralparts.mesh_files.placing import RowLimit, check_piece, flip_if_mirrored, join_pieces
+from neuralparts.mesh_files.source import SourceFile
+from neuralparts.mesh_files.text import quoted
 from neuralparts.wording import counted
 
 # Extensions that a file may require although they are not read, because they change no shape, by how their names begin.
-# Quantised positions are read, unless they are normalized too.
+# Quantised positions are read as any others.
 HARMLESS = ("KHR_materials", "KHR_lights", "KHR_texture", "EXT_texture", "KHR_mesh_quantization", "KHR_animation")
 INSTANCES = "EXT_mesh_gpu_instancing"
-TRIANGLES, TRIANGLE_FAN = 4, 6  # modes of a primitive
+TRIANGLES, TRIANGLE_STRIP, TRIANGLE_FAN = 4, 5, 6  # modes of a primitive that have triangles
 
 
-def read_gltf(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, list[str]]:
+class Primitive(NamedTuple):
+    """One set of triangles that a node shows. weights: of its morph targets, in order; missing ones are 0."""
+
+    node: int
+    primitive: dict
+    weights: list
+
+
+def read_gltf(source: SourceFile) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """A GLB or glTF file -> vertices (V, 3) float64, faces (F, 3) int64, notes; see `read_triangles`.
 
-    Each piece of geometry is placed once per node that shows it. Raises MeshError for a file with shapes that are not
-    read, ValueError or what trimesh raises for a damaged one.
+    Each set of triangles is placed once per node of the scene that shows it. Raises MeshError for a file with shapes
+    that are not read, ValueError or RecursionError for a damaged one.
     """
-    import trimesh
-
-    if unread := _unread(data):
-        raise MeshError(f"{path}: {unread}, which is not read here; export it again without, or as STL")
-    try:
-        kind = path.suffix[1:].lower()
-        scene = trimesh.load_scene(io.BytesIO(data), file_type=kind, resolver=_resolver(path), process=False)
-    except OSError as error:
-        raise ValueError(f"it names a file that cannot be read: {error}") from None
-    pieces, skipped = [], 0
-    for node in scene.graph.nodes_geometry:
-        matrix, name = scene.graph[node]  # (4, 4), which multiplies columns (x, y, z, 1)
-        piece = scene.geometry[name]
-        if not isinstance(piece, trimesh.Trimesh):
+    header, binary = read_header(source.data)
+    if unread := _unread(header):
+        raise MeshError(f"{source.path}: {unread}, which is not read here; export it again without, or as STL")
+    accessors = Accessors(header, buffer_bytes(header, binary, source.beside))
+    scene, limit = Scene(header, accessors), RowLimit(source.size)
+    pieces, skipped, corners_left = [], 0, 0
+    for shown in _shown(header, scene):
+        rows = _rows_of(shown, accessors)
+        limit.take(rows)
+        if not rows:
             skipped += 1
             continue
-        matrix = np.asarray(matrix, dtype=np.float64)
-        points = np.asarray(piece.vertices, np.float64) @ matrix[:3, :3].T + matrix[:3, 3]  # (V, 3)
-        pieces.append((points, flip_if_mirrored(np.asarray(piece.faces, np.int64), matrix[:3, :3])))
-    notes = [f"Ignored {counted(skipped, 'piece')} without triangles (points or lines)."] if skipped else []
+        faces, left = _faces(shown.primitive, accessors)
+        corners_left += left
+        points, matrix = _points(shown, scene, accessors)
+        check_piece(len(points), faces)
+        pieces.append((points, flip_if_mirrored(faces, matrix)))
+    notes = [f"Ignored {counted(skipped, 'piece')} without triangles (points or lines)."] * bool(skipped)
+    notes += [f"Ignored {counted(corners_left, 'corner')} after the last whole triangle."] * bool(corners_left)
     return *join_pieces(pieces), notes
 
 
-def _resolver(path: Path):
-    """An object by which trimesh reads the files that a glTF names, relative to its folder."""
-    import trimesh
-
-    class Beside(trimesh.resolvers.FilePathResolver):
-        def get(self, name: str) -> bytes:
-            # An address may spell a space as %20.
-            return (path.parent / urllib.parse.unquote(name)).read_bytes()
-
-    return Beside(str(path))
-
-
-def _unread(data: bytes) -> str:
-    """Names what trimesh would leave out or read as zeros, or ''. Raises ValueError or KeyError for a damaged file."""
-    if data[:4] == b"glTF":  # binary: the JSON is the first chunk
-        data = data[20 : 20 + int.from_bytes(data[12:16], "little")]
-    header = json.loads(data)
-    for name in header.get("extensionsRequired", []):
+def _unread(header: dict) -> str:
+    """Names an extension without which the shape would be wrong, or ''. Raises ValueError for a damaged file."""
+    names = header.get("extensionsRequired", [])
+    for name in map(str, names if isinstance(names, list) else [names]):
         if "compression" in name:
-            return f"compressed by {name}"
+            return f"compressed by {quoted(name)}"
         if not name.startswith(HARMLESS):
-            return f"the extension {name}"
-    if any(INSTANCES in node.get("extensions", {}) for node in header.get("nodes", [])):
+            return f"the extension {quoted(name)}"
+    if any(INSTANCES in part(node, "extensions", {}) for node in items(header, "nodes")):
         return f"the extension {INSTANCES}"
-    primitives = [primitive for mesh in header.get("meshes", []) for primitive in mesh.get("primitives", [])]
-    if any(primitive.get("mode", TRIANGLES) == TRIANGLE_FAN for primitive in primitives):
-        return "triangle fans"
-    positions = {primitive.get("attributes", {}).get("POSITION") for primitive in primitives}
-    accessors = [header["accessors"][index] for index in positions - {None}]
-    if any("sparse" in accessor for accessor in accessors):
-        return "sparse positions"
-    return "normalized positions" if any(accessor.get("normalized") for accessor in accessors) else ""
+    return ""
 
 
-def files_beside(path: str | os.PathLike) -> list[str]:
-    """Names, relative to a mesh file's folder, of the other files that hold a part of its shape: a .gltf's buffers.
+def _shown(header: dict, scene: Scene) -> Iterator[Primitive]:
+    """The primitives of the scene's nodes, in the order of its tree; a file without nodes shows every mesh once."""
+    meshes = items(header, "meshes")
+    if not scene.nodes:
+        yield from (Primitive(-1, one, mesh.get("weights", [])) for mesh in meshes for one in items(mesh, "primitives"))
+    for index in scene.shown:
+        node = scene.nodes[index]
+        if "mesh" in node:
+            mesh = entry(meshes, node["mesh"], "mesh")
+            weights = node.get("weights", mesh.get("weights", []))
+            yield from (Primitive(index, one, weights) for one in items(mesh, "primitives"))
 
-    [] for every other format, and for a file that cannot be read: `read_triangles` reports that.
-    """
-    if Path(path).suffix.lower() != ".gltf":
-        return []
-    try:
-        addresses = [buffer.get("uri") or "" for buffer in json.loads(Path(path).read_bytes()).get("buffers", [])]
-        return [urllib.parse.unquote(address) for address in addresses if address and not address.startswith("data:")]
-    except (OSError, ValueError, AttributeError, TypeError):
-        return []
+
+def _rows_of(shown: Primitive, accessors: Accessors) -> int:
+    """Rows that are computed for a primitive, from the counts that the file promises; 0 if it has no triangles."""
+    attributes = part(shown.primitive, "attributes", {})
+    if shown.primitive.get("mode", TRIANGLES) not in (TRIANGLES, TRIANGLE_STRIP, TRIANGLE_FAN):
+        return 0
+    if "POSITION" not in attributes:
+        return 0
+    vertices = accessors.count(attributes["POSITION"])
+    corners = accessors.count(shown.primitive["indices"]) if "indices" in shown.primitive else vertices
+    # Each morph target and each set of joints takes as many rows as the positions.
+    return vertices * (1 + len(_morphs(shown)) + sum(name.startswith("JOINTS_") for name in attributes)) + corners
+
+
+def _morphs(shown: Primitive) -> list[tuple[float, int]]:
+    """The morph targets that count: weight and accessor of the displacements. Raises ValueError."""
+    weights = shown.weights
+    if not isinstance(weights, list) or not all(isinstance(weight, int | float) for weight in weights):
+        raise ValueError("the weights of the morph targets are no numbers")
+    targets = items(shown.primitive, "targets")
+    pairs = zip(weights, targets, strict=False)
+    return [(weight, target["POSITION"]) for weight, target in pairs if weight and "POSITION" in target]
+
+
+def _faces(primitive: dict, accessors: Accessors) -> tuple[np.ndarray, int]:
+    """The triangles of a primitive, (F, 3) int64, and the number of corners after the last whole triangle."""
+    if "indices" in primitive:
+        corners = accessors.read(primitive["indices"], 1)[:, 0].astype(np.int64)  # (C,)
+    else:
+        corners = np.arange(accessors.count(primitive["attributes"]["POSITION"]))
+    mode = primitive.get("mode", TRIANGLES)
+    if mode == TRIANGLES:
+        left = len(corners) % 3
+        return corners[: len(corners) - left].reshape(-1, 3), left
+    if len(corners) < 3:
+        return np.zeros((0, 3), np.int64), len(corners)
+    if mode == TRIANGLE_FAN:
+        return np.stack([corners[1:-1], corners[2:], np.full(len(corners) - 2, corners[0])], axis=1), 0
+    faces = np.stack([corners[:-2], corners[1:-1], corners[2:]], axis=1)  # (C - 2, 3)
+    faces[1::2] = faces[1::2][:, [0, 2, 1]]  # every other triangle of a strip runs the other way
+    return faces, 0
+
+
+def _points(shown: Primitive, scene: Scene, accessors: Accessors) -> tuple[np.ndarray, np.ndarray]:
+    """The vertices of a primitive in the scene, (V, 3) float64, and the (3, 3) matrix that says if it is mirrored."""
+    attributes = shown.primitive["attributes"]
+    points = accessors.read(attributes["POSITION"], 3).astype(np.float64)  # (V, 3)
+    with np.errstate(all="ignore"):  # what is not finite is refused later, with a message about it
+        for weight, target in _morphs(shown):
+            moves = accessors.read(target, 3)
+            if len(moves) != len(points):
+                raise ValueError(f"a morph target moves {len(moves):,} of {counted(len(points), 'vertex')}")
+            points += weight * moves
+        joints = scene.joint_matrices(shown.node) if "JOINTS_0" in attributes else None  # (J, 4, 4)
+        if joints is not None:
+            return _skinned(points, joints, attributes, accessors), joints[0][:3, :3]
+        matrix = scene.matrix(shown.node)  # (4, 4), which multiplies columns (x, y, z, 1)
+        return points @ matrix[:3, :3].T + matrix[:3, 3], matrix[:3, :3]
+
+
+def _skinned(points: np.ndarray, matrices: np.ndarray, attributes: dict, accessors: Accessors) -> np.ndarray:
+    """Points (V, 3), moved by the mean of their joints' matrices (J, 4, 4), by weight."""
+    sets = sorted(name.removeprefix("JOINTS_") for name in attributes if name.startswith("JOINTS_"))
+    joints = np.concatenate([accessors.read(attributes[f"JOINTS_{n}"], 4) for n in sets], axis=1)  # (V, 4 sets)
+    missing = [n for n in sets if f"WEIGHTS_{n}" not in attributes]
+    if missing or len(joints) != len(points):
+        raise ValueError("a skin has no weights, or not as many as vertices")
+    weights = np.concatenate([accessors.read(attributes[f"WEIGHTS_{n}"], 4) for n in sets], axis=1).astype(np.float64)
+    if len(weights) != len(points) or joints.dtype.kind != "u" or (len(joints) and joints.max() >= len(matrices)):
+        raise ValueError("a skin's weights or joints do not fit its vertices or its joints")
+    total = weights.sum(axis=1)  # (V,) 1, but for rounding
+    weights[total == 0, 0] = 1.0
+    weights /= np.where(total == 0, 1.0, total)[:, None]
+    moved = np.empty_like(points)
+    for start in range(0, len(points), ROWS_PER_BATCH):
+        rows = slice(start, start + ROWS_PER_BATCH)
+        mean = np.zeros((len(points[rows]), 3, 4))  # (B, 3, 4)
+        for k in range(joints.shape[1]):
+            mean += weights[rows, k, None, None] * matrices[joints[rows, k], :3]
+        moved[rows] = np.einsum("bij,bj->bi", mean[:, :, :3], points[rows]) + mean[:, :, 3]
+    return moved
 
 
 def encode_glb(vertices: np.ndarray, faces: np.ndarray) -> Iterator[bytes]:

@@ -2,66 +2,81 @@
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 
 from neuralparts.mesh_files.batches import in_batches
 from neuralparts.mesh_files.polygons import triangulate
-from neuralparts.mesh_files.text import parse_numbers, plain_text
+from neuralparts.mesh_files.source import SourceFile
+from neuralparts.mesh_files.text import SLASH, parse_numbers, plain_text, quoted, row_widths, word_starts
+from neuralparts.wording import counted
+
+MOST_SLASHES = 2  # in a corner: position/texture/normal
 
 
-def read_obj(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def read_obj(source: SourceFile) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """An OBJ file -> vertices (V, 3) float64, faces (F, 3) int64, notes; see `read_triangles`. Raises ValueError."""
     # Comments are removed and continued lines joined, in this order: a comment may end in a backslash.
-    data = re.sub(rb"#[^\n]*", b"", plain_text(data)).replace(b"\\\n", b" ")
-    vertices = _positions(re.findall(rb"^[ \t]*v[ \t]+([^\r\n#]*)", data, re.MULTILINE))
-    polygons = re.findall(rb"^[ \t]*f[ \t]+([^\r\n#]*)", data, re.MULTILINE)  # P lines
-    counts = np.array([len(polygon.split()) for polygon in polygons], dtype=np.int64)  # (P,) corners of each
-    corners = _corners(polygons, counts)  # (C,) indices as the file has them: from 1, or negative
+    data = re.sub(rb"#[^\n]*", b"", plain_text(source.data)).replace(b"\\\n", b" ")
+    vertices = _positions(re.findall(rb"^[ \t]*v(?!\S)(.*)", data, re.MULTILINE))
+    polygons = re.findall(rb"^[ \t]*f(?!\S)(.*)", data, re.MULTILINE)  # P lines
+    counts = row_widths(polygons)  # (P,) corners of each
+    corners = _corners(polygons, int(counts.sum()))  # (C,) indices as the file has them: from 1, or negative
     vertices_before = len(vertices)
     if (corners < 0).any():
         # A negative index counts back from the last vertex before its face: (C,) vertices before each corner's face.
-        kinds = np.array(re.findall(rb"^[ \t]*([vf])[ \t]", data, re.MULTILINE))
+        kinds = np.array(re.findall(rb"^[ \t]*([vf])(?!\S)", data, re.MULTILINE))
         vertices_before = np.repeat(np.cumsum(kinds == b"v")[kinds == b"f"], counts)
     indices = np.where(corners < 0, vertices_before + corners, corners - 1)
-    return vertices, triangulate(vertices, indices, counts), []
+    return vertices, *triangulate(vertices, indices, counts)
 
 
 def _positions(rows: list[bytes]) -> np.ndarray:
     """'v' lines without their 'v' -> (V, 3) float64; a weight or a colour after x, y and z is ignored."""
-    width = len(rows[0].split()) if rows else 3
-    if width < 3:
-        raise ValueError(f"a vertex with {width} coordinates")
-    try:
-        numbers = parse_numbers(rows, np.float64).reshape(len(rows), width)
-    except ValueError:  # lines of different lengths, or words after the numbers
-        numbers = parse_numbers([b" ".join(row.split()[:3]) for row in rows], np.float64).reshape(len(rows), 3)
-    return numbers[:, :3].copy()
+    widths = row_widths(rows)  # (V,)
+    if len(rows) and widths.min() < 3:
+        short = int(np.argmax(widths < 3))
+        raise ValueError(f"vertex {short + 1:,} has {counted(int(widths[short]), 'coordinate')}, not 3")
+    if len(rows) and widths.min() == widths.max():
+        try:
+            return parse_numbers(rows, np.float64, int(widths.sum())).reshape(len(rows), -1)[:, :3].copy()
+        except ValueError:  # words after the numbers
+            pass
+    return parse_numbers([b" ".join(row.split()[:3]) for row in rows], np.float64, 3 * len(rows)).reshape(-1, 3)
 
 
-def _corners(polygons: list[bytes], counts: np.ndarray) -> np.ndarray:
-    """'f' lines without their 'f' -> (C,) int64, the position index of each corner: the 7 of 7, 7/8, 7//9 and 7/8/9."""
-    try:
-        return _corners_alike(polygons, counts)
-    except ValueError:  # corner by corner: slower
-        return parse_numbers(
-            [corner.partition(b"/")[0] for polygon in polygons for corner in polygon.split()], np.int64
-        )
+def _corners(polygons: list[bytes], count: int) -> np.ndarray:
+    """'f' lines without their 'f' -> (count,) int64, the position of each corner: the 7 of 7, 7/8, 7//9 and 7/8/9."""
+    joined = b"\n".join(polygons)
+    numbers_each = _numbers_in_each_corner(joined) if b"/" in joined else 1
+    if numbers_each:
+        numbers = parse_numbers([joined.replace(b"/", b" ")], np.int64, count * numbers_each)
+        return numbers[::numbers_each]
+    # Corner by corner: slower.
+    corners = joined.split()
+    if wrong := next((corner for corner in corners if corner.count(b"/") > MOST_SLASHES), None):
+        raise ValueError(f"'{quoted(wrong)}' is no corner of a face")
+    return parse_numbers([corner.partition(b"/")[0] for corner in corners], np.int64, count)
 
 
-def _corners_alike(polygons: list[bytes], counts: np.ndarray) -> np.ndarray:
-    """As `_corners`, fast, if all corners of the file have the same form. Raises ValueError if they do not."""
-    first = polygons[0].split()[0].replace(b"//", b"/") if polygons else b""
-    slashes = first.count(b"/")  # of each corner
-    text = [polygon.replace(b"//", b"/") for polygon in polygons] if slashes else polygons
-    if slashes and any(p.count(b"/") != slashes * n for p, n in zip(text, counts, strict=True)):
-        raise ValueError("corners of several forms")
-    joined = b"\n".join(text)
-    if slashes and re.search(rb"/(\s|$)", joined):
-        raise ValueError("corners that end in a slash, as '7/' and '7//'")
-    # Each corner is slashes + 1 numbers, the first of which is the position.
-    return parse_numbers([joined.replace(b"/", b" ") if slashes else joined], np.int64)[:: slashes + 1]
+def _numbers_in_each_corner(joined: bytes) -> int:
+    """The number of indices of every corner, if all corners have the same form, with an index at both ends; else 0."""
+    text = np.frombuffer(joined, np.uint8)
+    slashes = np.flatnonzero(text == SLASH)  # (S,)
+    starts = word_starts(text)  # (C,)
+    # (C,) slashes of each corner: those before its end without those before its start.
+    each = np.diff(np.searchsorted(slashes, starts), append=len(slashes))
+    if (
+        each.min() != each.max()
+        or each[0] > MOST_SLASHES
+        or (text[starts] == SLASH).any()
+        or re.search(rb"/(\s|$)", joined)
+    ):
+        return 0
+    doubles = joined.count(b"//")
+    if doubles == 0:
+        return int(each[0]) + 1
+    return 2 if doubles == len(starts) and each[0] == 2 else 0
 
 
 def encode_obj(vertices: np.ndarray, faces: np.ndarray) -> Iterator[bytes]:

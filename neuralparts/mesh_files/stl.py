@@ -8,6 +8,7 @@ import numpy as np
 
 from neuralparts.mesh_files.batches import in_batches
 from neuralparts.mesh_files.mesh_error import MeshError
+from neuralparts.mesh_files.source import SourceFile
 from neuralparts.mesh_files.text import parse_numbers, plain_text
 from neuralparts.triangles import unit_normals
 from neuralparts.wording import counted
@@ -20,12 +21,13 @@ RECORD = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute
 UNKNOWN_COUNTS = (0, 2**32 - 1)
 
 
-def read_stl(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def read_stl(source: SourceFile) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """An STL file -> vertices (3F, 3) float64, faces (F, 3) int64, notes; see `read_triangles`. Raises MeshError.
 
     The file is binary if its size fits the count in its header, because some binary files begin with 'solid' too.
     Otherwise it is text if it begins with 'solid'.
     """
+    path, data = source.path, source.data
     promised = int.from_bytes(data[80:84], "little") if len(data) >= HEADER_BYTES else None
     if promised is not None and len(data) == HEADER_BYTES + promised * RECORD.itemsize:
         return _read_binary(path, data, promised)
@@ -58,18 +60,19 @@ def _read_binary(path: Path, data: bytes, promised: int) -> tuple[np.ndarray, np
 def _read_text(path: Path, text: bytes) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """text: in lower case, as `plain_text` returns it."""
     # The name of a solid may contain any words, such as 'facet', so the lines with names are removed first.
-    body = re.sub(rb"^\s*(end\s*)?solid\b.*", b"", text, flags=re.MULTILINE)
+    # White space is looked for within a line only: beyond it, a search of n blank lines would take n^2 steps.
+    body = re.sub(rb"^[^\S\n]*(end[^\S\n]*)?solid\b.*", b"", text, flags=re.MULTILINE)
     rows = re.findall(rb"\bvertex\s+(\S+\s+\S+\s+\S+)", body)  # 3F rows 'x y z'
     # Each match is what stands in the group: b"" for 'facet', b"end " for 'end facet', which begins none.
     facets = re.findall(rb"(end\s*)?\bfacet\s+(?:normal|outer)\b", body).count(b"")
-    names = re.findall(rb"^\s*(end\s*)?solid\b", text, flags=re.MULTILINE)
+    names = re.findall(rb"^[^\S\n]*(end[^\S\n]*)?solid\b", text, flags=re.MULTILINE)
     ended = len(names) > 0 and names[-1] != b""
     if 3 * facets != len(rows) or not ended:
         raise MeshError(
             f"{path}: the text STL is cut short or damaged ({counted(facets, 'facet')}, {len(rows):,} of "
             f"{3 * facets:,} corners, {'an' if ended else 'no'} 'endsolid' at the end); export it again"
         )
-    vertices = parse_numbers(rows, np.float64).reshape(len(rows), 3)
+    vertices = parse_numbers(rows, np.float64, 3 * len(rows)).reshape(len(rows), 3)
     return vertices, np.arange(len(rows)).reshape(-1, 3), []
 
 

@@ -1,16 +1,17 @@
 """3MF (3MF Core Specification 1.3; model files beside the first by the Production Extension 1.1): reads and writes."""
 
-import io
-import re
-import zipfile
+from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
-from xml.etree import ElementTree
-from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from neuralparts.mesh_files.placing import flip_if_mirrored, join_pieces
+from neuralparts.mesh_files.mesh_error import MeshError
+from neuralparts.mesh_files.placing import RowLimit, check_piece, flip_if_mirrored, join_pieces
+from neuralparts.mesh_files.source import SourceFile
+from neuralparts.mesh_files.text import quoted
+from neuralparts.mesh_files.threemf_package import Package, ThreeMfObject, UnreadExtensionError
+from neuralparts.mesh_files.threemf_roles import NEGATIVE, Roles, role_of
+from neuralparts.wording import counted
 
 # Components within components. More are taken for components that hold each other.
 MOST_NESTED = 64
@@ -18,91 +19,99 @@ MOST_NESTED = 64
 ObjectKey = tuple[str, str | None]
 
 
-def read_3mf(path: Path, data: bytes) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def read_3mf(source: SourceFile) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """A 3MF file -> vertices (V, 3) float64, faces (F, 3) int64, notes; see `read_triangles`.
 
-    Each object is placed once per build item, or component of one, that names it. Raises ValueError, BadZipFile or
-    ParseError for a damaged file.
+    Each object is placed once per build item, or component of one, that names it. Modifiers, blockers and supports are
+    left out, with a note. Raises MeshError for shapes that are not read, ValueError or BadZipFile for a damaged file.
     """
-    root, models = _parse_models(data)
-    objects = {
-        (name, element.get("id")): element for name, model in models.items() for element in _all(model, "object")
-    }
-    meshes, pieces = {}, []
-    for key, matrix in _placed_objects(root, models, objects):
-        if key not in meshes:
-            meshes[key] = _parse_mesh(objects[key])
-        points, triangles = meshes[key]
-        # The matrix multiplies rows (x, y, z, 1).
-        pieces.append((points @ matrix[:3, :3] + matrix[3, :3], flip_if_mirrored(triangles, matrix[:3, :3])))
-    units = {model.get("unit", "millimeter") for model in models.values()} - {"millimeter"}
-    notes = [
-        f"The file's unit is the {unit}. Its numbers are kept, though a .3mf that is written says millimeter."
+    package, limit, left_out = Package(source.data), RowLimit(source.size), Counter()
+    meshes: dict[ObjectKey, tuple[np.ndarray, np.ndarray]] = {}
+    pieces = []
+    try:
+        roles = Roles(package.settings())
+        for key, found, matrix in _placed_objects(package, roles, limit, left_out):
+            if key not in meshes:
+                meshes[key] = _own_triangles(key, found, package, roles, left_out)
+            points, triangles = meshes[key]
+            limit.take(len(points) + len(triangles))
+            with np.errstate(all="ignore"):  # what is not finite is refused later, with a message about it
+                # The matrix multiplies rows (x, y, z, 1).
+                placed = points @ matrix[:3, :3] + matrix[3, :3]
+            pieces.append((placed, flip_if_mirrored(triangles, matrix[:3, :3])))
+    except UnreadExtensionError as error:
+        raise MeshError(f"{source.path}: it requires {error}, which is not read here; export it without") from None
+    if left_out[NEGATIVE]:
+        raise MeshError(
+            f"{source.path}: negative volumes are not subtracted here, and it has {left_out[NEGATIVE]}; subtract in "
+            "the program that wrote the file, and export it again"
+        )
+    return *join_pieces(pieces), _notes(package, left_out)
+
+
+def _notes(package: Package, left_out: Counter) -> list[str]:
+    """Sentences about what was left out and about units."""
+    notes = [f"Left out {counted(count, role)}: not a part of the shape." for role, count in left_out.items()]
+    lattices = sum(model.lattices for model in package.models.values())
+    notes += [f"Ignored {counted(lattices, 'beam lattice')}."] * bool(lattices)
+    units = {model.unit for model in package.models.values()} - {"millimeter"}
+    return notes + [
+        f"The file's unit is the {quoted(unit)}. Its numbers are kept, though a .3mf that is written says millimeter."
         for unit in sorted(units)
     ]
-    return *join_pieces(pieces), notes
-
-
-def _parse_models(data: bytes) -> tuple[str, dict[str, Element]]:
-    """The name of the model file whose items are built, and all model files of the archive by name."""
-    with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        texts = {name: archive.read(name) for name in archive.namelist() if name.lower().endswith(".model")}
-        relationships = [archive.read(name) for name in archive.namelist() if name.lower() == "_rels/.rels"]
-    if not texts:
-        raise ValueError("no model in it")
-    targets = re.findall(rb'Target="/?([^"]+\.model)"', b"".join(relationships), re.IGNORECASE)
-    root = next((name for name in (target.decode() for target in targets) if name in texts), min(texts, key=len))
-    return root, {name: ElementTree.fromstring(text) for name, text in texts.items()}
 
 
 def _placed_objects(
-    root: str, models: dict[str, Element], objects: dict[ObjectKey, Element]
-) -> Iterator[tuple[ObjectKey, np.ndarray]]:
+    package: Package, roles: Roles, limit: RowLimit, left_out: Counter
+) -> Iterator[tuple[ObjectKey, ThreeMfObject, np.ndarray]]:
     """The objects with a mesh that the build items place, and the (4, 4) matrix of each, in the order of the file.
 
-    An object with components stands for them. Raises ValueError for an object that is missing or holds itself.
+    An object with components stands for them. left_out: counts of what is not placed, by role. Raises ValueError for
+    an object that is missing or holds itself.
     """
-    components = {key: _all(element, "component")[::-1] for key, element in objects.items()}
-    # A stack of (model file, item or component, matrix around it, depth), the next one last.
-    waiting = [(root, item, np.eye(4), 0) for item in _all(models[root], "item")][::-1]
+    # A stack of (model file, item or component, object that holds it, matrix around it, depth), the next one last.
+    waiting = [(package.root, item, None, np.eye(4), 0) for item in package.model(package.root).items[::-1]]
     while waiting:
-        model, placed, around, depth = waiting.pop()
+        model, placed, holder, around, depth = waiting.pop()
+        limit.take(0)
         if depth > MOST_NESTED:
             raise ValueError("components that hold each other")
-        key = _model_of(placed, model), placed.get("objectid")
-        if key not in objects:
-            raise ValueError(f"no object {key[1]} in {key[0]}")
-        matrix = _matrix(placed.get("transform")) @ around
-        waiting += [(key[0], component, matrix, depth + 1) for component in components[key]]
-        if not components[key]:
-            yield key, matrix
+        key = placed.model or model, placed.object
+        found = package.model(key[0]).objects.get(key[1])
+        if found is None:
+            raise ValueError(f"no object {quoted(key[1])} in {quoted(key[0])}")
+        if role := roles.parts.get((holder, placed.object), "") or role_of(found.role):
+            left_out[role] += 1
+            continue
+        matrix = _matrix(placed.transform) @ around
+        waiting += [(key[0], part, key[1], matrix, depth + 1) for part in found.components[::-1]]
+        if not found.components:
+            yield key, found, matrix
 
 
-def _all(element: Element, name: str) -> list[Element]:
-    """All elements of a name in an element, at any depth and in any namespace."""
-    return [inner for inner in element.iter() if inner.tag.rpartition("}")[2] == name]
-
-
-def _model_of(placed: Element, model: str) -> str:
-    """The model file from which an item or a component takes its object: the one that its path names, or its own."""
-    paths = [value for name, value in placed.attrib.items() if name.rpartition("}")[2] == "path"]
-    return paths[0].lstrip("/") if paths else model
+def _own_triangles(
+    key: ObjectKey, found: ThreeMfObject, package: Package, roles: Roles, left_out: Counter
+) -> tuple[np.ndarray, np.ndarray]:
+    """An object's vertices (V, 3) and those of its faces (F, 3) that belong to the shape. left_out: as above."""
+    points, faces = found.mesh()
+    check_piece(len(points), faces)
+    kept = np.ones(len(faces), bool)
+    # The notes of slicers number the objects of the first model file.
+    for first, last, role in roles.ranges.get(key[1], []) if key[0] == package.root else []:
+        left_out[role] += 1
+        kept[max(first, 0) : max(last + 1, 0)] = False
+    return points, faces if kept.all() else faces[kept]
 
 
 def _matrix(transform: str | None) -> np.ndarray:
     """Twelve numbers, four rows of three -> (4, 4) float64; the identity if there is no transform."""
     matrix = np.eye(4)
     if transform:
-        matrix[:, :3] = np.array(transform.split(), dtype=np.float64).reshape(4, 3)
+        numbers = transform.split()
+        if len(numbers) != 12:
+            raise ValueError(f"a transform of {len(numbers)} numbers, not 12")
+        matrix[:, :3] = np.array([float(number) for number in numbers]).reshape(4, 3)
     return matrix
-
-
-def _parse_mesh(element: Element) -> tuple[np.ndarray, np.ndarray]:
-    """An object -> vertices (V, 3) float64, faces (F, 3) int64."""
-    corners, triangles = _all(element, "vertex"), _all(element, "triangle")
-    points = [corner.get(axis) for corner in corners for axis in "xyz"]
-    indices = [triangle.get(corner) for triangle in triangles for corner in ("v1", "v2", "v3")]
-    return np.array(points, np.float64).reshape(-1, 3), np.array(indices, np.int64).reshape(-1, 3)
 
 
 def encode_3mf(vertices: np.ndarray, faces: np.ndarray) -> Iterator[bytes]:

@@ -12,15 +12,13 @@ the same name. The model is written first and never removed, so that files of a 
 is a user's own and is never overwritten.
 """
 
-import contextlib
-import hashlib
 import json
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuralparts.errors import UserError
-from neuralparts.mesh_files import files_beside
+from neuralparts.mesh_files import hash_source
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError, locked
 from neuralparts.whole_file import write_whole
@@ -228,13 +226,9 @@ def is_model(path: Path) -> bool:
 
 
 def content_of(source: Path) -> str:
-    """SHA-256, in hexadecimal, of a file and of the files beside it that belong to its shape. Raises OSError."""
-    with open(source, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    for name in files_beside(source):
-        with contextlib.suppress(FileNotFoundError), open(Path(source).parent / name, "rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+    """SHA-256, in hexadecimal, of a file and of the files beside it that belong to its shape. Raises OSError, and
+    UserError for what is not a regular file."""
+    return hash_source(source)
 
 
 def outcome(record: dict) -> dict:

@@ -7,6 +7,7 @@ scale. Both of them may be missing: the file is then in domain units.
 import os
 import zipfile
 import zlib
+from typing import BinaryIO
 
 import numpy as np
 
@@ -23,14 +24,17 @@ def save_samples(path: str | os.PathLike, points: np.ndarray, sdf: np.ndarray, t
         np.savez(file, train=train, center=np.asarray(transform.center), scale=np.float64(transform.scale))
 
 
-def load_samples(path: str | os.PathLike) -> tuple[np.ndarray, np.ndarray, Transform]:
+def load_samples(
+    path: str | os.PathLike, open_file: BinaryIO | None = None
+) -> tuple[np.ndarray, np.ndarray, Transform]:
     """Read a .npz of samples: points (N, 3) float32, sdf (N,) float32, domain units, and the Transform.
 
+    open_file: the file, if it is open already; path then only names it in messages.
     A file without center and scale has the identity. Raises UserError if the file cannot be read or does not hold such
     samples.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(open_file or path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("train", "center", "scale") if name in file.files}
     except (OSError, ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__

@@ -1,5 +1,7 @@
 """Mesh files in the dialects of other programs, made without the encoders: the oracle of the readers."""
 
+import base64
+import json
 import struct
 import zipfile
 
@@ -80,3 +82,47 @@ def write_3mf(path, build, more=""):
             '<?xml version="1.0"?><Relationships xmlns="http://schemas.openxmlformats.org/package/2006/relationships">'
             f'<Relationship Target="/3D/3dmodel.model" Id="r" Type="{schemas}/2013/01/3dmodel"/></Relationships>',
         )
+
+
+def minimal(positions=None, corners=None):
+    """The JSON of a glTF with a tetrahedron, or other positions (V, 3) and corners (C,), in one buffer."""
+    positions = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]] if positions is None else positions, "<f4")
+    corners = np.array([0, 2, 1, 0, 1, 3, 1, 2, 3, 2, 0, 3] if corners is None else corners, "<u2")
+    header = {
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
+        "buffers": [],
+        "bufferViews": [],
+        "accessors": [],
+    }
+    add_accessor(header, positions)
+    add_accessor(header, corners)
+    return header
+
+
+def add_accessor(header, rows, **more):
+    """Add an array (N,) or (N, width) to the JSON of a glTF, in a buffer of its own; returns the accessor's index."""
+    rows = np.asarray(rows)
+    kinds = {"f4": 5126, "u1": 5121, "i1": 5120, "u2": 5123, "i2": 5122, "u4": 5125}
+    data = base64.b64encode(rows.tobytes()).decode()
+    header["buffers"].append({"byteLength": rows.nbytes, "uri": f"data:application/octet-stream;base64,{data}"})
+    header["bufferViews"].append({"buffer": len(header["buffers"]) - 1, "byteLength": rows.nbytes})
+    header["accessors"].append(
+        {
+            "bufferView": len(header["bufferViews"]) - 1,
+            "componentType": kinds[rows.dtype.str[1:]],
+            "count": len(rows),
+            "type": {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}[rows.size // max(1, len(rows))],
+        }
+        | more
+    )
+    return len(header["accessors"]) - 1
+
+
+def write_gltf(folder, header, name="model.gltf"):
+    """Write the JSON of a glTF; returns the path."""
+    (folder / name).write_text(json.dumps(header))
+    return folder / name

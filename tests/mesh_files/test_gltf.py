@@ -8,6 +8,8 @@ import trimesh
 
 from neuralparts.mesh import load_mesh
 from neuralparts.mesh_files import MeshError, files_beside, read_triangles, write_mesh
+from neuralparts.triangles import doubled_normals, triangle_areas
+from tests.mesh_files.handmade import add_accessor, minimal, write_gltf
 from tests.meshes import BOX_FACES, box, winding_at
 
 
@@ -72,23 +74,158 @@ def test_files_beside_a_file_that_cannot_be_read_are_none(tmp_path):
     assert files_beside(tmp_path / "part.stl") == []
 
 
-@pytest.mark.parametrize("lost", ["compression", "sparse", "fans", "instances", "normalized", "unknown"])
-def test_gltf_that_would_lose_pieces_is_refused(tmp_path, lost):
-    files = box_scene().export(file_type="gltf")
-    header = json.loads(files["model.gltf"])
-    primitive = header["meshes"][0]["primitives"][0]
-    if lost == "compression":
-        header["extensionsRequired"] = ["KHR_draco_mesh_compression"]
-    elif lost in ("instances", "unknown"):
-        name = "EXT_mesh_gpu_instancing" if lost == "instances" else "VENDOR_shape"
-        header["nodes"][-1]["extensions"] = {name: {}}
-        header["extensionsRequired"] = [name] if lost == "unknown" else []
-    elif lost in ("sparse", "normalized"):
-        header["accessors"][primitive["attributes"]["POSITION"]][lost] = {"count": 1} if lost == "sparse" else True
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("KHR_draco_mesh_compression", "file"), ("VENDOR_shape", "file"), ("EXT_mesh_gpu_instancing", "node")],
+)
+def test_extension_that_is_not_read_is_refused_by_name(tmp_path, name, place):
+    header = minimal()
+    if place == "file":
+        header["extensionsRequired"] = [name]
     else:
-        primitive["mode"] = 6
-    for name, data in (files | {"model.gltf": json.dumps(header).encode()}).items():
-        (tmp_path / name).write_bytes(data)
-    word = {"instances": "EXT_mesh_gpu_instancing", "unknown": "VENDOR_shape"}.get(lost, lost)
-    with pytest.raises(MeshError, match=rf"model\.gltf: .*{word}"):
-        read_triangles(tmp_path / "model.gltf")
+        header["nodes"][0]["extensions"] = {name: {}}
+    with pytest.raises(MeshError, match=rf"model\.gltf: .*{name}"):
+        read_triangles(write_gltf(tmp_path, header))
+
+
+def total_area(path):
+    """The area of all triangles of a file, and the box of its used vertices."""
+    vertices, faces, _ = read_triangles(path)
+    return triangle_areas(vertices[faces]).sum(), np.array([vertices[faces].min((0, 1)), vertices[faces].max((0, 1))])
+
+
+SQUARE = [[0, 0, 0], [1, 0, 0], [0, 1, 0], [1, 1, 0]]
+
+
+@pytest.mark.parametrize(("mode", "order"), [(5, [0, 1, 2, 3]), (6, [0, 1, 3, 2]), (4, [0, 1, 2, 2, 1, 3])])
+def test_triangle_strips_and_fans_face_the_same_way(tmp_path, mode, order):
+    header = minimal(SQUARE, order)
+    header["meshes"][0]["primitives"][0]["mode"] = mode
+    vertices, faces, _ = read_triangles(write_gltf(tmp_path, header))
+    normals = doubled_normals(vertices[faces])
+    assert len(faces) == 2 and (normals[:, 2] == 1).all()
+
+
+def test_default_weights_of_morph_targets_are_applied(tmp_path):
+    header = minimal(SQUARE, [0, 1, 2, 2, 1, 3])
+    primitive = header["meshes"][0]["primitives"][0]
+    primitive["targets"] = [
+        {"POSITION": add_accessor(header, np.array([[0, 0, 0], [2, 0, 0], [0, 0, 0], [2, 0, 0]], "<f4"))},
+        {"POSITION": add_accessor(header, np.full((4, 3), 9, "<f4"))},
+        {"NORMAL": 0},
+    ]
+    assert total_area(write_gltf(tmp_path, header))[0] == 1
+    header["meshes"][0]["weights"] = [1.0, 0.0, 1.0]
+    assert total_area(write_gltf(tmp_path, header))[0] == 3
+    header["nodes"][0]["weights"] = [0.5]  # those of the node come first
+    assert total_area(write_gltf(tmp_path, header))[0] == 2
+    primitive["targets"][0]["POSITION"] = add_accessor(header, np.zeros((3, 3), "<f4"))
+    with pytest.raises(MeshError, match="a morph target moves 3 of 4 vertices"):
+        read_triangles(write_gltf(tmp_path, header))
+
+
+def test_sparse_morph_target_without_a_view(tmp_path):
+    header = minimal(SQUARE, [0, 1, 2, 2, 1, 3])
+    indices, values = (
+        add_accessor(header, np.array([3], "<u2")),
+        add_accessor(header, np.array([[0, 0, 4]], "<f4")),
+    )
+    header["accessors"].append(
+        {
+            "componentType": 5126,
+            "count": 4,
+            "type": "VEC3",
+            "sparse": {
+                "count": 1,
+                "indices": {"bufferView": indices, "componentType": 5123},
+                "values": {"bufferView": values},
+            },
+        }
+    )
+    header["meshes"][0]["primitives"][0]["targets"] = [{"POSITION": len(header["accessors"]) - 1}]
+    header["meshes"][0]["weights"] = [1]
+    assert total_area(write_gltf(tmp_path, header))[1].tolist() == [[0, 0, 0], [1, 1, 4]]
+
+
+def test_skin_places_its_mesh_by_joints_not_by_its_node(tmp_path):
+    header = minimal(SQUARE, [0, 1, 2, 2, 1, 3])
+    shift = np.eye(4, dtype="<f4")
+    shift[:3, 3] = [0, 0, -5]
+    matrices = np.stack([np.eye(4, dtype="<f4").T, shift.T]).reshape(2, 16)
+    header["meshes"][0]["primitives"][0]["attributes"] |= {
+        "JOINTS_0": add_accessor(header, np.array([[0, 1, 0, 0]] * 4, "<u1")),
+        "WEIGHTS_0": add_accessor(header, np.array([[1, 0, 0, 0]] * 2 + [[0.5, 0.5, 0, 0]] * 2, "<f4")),
+    }
+    header["nodes"] = [
+        {"mesh": 0, "skin": 0, "translation": [100, 100, 100]},
+        {"translation": [10, 0, 0], "children": [2]},
+        {"translation": [0, 0, 5]},
+    ]
+    header["scenes"][0]["nodes"] = [0, 1]
+    header["skins"] = [{"joints": [1, 2], "inverseBindMatrices": add_accessor(header, matrices)}]
+    # Joint 1 moves by (10, 0, 0); joint 2 by (10, 0, 5) after its matrix moved by (0, 0, -5).
+    assert total_area(write_gltf(tmp_path, header))[1].tolist() == [[10, 0, 0], [11, 1, 0]]
+    header["meshes"][0]["primitives"][0]["attributes"]["JOINTS_0"] = add_accessor(header, np.full((4, 4), 2, "<u1"))
+    with pytest.raises(MeshError, match="joints do not fit"):
+        read_triangles(write_gltf(tmp_path, header))
+
+
+def test_quantised_and_sparse_positions(tmp_path):
+    header = minimal()
+    quantised = np.array([[0, 0, 0], [127, 0, 0], [0, -127, 0], [-128, 0, 0]], "<i1")
+    header["meshes"][0]["primitives"][0]["attributes"]["POSITION"] = add_accessor(header, quantised, normalized=True)
+    header["extensionsRequired"] = ["KHR_mesh_quantization"]
+    assert total_area(write_gltf(tmp_path, header))[1].tolist() == [[-1, -1, 0], [1, 0, 0]]
+    header = minimal()
+    indices, values = (
+        add_accessor(header, np.array([3], "<u1")),
+        add_accessor(header, np.array([[0, 0, 7]], "<f4")),
+    )
+    sparse = {"indices": {"bufferView": indices, "componentType": 5121}, "values": {"bufferView": values}}
+    header["accessors"][0]["sparse"] = sparse | {"count": 1}
+    assert total_area(write_gltf(tmp_path, header))[1][1].tolist() == [1, 1, 7]
+
+
+def test_gltf_without_a_scene_shows_all_nodes_and_without_nodes_all_meshes(tmp_path):
+    header = minimal()
+    for name in ("scene", "scenes"):
+        del header[name]
+    header["nodes"] = [{"mesh": 0, "translation": [5, 0, 0]}, {"children": [0]}]
+    assert total_area(write_gltf(tmp_path, header))[1].tolist() == [[5, 0, 0], [6, 1, 1]]
+    assert len(read_triangles(write_gltf(tmp_path, header | {"scenes": []}))[1]) == 4
+    del header["nodes"]
+    assert total_area(write_gltf(tmp_path, header))[1].tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
+def test_corners_that_make_no_whole_triangle_are_ignored_with_a_note(tmp_path):
+    header = minimal(corners=[0, 2, 1, 0, 1, 3, 1, 2])
+    _, faces, notes = read_triangles(write_gltf(tmp_path, header))
+    assert len(faces) == 2 and notes == ["Ignored 2 corners after the last whole triangle."]
+    # Arrays that are not read may have any length.
+    header = minimal()
+    header["meshes"][0]["primitives"][0]["attributes"]["NORMAL"] = add_accessor(header, np.zeros((2, 3), "<f4"))
+    assert len(read_triangles(write_gltf(tmp_path, header))[1]) == 4
+
+
+def damaged(change):
+    header = minimal()
+    change(header)
+    return header
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (minimal() | {"asset": {"version": "1.0"}}, "glTF 1.0 is not read"),
+        ({"accessors": {"a": {}}, "buffers": {"b": {}}}, "glTF 1.0 is not read"),
+        (minimal(corners=[0, 1, 4]), "names vertex 4 of a piece with 4 vertices"),
+        (damaged(lambda h: h["nodes"][0].update(children=[0])), "holds itself"),
+        (damaged(lambda h: h["nodes"][0].update(mesh=-1)), "no mesh -1"),
+        (damaged(lambda h: h["accessors"][0].update(count=5)), "promises 5 rows but its bufferView holds fewer"),
+        (damaged(lambda h: h["accessors"][0].update(type="VEC2")), "accessor 0 is of the type VEC2"),
+        (damaged(lambda h: h["bufferViews"][0].update(byteLength=49)), "ends beyond its buffer of 48 bytes"),
+    ],
+)
+def test_damaged_gltf_is_refused_in_its_own_words(tmp_path, header, words):
+    with pytest.raises(MeshError, match=rf"model\.gltf: .*{words}"):
+        read_triangles(write_gltf(tmp_path, header))

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from neuralparts.mesh import load_mesh
-from tests.mesh_files.handmade import OBJ_QUADS, obj_text
+from neuralparts.mesh_files import MeshError, read_triangles
+from tests.mesh_files.handmade import OBJ_QUADS, obj_lines, obj_text
 from tests.meshes import winding_at
 
 
@@ -39,3 +40,31 @@ def test_obj_dialects(tmp_path, text):
     assert mesh.closed and len(mesh.faces) == 12 and len(mesh.vertices) == 8
     assert winding_at(mesh, [0.1, 0.2, 0.3])[0] == pytest.approx(1)
     assert mesh.diagnosis["inside_out_bodies"] == 0  # the quads were cut with their winding kept
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        (["v 0 0 0", "v 1 0 0 0", "v 0 1", "v 0 0 1", "f 1 3 2"], "vertex 3 has 2 coordinates"),
+        (["v 0 0 0", "v 1 0 0", "v", "v 0 0 1", "f 1 3 2"], "vertex 3 has 0 coordinates"),
+        (["v 0 0 0", "v 1 0 0", "v 0 1.0.5", "v 0 0 1", "f 1 3 2"], "vertex 3 has 2 coordinates"),
+        (["v 0 0 0", "v 1 0 0", "v 0 1.0.5 0", "v 0 0 1", "f 1 3 2"], "'1.0.5' is not a number"),
+        (
+            ["v 0 0 0", "v 1 0 0", "v 0,5 1 0", "v 0 0 1", "f 1 3 2"],
+            "'0,5' is not a number: its decimal mark is a comma",
+        ),
+        (["v 0 0 0", "v 1 0 0", "v 0 1 0", "v 0 0 1", "f 1/2/3/1/2 3 2/1/3"], "'1/2/3/1/2'"),
+        (["v 0 0 0", "v 1 0 0", "v 0 1 0", "v 0 0 1", "f 1-3 2 4"], "'1-3' is not a whole number"),
+        (["v 0 0 0", "v 1 0 0", "v 0 1 0", "v 0 0 1", "f 1.5 3 2"], "'1.5' is not a whole number"),
+    ],
+)
+def test_damaged_row_is_refused_not_cut_anew(tmp_path, rows, words):
+    (tmp_path / "part.obj").write_bytes(obj_lines(*rows))
+    with pytest.raises(MeshError, match=rf"part\.obj: .*{re.escape(words)}"):
+        read_triangles(tmp_path / "part.obj")
+
+
+def test_faces_of_fewer_than_three_corners_are_ignored_with_a_note(tmp_path):
+    (tmp_path / "part.obj").write_bytes(obj_lines("v 0 0 0", "v 1 0 0", "v 0 1 0", "f 1 2", "f", "f 1 2 3"))
+    _, faces, notes = read_triangles(tmp_path / "part.obj")
+    assert faces.tolist() == [[0, 1, 2]] and notes == ["Ignored 2 polygons of fewer than three corners."]

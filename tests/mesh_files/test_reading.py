@@ -1,6 +1,9 @@
 """Reading any format: every format reads back as it was written, and every file that is refused gets one line."""
 
+import gzip
+import json
 import re
+import zipfile
 
 import numpy as np
 import pytest
@@ -11,7 +14,17 @@ from neuralparts.choices import MESH_SUFFIXES
 from neuralparts.mesh import load_mesh
 from neuralparts.mesh_files import MeshError, read_triangles, write_mesh
 from neuralparts.mesh_files.reading import READERS
-from tests.mesh_files.handmade import OBJ_QUADS, QUADS, obj_lines, obj_text, ply_bytes, stl_binary, stl_text
+from tests.mesh_files.handmade import (
+    OBJ_QUADS,
+    QUADS,
+    minimal,
+    obj_lines,
+    obj_text,
+    ply_bytes,
+    stl_binary,
+    stl_text,
+    write_3mf,
+)
 from tests.meshes import BOX_FACES, box, winding_at
 
 
@@ -69,7 +82,7 @@ BAD_FILES = {
     "garbage.glb": (bytes(range(256)), "not a readable GLB"),
     "garbage.3mf": (bytes(range(256)), "not a readable 3MF"),
     "garbage.gltf": (bytes(range(256)), "not a readable GLTF"),
-    "plane.obj": (b"v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n", "a vertex with 2 coordinates"),
+    "plane.obj": (b"v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n", "vertex 1 has 2 coordinates"),
     "part.step": (b"ISO-10303-21;", "'.step' is not a mesh format"),
     "part": (b"ISO-10303-21;", "without suffix"),
     # Refused by the mesh stage.
@@ -127,3 +140,76 @@ def test_damaged_binary_stl_is_read_or_refused_but_never_crashes(tmp_path_factor
         assert str(path) in str(refusal) and "\n" not in str(refusal)
     else:
         assert np.isfinite(mesh.vertices).all() and len(mesh.faces) > 0
+
+
+HOSTILE = "EVIL\n\x1b[2J\x1b]0;owned\x07\u202e\x9b31m" + "A" * 100_000
+TEXT_OF_FILES = {
+    "extension.gltf": json.dumps(minimal() | {"extensionsRequired": [HOSTILE]}).encode(),
+    "type.gltf": json.dumps(minimal() | {"accessors": [{"type": HOSTILE, "count": 1, "bufferView": 0}]}).encode(),
+    "uri.gltf": json.dumps(minimal() | {"buffers": [{"uri": "../" + HOSTILE}]}).encode(),
+    "missing.gltf": json.dumps(minimal() | {"buffers": [{"uri": HOSTILE[:80]}]}).encode(),
+    "word.obj": f"v 0 0 {HOSTILE.split()[1]}\n".encode(),
+    "word.stl": stl_text(*box()).replace("0.5", "\x1b[31m" + "5" * 9999 + "x", 1).encode(),
+    "word.off": b"OFF\n1 1 0\n0 0 \x1b[2J" + b"9" * 9999 + b"\n3 0 0 0\n",
+    "count.off": b"OFF\n\x1b[2J" + b"9" * 9999 + b" 1 0\n",
+    "element.ply": ply_bytes("", QUADS).replace(b"element vertex 8", b"element \x1b[2J" + b"e" * 999 + b" 99"),
+    "count.ply": ply_bytes("", QUADS).replace(b"vertex 8", b"vertex \x1b[2J8"),
+    "type.ply": ply_bytes("", QUADS).replace(b"float x", b"\x1b[2J" + b"t" * 9999 + b" x"),
+}
+
+
+@pytest.mark.parametrize("name", TEXT_OF_FILES)
+def test_text_of_a_file_reaches_messages_in_short_printable_form(tmp_path, name):
+    (tmp_path / name).write_bytes(TEXT_OF_FILES[name])
+    with pytest.raises(MeshError) as refusal:
+        read_triangles(tmp_path / name)
+    message = str(refusal.value)
+    assert message.startswith(f"{tmp_path / name}: ") and message.isprintable()
+    assert len(message) < len(str(tmp_path / name)) + 300
+
+
+def test_text_of_a_file_reaches_notes_in_short_printable_form(tmp_path):
+    write_3mf(tmp_path / "part.3mf", '<item objectid="1"/>')
+    with zipfile.ZipFile(tmp_path / "part.3mf") as file:
+        text = file.read("3D/3dmodel.model").decode()
+    with zipfile.ZipFile(tmp_path / "part.3mf", "w") as file:
+        file.writestr("3D/3dmodel.model", text.replace('"inch"', f'"inch&#10;done&#x9b;{"x" * 5000}"'))
+    (note,) = read_triangles(tmp_path / "part.3mf")[2]
+    assert note.isprintable() and "inch\\ndone\\x9b" in note and len(note) < 250
+
+
+OTHER_KINDS = {
+    "lfs": (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "pointer of Git LFS.*git lfs pull"),
+    "html": (b"\n<!DOCTYPE html><html>404</html>" * 9, "is a web page"),
+    "gzip": (gzip.compress(stl_binary(*box())), "compressed by gzip.*unpack"),
+    "zip": (b"PK\x03\x04" + bytes(200), "is a zip archive.*unpack"),
+    "obj": (obj_text(OBJ_QUADS).encode(), r"is an OBJ file.*name it \*\.obj"),
+    "stl": (stl_text(*box()).encode(), r"is an STL file.*name it \*\.stl"),
+    "ply": (ply_bytes("", QUADS), r"is a PLY file.*name it \*\.ply"),
+    "off": (b"OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n" * 3, r"is an OFF file.*name it \*\.off"),
+    "glb": (b"glTF" + bytes(200), r"is a GLB file.*name it \*\.glb"),
+    "step": (b"ISO-10303-21;\nHEADER;\n" * 9, "is a STEP file"),
+}
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+@pytest.mark.parametrize("suffix", [".stl", ".obj", ".ply", ".off", ".gltf", ".3mf"])
+def test_file_of_another_kind_is_called_what_it_is(tmp_path, kind, suffix):
+    data, words = OTHER_KINDS[kind]
+    if suffix[1:] == kind or (kind, suffix) in (("glb", ".gltf"), ("zip", ".3mf")):
+        return
+    (tmp_path / f"part{suffix}").write_bytes(data)
+    with pytest.raises(MeshError, match=rf"part\{suffix}: .*{words}"):
+        read_triangles(tmp_path / f"part{suffix}")
+
+
+def test_decimal_commas_are_named(tmp_path):
+    for name, text in (
+        ("part.stl", stl_text(*box())),
+        ("part.obj", obj_text(OBJ_QUADS)),
+        ("part.off", "OFF\n3 1 0\n0.5 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"),
+        ("part.ply", ply_bytes("", QUADS).decode()),
+    ):
+        (tmp_path / name).write_text(re.sub(r"(\d)\.(\d)", r"\1,\2", text).replace("ascii 1,0", "ascii 1.0"))
+        with pytest.raises(MeshError, match=rf"{name}: .*0,5' is not a number: its decimal mark is a comma"):
+            read_triangles(tmp_path / name)
