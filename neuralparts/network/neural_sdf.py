@@ -180,7 +180,7 @@ class NeuralSDF(nn.Module):
 def nan_unless_finite(points: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """values (N,), but NaN, and with a NaN gradient, where a coordinate of points (N, 3) is NaN or infinite.
 
-    All other values and gradients stay as they are. Nothing is read back from the device.
+    All other values and gradients stay as they are; a zero may lose its sign. Nothing is read back from the device.
     """
     # The product of the points and a zero vector is 0 for a finite point, else NaN: one pass, with the difference in it.
     nothing = points.new_zeros(3)
