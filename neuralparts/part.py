@@ -35,7 +35,7 @@ from neuralparts.metrics import (
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
 from neuralparts.output import PartFiles, content_of
 from neuralparts.report import curves_png, html_report, thumbnail_png
-from neuralparts.sampling import draw_samples, load_samples, points_on_surface
+from neuralparts.sampling import draw_samples, load_samples, negative_inside, points_on_surface
 from neuralparts.watch import Watch
 from neuralparts.wording import count_bar, fraction_bar, say
 
@@ -93,7 +93,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: PartFiles, watch: Watc
     start = time.perf_counter()
     device = choose_device(flags.gpu, watch)
     with watch.timed("load"):
-        shape = load(source, flags)
+        shape = load(source, flags, watch)
     content = content_of(source)
     with watch.timed("label"):
         samples = label(shape, flags, watch)
@@ -162,22 +162,28 @@ def choose_device(gpu: int | None, watch: Watch) -> str:
 # ------------------------------------------------------------------------------------------------- load and label
 
 
-def load(source: Path, flags: SimpleNamespace) -> Shape:
+def load(source: Path, flags: SimpleNamespace, watch: Watch) -> Shape:
     """Read a mesh, or labelled samples. Raises UserError."""
     if source.suffix.lower() == choices.SAMPLES_SUFFIX:
-        return load_labelled(source, flags)
+        return load_labelled(source, flags, watch)
     mesh = load_mesh(source, flags.reconstructionRes)
     for line in diagnosis_lines(mesh.diagnosis):
         say(line)
     return Shape(mesh.transform, mesh, DistanceOracle(mesh, flags.distanceEngine))
 
 
-def load_labelled(source: Path, flags: SimpleNamespace) -> Shape:
-    """Read a samples file and keep a fraction of it from training. Raises UserError."""
+def load_labelled(source: Path, flags: SimpleNamespace, watch: Watch) -> Shape:
+    """Read a samples file and keep a fraction of it from training. A note says if its signs had to be changed.
+
+    Raises UserError.
+    """
     for name in ("targetError", "validationRes"):
         if getattr(flags, name):
             raise UserError(f"{source}: --{name} needs a mesh; samples have no surface to look at: leave it out")
     points, sdf, transform = load_samples(source)
+    sdf, line = negative_inside(source, points, sdf)
+    if line:
+        watch.note(line)
     order = random_stream(flags.seed, "held_out").permutation(len(points))
     count = min(HELD_OUT_SAMPLES, max(1, int(len(points) * HELD_OUT_FRACTION)))
     held_out, trained = order[:count], order[count:]

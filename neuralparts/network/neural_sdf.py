@@ -182,7 +182,7 @@ def nan_unless_finite(points: torch.Tensor, values: torch.Tensor) -> torch.Tenso
 
     All other values and gradients stay as they are; a zero may lose its sign. Nothing is read back from the device.
     """
-    # The product of the points and a zero vector is 0 for a finite point, else NaN: one pass, with the difference in it.
+    # The product of the points and a zero vector is 0 for a finite point, else NaN: one pass, the difference included.
     nothing = points.new_zeros(3)
     if not (torch.is_grad_enabled() and points.requires_grad):
         return torch.addmv(values, points, nothing, alpha=-1)

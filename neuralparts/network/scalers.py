@@ -63,7 +63,9 @@ class StandardScaler(nn.Module):
 
     def fault(self) -> str:
         """Why the scaler is no growing map, or ''."""
-        return "" if self.standard_deviation > 0 else "its standard deviation is not positive"
+        if not bool(torch.isfinite(self.mean)):
+            return "its mean is not finite"
+        return "" if 0 < self.standard_deviation < math.inf else "its standard deviation is not positive"
 
     def forward(self, sdf: torch.Tensor) -> torch.Tensor:
         """Distances, any shape, domain units -> scaled targets."""
