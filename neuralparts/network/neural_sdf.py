@@ -5,6 +5,7 @@ points to signed distances, negative inside: in scaled targets (`scaled`, which 
 `signed_distance`), or in the file's own units (`sdf(points)`).
 """
 
+import math
 import os
 from collections.abc import Callable
 
@@ -180,15 +181,16 @@ class NeuralSDF(nn.Module):
 def nan_unless_finite(points: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
     """values (N,), but NaN, and with a NaN gradient, where a coordinate of points (N, 3) is NaN or infinite.
 
-    All other values and gradients stay as they are; a zero may lose its sign. Nothing is read back from the device.
+    All other values and gradients keep their bits, but for the sign of a zero. A GPU is not waited for.
     """
-    # The product of the points and a zero vector is 0 for a finite point, else NaN: one pass, the difference included.
-    nothing = points.new_zeros(3)
-    if not (torch.is_grad_enabled() and points.requires_grad):
-        return torch.addmv(values, points, nothing, alpha=-1)
-    # (N, 1): 0 or NaN, which is the derivative by all three coordinates here, and the value once more.
-    zero = (points.detach() @ nothing)[:, None]
-    return values - (points * zero).sum(1)
+    is_followed = torch.is_grad_enabled() and points.requires_grad
+    if points.device.type == "cpu" and not is_followed and math.isfinite(points.sum()):
+        return values
+    # (N,): 0 for a finite point, else NaN.
+    zero = points.detach() @ points.new_zeros(3)
+    if is_followed:  # the same again, with 0 or NaN as its derivative by all three coordinates
+        zero = (points * zero[:, None]).sum(1)
+    return values - zero
 
 
 def in_batches(
