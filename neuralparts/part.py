@@ -36,7 +36,7 @@ from neuralparts.metrics import (
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
 from neuralparts.output import PartFiles
 from neuralparts.report import curves_png, html_report, thumbnail_png
-from neuralparts.sampling import draw_samples, load_samples, points_on_surface
+from neuralparts.sampling import draw_samples, load_samples, negative_inside, points_on_surface
 from neuralparts.watch import Watch
 from neuralparts.wording import count_bar, fraction_bar, say
 
@@ -94,7 +94,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: PartFiles, watch: Watc
     start = time.perf_counter()
     device = choose_device(flags.gpu, watch)
     with watch.timed("load"):
-        shape, content = load(source, flags)
+        shape, content = load(source, flags, watch)
     with watch.timed("label"):
         samples = label(shape, flags, watch)
     with watch.timed("fit"):
@@ -162,14 +162,14 @@ def choose_device(gpu: int | None, watch: Watch) -> str:
 # ------------------------------------------------------------------------------------------------- load and label
 
 
-def load(source: Path, flags: SimpleNamespace) -> tuple[Shape, str]:
+def load(source: Path, flags: SimpleNamespace, watch: Watch) -> tuple[Shape, str]:
     """Read a mesh, or labelled samples; and the hash of the very bytes that were read, as `content_of` computes it.
 
     Raises UserError or OSError.
     """
     if source.suffix.lower() == choices.SAMPLES_SUFFIX:
         with open_hashed(source) as (file, content):
-            return load_labelled(source, file, flags), content
+            return load_labelled(source, file, flags, watch), content
     read = read_source(source)
     mesh = load_mesh(read, flags.reconstructionRes)
     for line in diagnosis_lines(mesh.diagnosis):
@@ -177,12 +177,18 @@ def load(source: Path, flags: SimpleNamespace) -> tuple[Shape, str]:
     return Shape(mesh.transform, mesh, DistanceOracle(mesh, flags.distanceEngine)), read.content
 
 
-def load_labelled(source: Path, file: BinaryIO, flags: SimpleNamespace) -> Shape:
-    """Read a samples file, which is open, and keep a fraction of it from training. Raises UserError."""
+def load_labelled(source: Path, file: BinaryIO, flags: SimpleNamespace, watch: Watch) -> Shape:
+    """Read a samples file, which is open, and keep a fraction of it from training. Raises UserError.
+
+    A note says if its signs had to be changed.
+    """
     for name in ("targetError", "validationRes"):
         if getattr(flags, name):
             raise UserError(f"{source}: --{name} needs a mesh; samples have no surface to look at: leave it out")
     points, sdf, transform = load_samples(source, file)
+    sdf, line = negative_inside(source, points, sdf)
+    if line:
+        watch.note(line)
     order = random_stream(flags.seed, "held_out").permutation(len(points))
     count = min(HELD_OUT_SAMPLES, max(1, int(len(points) * HELD_OUT_FRACTION)))
     held_out, trained = order[:count], order[count:]

@@ -14,7 +14,19 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "neuralparts"
 # From the ground up: a module imports only what stands before it, or its own folder.
 ORDER = [
-    *("choices", "errors", "domain", "triangles", "wording", "watch", "whole_file", "machine", "metric_names", "flags"),
+    *(
+        "choices",
+        "errors",
+        "domain",
+        "triangles",
+        "wording",
+        "watch",
+        "whole_file",
+        "foreign_files",
+        "machine",
+        "metric_names",
+        "flags",
+    ),
     *("mesh_files", "mesh", "distance", "sampling", "network", "fitting", "marching", "metrics", "report"),
     *("output", "fleet", "part", "job", "commands", "__init__", "__main__"),
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
 from neuralparts.flags import add_flags
+from neuralparts.foreign_files import quoted
 from neuralparts.machine import settle_threads
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def read_points(path: str) -> "np.ndarray":
         rows = [line.replace(",", " ") for line in lines if line.partition("#")[0].strip()]
         points = np.loadtxt(rows, ndmin=2) if rows else np.zeros((0, 0))
     except ValueError as error:
-        raise UserError(f"{path}: not a text of numbers ({error})") from None
+        raise UserError(f"{path}: not a text of numbers ({quoted(error, 200)})") from None
     if points.shape[1:] != (3,) or not np.isfinite(points).all():
         raise UserError(f"{path}: needs three finite numbers a line, x y z; found an array {points.shape}")
     return points

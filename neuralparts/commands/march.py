@@ -32,8 +32,10 @@ def main(arguments: list[str] | None = None, program: str = "marching.py") -> in
 
 def march_model(flags: argparse.Namespace) -> int:
     """Load, march, write, print what was done; returns 0. Raises ValueError or OSError with the line for the user."""
+    import numpy as np
+
     from neuralparts.domain import grid_cell
-    from neuralparts.marching import as_function, as_gradient, march
+    from neuralparts.marching import MemoryBoundError, NoSurfaceError, as_function, as_gradient, march
     from neuralparts.mesh_files import rounding_note, write_mesh
     from neuralparts.network import NeuralSDF
     from neuralparts.wording import fraction_bar
@@ -41,16 +43,20 @@ def march_model(flags: argparse.Namespace) -> int:
     model = NeuralSDF.load(flags.model)
     output = Path(flags.output or Path(flags.model).with_suffix(".stl"))
     check_output(output, asked_for=flags.output is not None)
-    with fraction_bar("march") as progress:
-        result = march(
-            as_function(model.signed_distance),
-            flags.reconstructionRes,
-            gradient=as_gradient(model.signed_distance),
-            refine=flags.refine,
-            max_memory=flags.maxMemory or None,
-            progress=progress,
-            dense=bool(flags.dense),
-        )
+    # A model may have any values, and what is computed from them may overflow.
+    with fraction_bar("march") as progress, np.errstate(over="ignore", invalid="ignore"):
+        try:
+            result = march(
+                as_function(model.signed_distance),
+                flags.reconstructionRes,
+                gradient=as_gradient(model.signed_distance),
+                refine=flags.refine,
+                max_memory=flags.maxMemory or None,
+                progress=progress,
+                dense=bool(flags.dense),
+            )
+        except (NoSurfaceError, MemoryBoundError) as error:
+            raise UserError(f"{flags.model}: {error}") from error
     vertices, faces, stats = model.transform.to_file(result.vertices), result.faces, result.stats
     del result  # its memory is needed for writing
     if line := rounding_note(output, vertices, model.transform.length_to_file(grid_cell(flags.reconstructionRes))):

@@ -52,13 +52,15 @@ def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
     mesh = in_domain_of(model, load_mesh(flags.mesh))
     oracle, generator = DistanceOracle(mesh), np.random.default_rng(flags.seed)
     function = as_function(model.signed_distance)
-    errors = point_errors(function, oracle, flags.num_points, generator, flags.importanceWeight)
-    if flags.reconstructionRes == 0:
-        return errors, ""
-    try:
-        result = march(function, flags.reconstructionRes, generator=generator)
-    except NoSurfaceError as error:
-        return errors, str(error)
+    # A model may have any values, and what is computed from them may overflow.
+    with np.errstate(over="ignore", invalid="ignore"):
+        errors = point_errors(function, oracle, flags.num_points, generator, flags.importanceWeight)
+        if flags.reconstructionRes == 0:
+            return errors, ""
+        try:
+            result = march(function, flags.reconstructionRes, generator=generator)
+        except NoSurfaceError as error:
+            return errors, f"{flags.model}: {error}"
     cell = grid_cell(flags.reconstructionRes)
     return errors | mesh_errors(result.vertices, result.faces, mesh, oracle, flags.num_points, generator, cell), ""
 

@@ -5,24 +5,29 @@ from it the state again. A checkpoint of another fit is refused; the message nam
 """
 
 import json
+import math
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
 from neuralparts.errors import CheckpointError
 from neuralparts.fitting.adam import Adam
 from neuralparts.fitting.settings import FitHooks, FitSettings, empty_history
 from neuralparts.fitting.soap import Soap
-from neuralparts.network import NeuralSDF
+from neuralparts.foreign_files import quoted
+from neuralparts.network import NeuralSDF, read_tensors
 from neuralparts.whole_file import write_whole
 
 CHECKPOINT_FORMAT = "neural-sdf-checkpoint 3"
 # Fields of a state that the file holds as JSON; the others are tensors.
 _PLAIN_FIELDS = ("attempt", "steps", "loss_steps", "seconds", "history")
+# The optimiser counts its steps in float32, which ends here.
+_LAST_COUNTED_STEP = 2**24
 
 
 @dataclass
@@ -53,10 +58,7 @@ def fit_identity(network: NeuralSDF, settings: FitSettings, sample_count: int, m
 
 def write_checkpoint(path: Path, state: FitState, identity: dict) -> None:
     """Write a state whole. Raises OSError."""
-    tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
-    tensors |= {f"optimizer.{name}": tensor for name, tensor in state.optimizer.state().items()}
-    tensors["loss_sum"] = state.loss_sum
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in _tensors_of(state).items()}
     plain = {name: getattr(state, name) for name in _PLAIN_FIELDS}
     plain |= {"format": CHECKPOINT_FORMAT, "identity": identity}
     write_whole(path, save(tensors, metadata={"fit": json.dumps(plain)}))
@@ -65,11 +67,27 @@ def write_checkpoint(path: Path, state: FitState, identity: dict) -> None:
 def restore_checkpoint(path: Path, state: FitState, identity: dict) -> None:
     """Replace a state by that of a checkpoint, in place.
 
-    Raises CheckpointError if the file cannot be read, or if its identity is another.
+    Raises CheckpointError if the file cannot be read, if its identity is another, or if its content is not that of a
+    fit; the state is then as it was. Weights that are not finite are taken over: the fit goes on to the collapse that
+    it had reached.
     """
-    plain, tensors = _read(path)
-    if difference := first_difference(plain["identity"], json.loads(json.dumps(identity))):
-        raise CheckpointError(f"{path}: checkpoint of another fit ({difference}); remove it or leave out --resume 1")
+    shapes = {name: tuple(tensor.shape) for name, tensor in _tensors_of(state).items()}
+
+    def check(plain: dict, found: dict[str, tuple[int, ...]]) -> None:
+        _check_identity(path, plain, json.loads(json.dumps(identity)))
+        _check_plain(plain)
+        if found != shapes:
+            names = [name for name in sorted(found.keys() | shapes.keys()) if found.get(name) != shapes.get(name)]
+            raise ValueError(f"the tensor '{quoted(names[0])}' is not that of this fit")
+
+    try:
+        plain, tensors = read_tensors(path, "fit", check)
+        _check_values(plain, tensors, state.network.scaler)
+    except CheckpointError:
+        raise
+    except (ValueError, OSError) as error:
+        reason = f"not a readable checkpoint ({error})"
+        raise CheckpointError(f"{path}: {reason}; remove it or leave out --resume 1") from error
     state.network.load_state_dict(_under("network.", tensors))
     state.optimizer.load(_under("optimizer.", tensors))
     state.loss_sum.copy_(tensors["loss_sum"])
@@ -77,11 +95,68 @@ def restore_checkpoint(path: Path, state: FitState, identity: dict) -> None:
         setattr(state, name, plain[name])
 
 
+def _tensors_of(state: FitState) -> dict[str, torch.Tensor]:
+    """All tensors of a state, by the names that they have in a checkpoint."""
+    tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
+    tensors |= {f"optimizer.{name}": tensor for name, tensor in state.optimizer.state().items()}
+    return tensors | {"loss_sum": state.loss_sum}
+
+
+def _check_identity(path: Path, plain: dict, identity: dict) -> None:
+    """Raise CheckpointError for a checkpoint of another version or of another fit, ValueError for one of no fit."""
+    if plain.get("format") != CHECKPOINT_FORMAT:
+        raise CheckpointError(f"{path}: checkpoint of another version; remove it or leave out --resume 1")
+    if not isinstance(plain.get("identity"), dict):
+        raise ValueError("it does not say which fit it belongs to")
+    if difference := first_difference(plain["identity"], identity):
+        raise CheckpointError(f"{path}: checkpoint of another fit ({difference}); remove it or leave out --resume 1")
+
+
+def _check_plain(plain: dict) -> None:
+    """Raise ValueError unless the fields that are no tensors are those of a fit."""
+    attempt, steps, loss_steps = (plain.get(name) for name in ("attempt", "steps", "loss_steps"))
+    whole = all(type(value) is int for value in (attempt, steps, loss_steps))
+    if not whole or attempt not in (0, 1) or not 0 <= loss_steps <= steps < 2**53:
+        raise ValueError("its counts of attempts and steps are none that a fit has")
+    seconds, history = plain.get("seconds"), plain.get("history")
+    if not (type(seconds) in (int, float) and 0 <= seconds < math.inf):
+        raise ValueError("its seconds are no time")
+    if (
+        not isinstance(history, dict)
+        or history.keys() != empty_history().keys()
+        or not all(map(_is_curve, history.values()))
+    ):
+        raise ValueError("its curves are none that a fit has")
+    if len({len(curve) for name, curve in history.items() if name != "validation"}) > 1:
+        raise ValueError("its curves have different lengths")
+
+
+def _is_curve(values: object) -> bool:
+    """True for a list of floats, and of ints that a float can hold; JSON gives NaN as a float."""
+    return isinstance(values, list) and all(
+        type(value) is float or (type(value) is int and abs(value) < 2**53) for value in values
+    )
+
+
+def _check_values(plain: dict, tensors: dict[str, torch.Tensor], scaler: nn.Module) -> None:
+    """Raise ValueError unless the optimiser has taken the fit's steps and the scaler is one. scaler: the fit's own."""
+    for name in tensors.keys() & {"optimizer.steps", "optimizer.adam.steps"}:
+        if float(tensors[name]) != min(plain["steps"], _LAST_COUNTED_STEP):
+            raise ValueError("the steps of the fit and of its optimiser differ")
+    saved = deepcopy(scaler)
+    saved.load_state_dict(_under("network.scaler.", tensors))
+    if fault := saved.fault():
+        raise ValueError(f"{saved.name}: {fault}")
+
+
 def first_difference(theirs: dict, ours: dict) -> str:
-    """'name: checkpoint has X, this fit has Y' for the first name in which two identities differ, or ''."""
+    """'name: checkpoint has X, this fit has Y' for the first name in which two identities differ, or ''.
+
+    What the checkpoint has is cut, and its characters that do not print are escaped.
+    """
     for name in sorted(theirs.keys() | ours.keys()):
         if theirs.get(name) != ours.get(name):
-            return f"{name}: checkpoint has {theirs.get(name)}, this fit has {ours.get(name)}"
+            return f"{quoted(name)}: checkpoint has {quoted(theirs.get(name))}, this fit has {quoted(ours.get(name))}"
     return ""
 
 
@@ -116,19 +191,6 @@ class CheckpointWriter:
         if line != self._warned and self._hooks.warn is not None:
             self._hooks.warn(line)
         self._warned = line
-
-
-def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
-    """The JSON and the tensors, by name and on the CPU, of a checkpoint. Raises CheckpointError."""
-    try:
-        with safe_open(str(path), framework="pt", device="cpu") as file:
-            plain = json.loads((file.metadata() or {})["fit"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: not a readable checkpoint; remove it or leave out --resume 1") from error
-    if plain.get("format") != CHECKPOINT_FORMAT:
-        raise CheckpointError(f"{path}: checkpoint of another version; remove it or leave out --resume 1")
-    return plain, tensors
 
 
 def _under(prefix: str, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

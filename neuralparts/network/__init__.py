@@ -3,6 +3,7 @@
 from neuralparts.network.hash_grid import HashGrid, threads_for
 from neuralparts.network.layers import DAM_WIDTHS, initialise, make_layers
 from neuralparts.network.matrix_products import gradient_dtype, is_rounded
+from neuralparts.network.model_file import read_tensors
 from neuralparts.network.neural_sdf import NeuralSDF
 from neuralparts.network.scalers import fit_scaler
 
@@ -15,5 +16,6 @@ __all__ = [
     "initialise",
     "is_rounded",
     "make_layers",
+    "read_tensors",
     "threads_for",
 ]

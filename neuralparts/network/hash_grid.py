@@ -64,6 +64,11 @@ def level_arrays(levels: int, base_resolution: int, finest_resolution: int, tabl
     return LevelArrays(resolutions.astype(np.int32), offsets, dense, masks)
 
 
+def grid_rows(levels: int, features: int, base_resolution: int, finest_resolution: int, log2_table_size: int) -> int:
+    """Rows of the table of a hash grid of these sizes, which `HashGrid` would accept. Takes time for each level."""
+    return int(level_arrays(levels, base_resolution, finest_resolution, 2**log2_table_size).offsets[-1])
+
+
 def _corner_rows(cells: torch.Tensor, levels: Levels) -> torch.Tensor:
     """Rows (N, L, 8) int64 in the whole table of the corners of cells (N, L, 3) int64."""
     # Nodes (N, L, 8) along each axis.
@@ -162,6 +167,9 @@ class HashGrid(nn.Module):
     seed 0; `initialise` draws another. Raises ValueError for impossible sizes.
     """
 
+    # The constructor's arguments.
+    SIZES = ("levels", "features", "base_resolution", "finest_resolution", "log2_table_size")
+
     def __init__(
         self,
         levels: int = HASH_LEVELS,
@@ -174,7 +182,7 @@ class HashGrid(nn.Module):
         self.levels, self.features = int(levels), int(features)
         self.base_resolution, self.finest_resolution = int(base_resolution), int(finest_resolution)
         self.log2_table_size = int(log2_table_size)
-        self._check()
+        self.check_sizes(**self.description())
         self.arrays = level_arrays(self.levels, self.base_resolution, self.finest_resolution, 2**self.log2_table_size)
         self.register_buffer("_resolutions", torch.tensor(self.arrays.resolutions).long(), persistent=False)
         self.register_buffer("_starts", torch.tensor(self.arrays.offsets[:-1]), persistent=False)
@@ -185,17 +193,20 @@ class HashGrid(nn.Module):
         if self.table.device.type != "meta":
             self.initialise(torch.Generator().manual_seed(0))
 
-    def _check(self) -> None:
-        """Raise ValueError for impossible sizes."""
-        if self.levels < 1 or self.features < 1:
-            raise ValueError(f"a hash grid needs levels and features >= 1; got {self.levels} and {self.features}")
-        if not 1 <= self.base_resolution <= self.finest_resolution <= LARGEST_HASH_RESOLUTION:
+    @staticmethod
+    def check_sizes(
+        levels: int, features: int, base_resolution: int, finest_resolution: int, log2_table_size: int
+    ) -> None:
+        """Raise ValueError for sizes, as the constructor takes them, that no grid can have."""
+        if levels < 1 or features < 1:
+            raise ValueError(f"a hash grid needs levels and features >= 1; got {levels} and {features}")
+        if not 1 <= base_resolution <= finest_resolution <= LARGEST_HASH_RESOLUTION:
             raise ValueError(
                 f"a hash grid's resolutions need 1 <= base <= finest <= {LARGEST_HASH_RESOLUTION}; "
-                f"got {self.base_resolution} and {self.finest_resolution}"
+                f"got {base_resolution} and {finest_resolution}"
             )
-        if not 1 <= self.log2_table_size <= LARGEST_HASH_TABLE_LOG2:
-            raise ValueError(f"log2_table_size must be 1 to {LARGEST_HASH_TABLE_LOG2}; got {self.log2_table_size}")
+        if not 1 <= log2_table_size <= LARGEST_HASH_TABLE_LOG2:
+            raise ValueError(f"log2_table_size must be 1 to {LARGEST_HASH_TABLE_LOG2}; got {log2_table_size}")
 
     @property
     def output_width(self) -> int:
@@ -209,8 +220,7 @@ class HashGrid(nn.Module):
 
     def description(self) -> dict[str, int]:
         """The constructor's arguments, as JSON can hold them: `HashGrid(**description)` has the same shape."""
-        names = ("levels", "features", "base_resolution", "finest_resolution", "log2_table_size")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in self.SIZES}
 
     @torch.no_grad()
     def initialise(self, generator: torch.Generator) -> None:

@@ -86,7 +86,9 @@ def _without_gradients(values: torch.Tensor, linear: nn.Linear, activation: nn.M
     """activation(linear(values)): float32 (N, inputs) on the CPU -> (N, outputs), without gradients.
 
     The only use of a private function of torch in this package's networks: oneDNN's linear layer with the ReLU in the
-    same pass is 1.4 times as fast as `linear` and then a pass over its result, and torch.nn offers no such pair.
+    same pass is 1.4 times as fast as `linear` and then a pass over its result, and torch.nn offers no such pair. That
+    ReLU gives 0 for a NaN: who needs NaN for NaN checks the points and the weights (`neural_sdf.nan_unless_finite`,
+    `model_checks.check_finite`).
     """
     if not torch.backends.mkldnn.is_available():
         values = linear(values)

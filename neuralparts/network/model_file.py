@@ -1,22 +1,30 @@
 """The file of a model: safetensors, that is tensors and a description in JSON, never pickle.
 
-In: a path, a description that JSON can hold, tensors by name. Out: the same two again. It knows nothing of networks.
+In: a path, a description that JSON can hold, tensors by name. Out: the same two again. It knows nothing of networks:
+whoever reads a file hands in a function that compares the description with the tensors' shapes before any is read.
 """
 
 import json
 import os
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from neuralparts.errors import UserError, one_line
+from neuralparts.foreign_files import fault_of_kind, quoted
 from neuralparts.whole_file import write_whole
 
 # Key of the description among the file's metadata, and the name and number of the format, which the description holds.
 _KEY = "neural-sdf"
 _FORMAT = "neural-sdf 1"
+# Characters of a reason that a library gives; it may quote the file.
+_LONGEST_REASON = 200
+
+# Shapes of tensors by name.
+Shapes = dict[str, tuple[int, ...]]
 
 
 def write_model(path: str | os.PathLike, description: dict, tensors: dict[str, torch.Tensor]) -> None:
@@ -26,23 +34,65 @@ def write_model(path: str | os.PathLike, description: dict, tensors: dict[str, t
     write_whole(path, save(on_cpu, metadata=metadata))
 
 
-def read_model(path: str | os.PathLike) -> tuple[dict, dict[str, torch.Tensor]]:
+def read_model(path: str | os.PathLike, check: Callable[[dict, Shapes], None]) -> tuple[dict, dict[str, torch.Tensor]]:
     """(description, tensors by name on the CPU) of a model file.
 
-    Raises FileNotFoundError, or UserError if `write_model` did not write the file, or wrote it in another format.
+    check: see `read_tensors`. Raises FileNotFoundError, or UserError if `write_model` did not write the file, or wrote
+    it in another format.
     """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path}: no such model file")
-    try:
-        with safe_open(str(path), framework="pt", device="cpu") as file:
-            description = json.loads((file.metadata() or {})[_KEY])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+
+    def check_format(description: dict, shapes: Shapes) -> None:
         found = description.pop("format", None)
         if found != _FORMAT:
-            raise ValueError(f"format {found!r}, expected {_FORMAT!r}")
-    except (SafetensorError, KeyError, ValueError) as error:
+            raise ValueError(f"format '{quoted(found)}', expected '{_FORMAT}'")
+        check(description, shapes)
+
+    try:
+        return read_tensors(path, _KEY, check_format)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such model file") from None
+    except ValueError as error:
         raise not_a_model(path, error) from error
-    return description, tensors
+
+
+def read_tensors(
+    path: str | os.PathLike, key: str, check: Callable[[dict, Shapes], None]
+) -> tuple[dict, dict[str, torch.Tensor]]:
+    """(JSON dictionary that the metadata hold under `key`, float32 tensors by name on the CPU) of a safetensors file.
+
+    check: called with the dictionary and the tensors' shapes before any tensor is read; it raises ValueError to refuse
+    them. Raises FileNotFoundError, or ValueError with the reason in one line, which does not name the file.
+    """
+    try:
+        if fault := fault_of_kind(path):
+            raise ValueError(fault)
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            description = json.loads((file.metadata() or {})[key])
+            if not isinstance(description, dict):
+                raise ValueError(f"the description is no dictionary: '{quoted(description)}'")
+            check(description, _shapes(file))
+            return description, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except FileNotFoundError:
+        raise
+    except KeyError as error:
+        raise ValueError(f"nothing is stored under {quoted(error)}") from error
+    except RecursionError as error:
+        raise ValueError("the description is nested too deeply") from error
+    except (SafetensorError, json.JSONDecodeError) as error:
+        raise ValueError(quoted(one_line(error), _LONGEST_REASON)) from error
+    except OSError as error:
+        raise ValueError(error.strerror or one_line(error)) from error
+
+
+def _shapes(file: Any) -> Shapes:
+    """Shapes of all tensors of an open safetensors file. Raises ValueError for a tensor that is not float32."""
+    shapes = {}
+    for name in file.keys():  # noqa: SIM118 (not a dict)
+        tensor = file.get_slice(name)
+        if tensor.get_dtype() != "F32":
+            raise ValueError(f"tensor '{quoted(name)}' holds {quoted(tensor.get_dtype())}, not F32")
+        shapes[name] = tuple(tensor.get_shape())
+    return shapes
 
 
 def not_a_model(path: str | os.PathLike, error: Exception) -> UserError:

@@ -5,6 +5,7 @@ points to signed distances, negative inside: in scaled targets (`scaled`, which 
 `signed_distance`), or in the file's own units (`sdf(points)`).
 """
 
+import math
 import os
 from collections.abc import Callable
 
@@ -16,6 +17,7 @@ from neuralparts.domain import Transform
 from neuralparts.network.hash_grid import HashGrid
 from neuralparts.network.layers import DAM_WIDTHS, initialise, make_layers
 from neuralparts.network.matrix_products import evaluate
+from neuralparts.network.model_checks import check_description, check_finite
 from neuralparts.network.model_file import not_a_model, read_model, write_model
 from neuralparts.network.scalers import NoScaler, make_scaler
 
@@ -65,36 +67,40 @@ class NeuralSDF(nn.Module):
     # --- values and gradients
 
     def scaled(self, points: torch.Tensor) -> torch.Tensor:
-        """points (N, 3) float32, domain -> (N,) in the scaler's units: the trained values. Differentiable."""
+        """points (N, 3) float32, domain, finite -> (N,) in the scaler's units: the trained values. Differentiable.
+
+        On the CPU a layer may hide a NaN of its input; `signed_distance` does not.
+        """
         features = points if self.encoding is None else self.encoding(points)
         return evaluate(self.layers, features).squeeze(-1)
 
     def signed_distance(self, points: torch.Tensor) -> torch.Tensor:
         """points (N, 3) float32, domain, on the network's device -> (N,) signed distance, domain units.
 
-        Differentiable.
+        Differentiable. The distance and its gradient are NaN for a point with a coordinate that is NaN or infinite.
         """
-        return self.scaler.inverse(self.scaled(points))
+        return nan_unless_finite(points, self.scaler.inverse(self.scaled(points)))
 
     def domain(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
         """points (N, 3), domain, array or tensor -> (N,) float32 signed distance, domain units, of the same kind.
 
-        Evaluated in batches without gradients; use `signed_distance` to differentiate. Raises ValueError for other
-        shapes.
+        Evaluated in batches without gradients; use `signed_distance` to differentiate. NaN for a point with a
+        coordinate that is NaN or infinite, or is so in float32. Raises ValueError for other shapes.
         """
         return self._in_batches(points, self.signed_distance)
 
     def forward(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
         """points (N, 3), file units, array or tensor -> (N,) signed distance, file units, of the same kind.
 
-        Evaluated as by `domain`. Raises ValueError for other shapes.
+        Evaluated as by `domain`: a point that is not finite gives NaN. Raises ValueError for other shapes.
         """
         return self.transform.length_to_file(self.domain(self._to_domain(points)))
 
     def gradient(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
         """points (N, 3), file units, array or tensor -> (N, 3) gradient of the signed distance, of the same kind.
 
-        It has no unit: a distance in file units over a length in file units. Raises ValueError for other shapes.
+        It has no unit: a distance in file units over a length in file units. All three components are NaN for a point
+        that is not finite. Raises ValueError for other shapes.
         """
         return self._in_batches(self._to_domain(points), self._domain_gradient)
 
@@ -108,8 +114,9 @@ class NeuralSDF(nn.Module):
     def _to_domain(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
         """points (N, 3) in file units -> (N, 3) float32 in the domain, of the same kind."""
         _check_points(points)
-        points = self.transform.to_domain(points)
-        return points.float() if isinstance(points, torch.Tensor) else points.astype(np.float32)
+        with np.errstate(over="ignore"):  # infinite in float32, and then NaN
+            points = self.transform.to_domain(points)
+            return points.float() if isinstance(points, torch.Tensor) else points.astype(np.float32)
 
     def _in_batches(
         self, points: np.ndarray | torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]
@@ -138,18 +145,25 @@ class NeuralSDF(nn.Module):
 
     @classmethod
     def load(cls, path: str | os.PathLike, device: str | torch.device = "cpu") -> "NeuralSDF":
-        """Read a model. Raises FileNotFoundError, or UserError (a ValueError) if the file holds no model."""
-        description, tensors = read_model(path)
+        """Read a model. Raises FileNotFoundError, or UserError (a ValueError) if the file holds no model.
+
+        Refused are: what is not a regular file; a description that the tensors contradict, which are compared before
+        memory is set aside for either; tensors that are not float32 or not finite; a scaler that does not grow; a
+        scale that is not positive.
+        """
+        description, tensors = read_model(path, check_description)
         try:
+            check_finite(tensors)
             model = cls._from_description(description, tensors)
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            if fault := model.scaler.fault():
+                raise ValueError(f"{description['scaler']}: {fault}")
+        except ValueError as error:
             raise not_a_model(path, error) from error
         return model.to(device)
 
     @classmethod
     def _from_description(cls, description: dict, tensors: dict[str, torch.Tensor]) -> "NeuralSDF":
-        """The model that `description()` and `state_dict()` came from. Raises KeyError, ValueError, RuntimeError,
-        TypeError."""
+        """The model that `description()` and `state_dict()` came from, both of which `check_description` passed."""
         encoding, prefix = description["encoding"], "scaler."
         scaler_state = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         model = cls(
@@ -162,6 +176,21 @@ class NeuralSDF(nn.Module):
         )
         model.load_state_dict(tensors)
         return model
+
+
+def nan_unless_finite(points: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """values (N,), but NaN, and with a NaN gradient, where a coordinate of points (N, 3) is NaN or infinite.
+
+    All other values and gradients keep their bits, but for the sign of a zero. A GPU is not waited for.
+    """
+    is_followed = torch.is_grad_enabled() and points.requires_grad
+    if points.device.type == "cpu" and not is_followed and math.isfinite(points.sum()):
+        return values
+    # (N,): 0 for a finite point, else NaN.
+    zero = points.detach() @ points.new_zeros(3)
+    if is_followed:  # the same again, with 0 or NaN as its derivative by all three coordinates
+        zero = (points * zero[:, None]).sum(1)
+    return values - zero
 
 
 def in_batches(
@@ -177,7 +206,8 @@ def in_batches(
     """
     _check_points(points)
     is_array = not isinstance(points, torch.Tensor)
-    points = torch.as_tensor(np.ascontiguousarray(points, dtype=np.float32)) if is_array else points.float()
+    with np.errstate(over="ignore"):  # infinite in float32, and then NaN
+        points = torch.as_tensor(np.ascontiguousarray(points, dtype=np.float32)) if is_array else points.float()
     with torch.no_grad():
         # One batch on the device at a time; its values come back at once.
         values = torch.cat([function(batch.to(device)).to(points.device) for batch in points.split(batch_size)])

@@ -30,6 +30,10 @@ class NoScaler(nn.Module):
 
     name = "none"
 
+    def fault(self) -> str:
+        """Why the scaler is no growing map, or ''."""
+        return ""
+
     def forward(self, sdf: torch.Tensor) -> torch.Tensor:
         """Distances, any shape -> the same."""
         return sdf
@@ -56,6 +60,12 @@ class StandardScaler(nn.Module):
 
         fitted = Fitted().fit(sdf.reshape(-1, 1))
         return cls(float(fitted.mean_[0]), float(fitted.scale_[0]))
+
+    def fault(self) -> str:
+        """Why the scaler is no growing map, or ''."""
+        if not bool(torch.isfinite(self.mean)):
+            return "its mean is not finite"
+        return "" if 0 < self.standard_deviation < math.inf else "its standard deviation is not positive"
 
     def forward(self, sdf: torch.Tensor) -> torch.Tensor:
         """Distances, any shape, domain units -> scaled targets."""
@@ -116,6 +126,16 @@ class PowerTransformer(nn.Module):
             float(np.max(sdf)),
         )
 
+    def fault(self) -> str:
+        """Why the scaler is no growing map of its fitted range, or ''."""
+        if not (self.unit > 0 and self.standard_deviation > 0):
+            return "its standard deviations are not positive"
+        if not self.low < self.high:
+            return "its fitted range is empty"
+        ends = self.forward(torch.stack([self.low, self.high]))
+        grows = bool(torch.isfinite(ends).all()) and bool(ends[0] < ends[1])
+        return "" if grows else "its parameters map the fitted range to nothing"
+
     def forward(self, sdf: torch.Tensor) -> torch.Tensor:
         """Distances, any shape, domain units -> scaled targets."""
         bent = yeo_johnson(sdf / self.unit, self.exponent)
@@ -163,6 +183,12 @@ class QuantileTransformer(nn.Module):
             raise UserError("QuantileTransformer needs at least two different distances; give --scaler none")
         return cls(distances, np.bincount(group, scaled) / np.bincount(group))
 
+    def fault(self) -> str:
+        """Why the scaler is no growing map, or ''."""
+        steps = torch.cat([torch.diff(self.distances), torch.diff(self.scaled)])  # (2 (K - 1),)
+        grows = bool((steps > 0).all()) and bool(torch.isfinite(steps).all())
+        return "" if grows else "its knots do not grow"
+
     def forward(self, sdf: torch.Tensor) -> torch.Tensor:
         """Distances, any shape, domain units -> scaled targets."""
         return interpolate(sdf, self.distances, self.scaled)
@@ -193,6 +219,21 @@ def fit_scaler(name: str, sdf: np.ndarray) -> nn.Module:
     # Samples come in random order: an even stride is a fair subset, and needs no generator.
     sdf = sdf[:: max(1, math.ceil(len(sdf) / _MAX_FITTED_TARGETS))]
     return _SCALER_CLASSES[name].fit(sdf)
+
+
+def scaler_shapes(name: str, knots: tuple[int, ...] = ()) -> dict[str, tuple[int, ...]]:
+    """Shapes of the saved buffers of the scaler `name`, one of SCALERS, by the buffers' names.
+
+    knots: the shape that the file gives the knots of a QuantileTransformer, which decides their number. Raises
+    ValueError unless it is (K,), K >= 2; the other scalers ignore it.
+    """
+    if name == "none":
+        return {}
+    if name == "QuantileTransformer":
+        if len(knots) != 1 or knots[0] < 2:
+            raise ValueError(f"QuantileTransformer needs two knots or more, found the shape {knots}")
+        return {"distances": knots, "scaled": knots}
+    return {buffer: tuple(value.shape) for buffer, value in _SCALER_CLASSES[name]().state_dict().items()}
 
 
 def make_scaler(name: str, state: dict[str, torch.Tensor]) -> nn.Module:

@@ -2,7 +2,7 @@
 
 from neuralparts.sampling.drawing import draw_samples
 from neuralparts.sampling.importance import importance_samples
-from neuralparts.sampling.samples_file import load_samples, save_samples
+from neuralparts.sampling.samples_file import load_samples, negative_inside, save_samples
 from neuralparts.sampling.surface import points_on_surface, surface_samples
 from neuralparts.sampling.uniform import uniform_samples
 
@@ -10,6 +10,7 @@ __all__ = [
     "draw_samples",
     "importance_samples",
     "load_samples",
+    "negative_inside",
     "points_on_surface",
     "save_samples",
     "surface_samples",

@@ -1,9 +1,12 @@
 """The file of a model: the same bits again, and one line for a file that holds no model."""
 
 import json
+import os
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from neuralparts.choices import SCALERS
 from neuralparts.errors import UserError
@@ -44,7 +47,21 @@ def test_files_that_hold_no_model_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "change", [{"widths": [4]}, {"widths": None}, {"scaler": "MinMax"}, {"format": "neural-sdf 0"}, {"scale": 0}]
+    "change",
+    [
+        *(
+            {"widths": widths}
+            for widths in ([4], None, [2**70], [16, 16.0], [16, True], [], [-1], [float("inf")], [[16]])
+        ),
+        {"scaler": "MinMax"},
+        {"scaler": ["none"]},
+        {"scaler": "StandardScaler"},
+        {"activation": ["relu"]},
+        {"format": "neural-sdf 0"},
+        *({"scale": scale} for scale in (0, -1, float("nan"), 10**400, 5e-324, "1", True, None)),
+        *({"center": center} for center in ([0, 0], [0, 0, float("inf")], [0, 0, 10**400], [0, 0, None], "000", 0)),
+        *({"encoding": encoding} for encoding in ({}, [], "hash", {"levels": 1})),
+    ],
 )
 def test_models_that_contradict_themselves_are_refused(tmp_path, change):
     model, path = a_model(), tmp_path / "bad.safetensors"
@@ -52,3 +69,99 @@ def test_models_that_contradict_themselves_are_refused(tmp_path, change):
     with pytest.raises(UserError, match="not a model") as caught:
         NeuralSDF.load(path)
     assert "\n" not in str(caught.value)
+
+
+def a_file(path, tensors=None, **change):
+    """A model's file with some tensors and parts of its description replaced."""
+    model = a_model(encoding=HashGrid(2, 2, 4, 8, 8), scaler=fit_scaler("StandardScaler", np.linspace(-1, 1, 50)))
+    write_model(path, model.description() | change, model.state_dict() | (tensors or {}))
+    return path
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"widths": [10**9, 16]}, "the description says"),
+        ({"encoding": {"levels": 10**12}}, "the description says"),
+        ({"encoding": {"features": 10**12}}, "the description says"),
+        ({"encoding": {"finest_resolution": 10**12}}, "resolutions need"),
+        ({"encoding": {"log2_table_size": 10**12}}, "log2_table_size"),
+        (
+            {"encoding": {"levels": 1, "features": 4, "log2_table_size": 24, "finest_resolution": 65536}},
+            "encoding.table",
+        ),
+        ({"encoding": {"levels": 2.0}}, "whole numbers"),
+        ({"scaler": "PowerTransformer"}, "scaler.exponent is missing"),
+        ({"scaler": "none"}, "belongs to no part"),
+    ],
+)
+def test_counts_are_compared_with_the_tensors_before_memory_is_set_aside(tmp_path, change, message):
+    if isinstance(change.get("encoding"), dict):
+        change = {"encoding": HashGrid(2, 2, 4, 8, 8).description() | change["encoding"]}
+    path = a_file(tmp_path / "bad.safetensors", **change)
+    with pytest.raises(UserError, match=message):
+        NeuralSDF.load(path)
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("layers.2.weight", torch.full((16, 16), torch.nan), "layers.2.weight' holds NaN"),
+        ("layers.2.bias", torch.full((16,), torch.inf), "layers.2.bias' holds NaN or infinite"),
+        ("encoding.table", torch.full((381, 2), torch.nan), "encoding.table' holds NaN"),
+        ("layers.2.weight", torch.zeros(16, 16, dtype=torch.bool), "holds BOOL, not F32"),
+        ("layers.2.weight", torch.zeros(16, 16, dtype=torch.float64), "holds F64, not F32"),
+        ("layers.2.weight", torch.zeros(16, 17), "has shape"),
+        ("scaler.standard_deviation", torch.tensor(0.0), "standard deviation is not positive"),
+        ("scaler.standard_deviation", torch.tensor(-1.0), "standard deviation is not positive"),
+        ("scaler.mean", torch.tensor(torch.nan), "holds NaN"),
+        ("more\x1b[31m", torch.zeros(1), r"more\\x1b\[31m' belongs to no part"),
+    ],
+)
+def test_tensors_that_are_no_models_are_refused(tmp_path, name, value, message):
+    if name == "encoding.table":
+        value = torch.full(HashGrid(2, 2, 4, 8, 8).table.shape, torch.nan)
+    with pytest.raises(UserError, match=message) as refusal:
+        NeuralSDF.load(a_file(tmp_path / "bad.safetensors", {name: value}))
+    assert str(refusal.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "scaler, change",
+    [
+        ("QuantileTransformer", {"distances": [0.0, 1.0, 0.5]}),
+        ("QuantileTransformer", {"scaled": [0.0, 1.0, 1.0]}),
+        ("QuantileTransformer", {"distances": [-3e38, 3e38, 3.2e38]}),
+        ("QuantileTransformer", {"distances": [0.0], "scaled": [0.0]}),
+        ("QuantileTransformer", {"distances": [], "scaled": []}),
+        ("QuantileTransformer", {"scaled": [0.0, 1.0]}),
+        ("PowerTransformer", {"unit": 0.0}),
+        ("PowerTransformer", {"standard_deviation": -1.0}),
+        ("PowerTransformer", {"low": 1.0, "high": -1.0}),
+        ("PowerTransformer", {"exponent": 1e30}),
+    ],
+)
+def test_scalers_that_do_not_grow_are_refused(tmp_path, scaler, change):
+    model = a_model(scaler=fit_scaler(scaler, np.random.default_rng(0).normal(size=3).astype(np.float32)))
+    tensors = model.state_dict() | {f"scaler.{name}": torch.tensor(value) for name, value in change.items()}
+    write_model(tmp_path / "bad.safetensors", model.description(), tensors)
+    with pytest.raises(UserError, match="not a model"):
+        NeuralSDF.load(tmp_path / "bad.safetensors")
+
+
+@pytest.mark.parametrize("text", ["null", "5", '"x"', "[[1]]", "[" * 100_000, "{", "\x1b[31m"])
+def test_descriptions_that_are_no_dictionary_are_refused_in_one_printable_line(tmp_path, text):
+    save_file({"layers.0.weight": torch.zeros(1)}, tmp_path / "bad.safetensors", {"neural-sdf": text})
+    with pytest.raises(UserError, match=r"bad\.safetensors: not a model") as refusal:
+        NeuralSDF.load(tmp_path / "bad.safetensors")
+    assert str(refusal.value).isprintable()
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    (tmp_path / "empty.safetensors").touch()
+    (tmp_path / "device.safetensors").symlink_to("/dev/zero")
+    for name, reason in (("pipe", "a pipe"), ("folder", "a folder"), ("device", "a device"), ("empty", "empty")):
+        with pytest.raises(UserError, match=rf"{name}\.safetensors: .*{reason}"):
+            NeuralSDF.load(tmp_path / f"{name}.safetensors")

@@ -1,0 +1,101 @@
+"""Comparisons of a model's description with its tensors, before a network is made of them.
+
+In: the description as JSON gave it, and the tensors' shapes, then the tensors. Out: nothing, or ValueError with the
+first contradiction. A count in a description is believed only when the tensors have that size: the file then holds as
+many bytes, and no memory is set aside for a promise.
+"""
+
+import torch
+
+from neuralparts.choices import ACTIVATIONS, SCALERS
+from neuralparts.foreign_files import quoted
+from neuralparts.network.hash_grid import HashGrid, grid_rows
+from neuralparts.network.model_file import Shapes
+from neuralparts.network.scalers import scaler_shapes
+
+# A number beyond this, or a scale below its inverse, would overflow where it is multiplied or divided by another.
+_LARGEST_NUMBER = 1e150
+
+
+def check_description(description: dict, shapes: Shapes) -> None:
+    """Raise ValueError unless `NeuralSDF.description()` may have given this, for tensors of exactly these shapes."""
+    for name in ("widths", "activation", "encoding", "scaler", "center", "scale"):
+        if name not in description:
+            raise ValueError(f"the description lacks '{name}'")
+    for name, known in (("activation", ACTIVATIONS), ("scaler", SCALERS)):
+        if description[name] not in known:
+            raise ValueError(f"unknown {name} '{quoted(description[name])}'; one of {', '.join(known)}")
+    _check_transform(description["center"], description["scale"])
+    _check_shapes(description, shapes)
+
+
+def check_finite(tensors: dict[str, torch.Tensor]) -> None:
+    """Raise ValueError unless all tensors are finite.
+
+    A layer would hide a NaN among its weights: oneDNN's linear layer with the ReLU in the same pass gives 0 for it.
+    """
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"tensor '{quoted(name)}' holds NaN or infinite values")
+
+
+def _check_transform(center: object, scale: object) -> None:
+    """Raise ValueError unless center is a list of three numbers, and scale a positive one."""
+    if not (isinstance(center, list) and len(center) == 3 and all(map(_is_number, center))):
+        raise ValueError(f"center must be three finite numbers, found '{quoted(center)}'")
+    if not (_is_number(scale) and scale >= 1 / _LARGEST_NUMBER):
+        raise ValueError(f"scale must be a positive number, found '{quoted(scale)}'")
+
+
+def _is_number(value: object) -> bool:
+    """True for an int or a float of JSON that is finite and not larger than a length can be; False for a bool."""
+    return type(value) in (int, float) and -_LARGEST_NUMBER <= value <= _LARGEST_NUMBER
+
+
+def _check_shapes(description: dict, shapes: Shapes) -> None:
+    """Raise ValueError unless the tensors are those of the description: these names, these shapes, and no more."""
+    widths = description["widths"]
+    if not (isinstance(widths, list) and widths and all(type(width) is int and width > 0 for width in widths)):
+        raise ValueError(f"hidden widths must be positive, at least one; found '{quoted(widths)}'")
+    grid = _grid_sizes(description["encoding"])
+    inputs = 3 if grid is None else grid["levels"] * grid["features"]
+    expected = _layer_shapes(widths, inputs)
+    # The layers first: they bound the number of levels, of which all are visited for the size of the table.
+    _compare(expected, {name: shape for name, shape in shapes.items() if name.startswith("layers.")})
+    if grid is not None:
+        expected["encoding.table"] = (grid_rows(**grid), grid["features"])
+    knots = shapes.get("scaler.distances", ())
+    expected |= {f"scaler.{name}": shape for name, shape in scaler_shapes(description["scaler"], knots).items()}
+    _compare(expected, shapes)
+
+
+def _grid_sizes(encoding: object) -> dict[str, int] | None:
+    """The sizes of a hash grid, or None for no encoding. Raises ValueError."""
+    if encoding is None:
+        return None
+    names = set(HashGrid.SIZES)
+    is_whole = isinstance(encoding, dict) and encoding.keys() == names
+    if not (is_whole and all(type(value) is int for value in encoding.values())):
+        raise ValueError(f"a hash grid needs the whole numbers {', '.join(HashGrid.SIZES)}")
+    HashGrid.check_sizes(**encoding)
+    return encoding
+
+
+def _layer_shapes(widths: list[int], inputs: int) -> Shapes:
+    """Shapes of the tensors of `make_layers(widths, ..., inputs)` by name: layers at even places, one output."""
+    shapes = {}
+    for index, width in enumerate([*widths, 1]):
+        shapes[f"layers.{2 * index}.weight"], shapes[f"layers.{2 * index}.bias"] = (width, inputs), (width,)
+        inputs = width
+    return shapes
+
+
+def _compare(expected: Shapes, found: Shapes) -> None:
+    """Raise ValueError that names the first tensor which is missing, is one too many, or has another shape."""
+    if missing := expected.keys() - found.keys():
+        raise ValueError(f"the tensor {min(missing)} is missing")
+    if more := found.keys() - expected.keys():
+        raise ValueError(f"the tensor '{quoted(min(more))}' belongs to no part of the model")
+    for name, shape in expected.items():
+        if found[name] != shape:
+            raise ValueError(f"{name} has shape {quoted(found[name])}, the description says {quoted(shape)}")
