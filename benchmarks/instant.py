@@ -107,7 +107,7 @@ class Bench:
     def __init__(self, mesh: Path):
         self.mesh = mesh
         flags = parse_fit_flags([str(mesh), *preset_flags()])
-        self.shape = load(mesh, flags)
+        self.shape, _ = load(mesh, flags, Watch())
         self.samples = label(self.shape, flags, Watch())
         fresh = points_on_surface(self.shape.mesh, SCORED_POINTS, np.random.default_rng(1))[0]
         self.surface = torch.as_tensor(fresh)
