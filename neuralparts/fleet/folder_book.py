@@ -118,7 +118,10 @@ class FolderBook:
     def _row_on_disk(self, name: str) -> dict | None:
         """The line of a part that an earlier run finished with these flags, from its record, or None."""
         files = PartFiles(self.folder, name, self.flags["outputFormat"])
-        record = files.finished(self.flags, by_size=True)  # reading every file of 10,000 parts would take minutes
+        try:
+            record = files.finished(self.flags, by_size=True)  # reading every file of 10,000 parts would take minutes
+        except OSError:
+            return None
         if record is None:
             return None
         ended = outcome(record)

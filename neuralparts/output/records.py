@@ -20,12 +20,12 @@ CHUNK = 2**20
 
 
 def read_record(path: Path) -> dict | None:
-    """The record in a file, or None if the file is missing or is no whole record."""
+    """The record in a file, or None if the file is missing or is no whole record. Raises OSError if the disk fails."""
     try:
-        if path.stat().st_size > LARGEST_RECORD:
+        if not path.is_file() or path.stat().st_size > LARGEST_RECORD:
             return None
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     return value if is_record(value) else None
 
@@ -59,13 +59,16 @@ def describe(path: Path) -> dict[str, int | str]:
 
 
 def agrees(path: Path, described: dict | int, by_size: bool = False) -> bool:
-    """True if a file is as a record describes it. by_size: compare the sizes alone, without reading the file."""
+    """True if a file is as a record describes it. by_size: compare the sizes alone, without reading the file.
+
+    Raises OSError if the disk fails: nobody knows then, and a caller must not take the file for damaged.
+    """
     expected = described if isinstance(described, int) else described["bytes"]
     try:
-        if path.stat().st_size != expected or not path.is_file():
+        if not path.is_file() or path.stat().st_size != expected:
             return False
         return by_size or isinstance(described, int) or describe(path) == described
-    except OSError:
+    except FileNotFoundError:
         return False
 
 

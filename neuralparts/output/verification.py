@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from neuralparts.errors import one_line
 from neuralparts.output.part_files import PartFiles, is_model
 from neuralparts.output.records import has_sizes_alone
 from neuralparts.output.staging import StagedFiles
@@ -25,10 +26,13 @@ def verify_folder(folder: Path) -> Iterator[tuple[str, list[str], bool]]:
     stems |= {spelled.get(name, name) for name in done}
     for name in sorted(stems | models):
         files = PartFiles(folder, name)
-        record = files.read_record()
-        if record is None and not (is_model(files.model) or text(name) in done):
-            continue  # a user's own file
-        yield name, _faults(files, record), record is None or not has_sizes_alone(record)
+        try:
+            record = files.read_record()
+            if record is None and not (is_model(files.model) or text(name) in done):
+                continue  # a user's own file
+            yield name, _faults(files, record), record is None or not has_sizes_alone(record)
+        except OSError as error:
+            yield name, [f"cannot be read: {one_line(error)}"], True
 
 
 def _faults(files: PartFiles, record: dict | None) -> list[str]:
