@@ -99,8 +99,8 @@ def _fit_and_settle(
 
     A fit that fails leaves nothing, and the earlier result as it is.
     """
-    staged.begin()
     try:
+        staged.begin()
         record = plain(_fit_or_resume(job, source, staged, should_stop, fit, notes))
         kept = staged.settle()
     finally:

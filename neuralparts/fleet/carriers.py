@@ -143,8 +143,8 @@ def _check_sent(job: dict, sent: dict[str, bytes], files: PartFiles) -> None:
 def _stage(job: dict, sent: dict[str, bytes], files: PartFiles) -> str:
     """Write a whole result, and put it in place; returns '', or why the earlier result stays."""
     staged = StagedFiles(files)
-    staged.begin()
     try:
+        staged.begin()
         for name in files.in_writing_order():
             if name in sent and name not in (files.checkpoint.name, files.log.name):
                 path = staged.folder / name

@@ -70,5 +70,7 @@ def test_a_fault_at_any_file_operation_of_a_folder_run(tmp_path, how, earlier):
             elif earlier:
                 assert run["between"]["epochs"][name] in (1, 2), run
         assert run["again"] == 0, run
-        assert {key: run["after"][key] for key in whole} == whole and run["after"]["files"] == last["after"]["files"], run
+        assert {key: run["after"][key] for key in whole} == whole and run["after"]["files"] == last["after"]["files"], (
+            run
+        )
     shutil.rmtree(tmp_path / "place")
