@@ -152,7 +152,7 @@ def _fit_or_resume(
             files.mark_unfinished()  # if this fit is stopped, the same command without --overwrite 1 goes on with it
     exists = files.checkpoint.is_file()
     if flags.resume and not (exists or in_folder):
-        say(f"{files.checkpoint}: no such checkpoint; the fit begins anew")
+        say(f"{visible(str(files.checkpoint))}: no such checkpoint; the fit begins anew")
     flags.resume = int(flags.resume or (in_folder and exists))
     watch = Watch(should_stop, in_folder, job.get("scratch", ""), notes)
     try:

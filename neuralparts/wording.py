@@ -21,8 +21,8 @@ def visible(text: str) -> str:
 
 
 def say(line: str) -> None:
-    """Print a line for the user on standard error, where the progress bars are."""
-    print(line, file=sys.stderr)
+    """Print a line for the user, or several, on standard error, where the progress bars are."""
+    print("\n".join(map(visible, line.split("\n"))), file=sys.stderr)
 
 
 def counted(number: int, noun: str) -> str:

@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
         if source.is_dir():
             check_folder_free(folder)
     except (UserError, OSError) as error:
-        return complain(program, visible(one_line(error)))
+        return complain(program, line_of(error))
     settings = {key: value for key, value in vars(flags).items() if key != "input"}
     names = names_of(inputs, flags.suffix, source.is_dir())
     if source.is_dir():
@@ -107,6 +107,11 @@ def names_of(inputs: list[Path], suffix: str, in_folder: bool = True) -> list[st
         taken.add(name.casefold())
         names.append(name + suffix)
     return names
+
+
+def line_of(error: UserError | OSError) -> str:
+    """An error as one line; a name with a newline in it does not end the line."""
+    return visible(str(error) if isinstance(error, UserError) else one_line(error))
 
 
 def suffix_problem(suffix: str) -> str:
@@ -191,7 +196,7 @@ def fit_folder(
             place = place_to_run(flags, len(names), stop, worker, worker_of_sent_jobs)
             book = FolderBook(folder, names, vars(flags), fresh=running.alone)
         except (OSError, UserError) as error:
-            return complain(program, visible(one_line(error)))
+            return complain(program, line_of(error))
         stop.at_once = place.kill
         run_jobs(jobs, place, book, stop, program)
     if flags.showVis:
