@@ -222,6 +222,15 @@ def test_a_part_that_killed_runs_left_halfway_is_settled_by_the_next(tmp_path, h
     check_folder(source, out)
 
 
+def test_unfinished_files_of_a_killed_fit_go_at_the_next_run(tmp_path, here):
+    source, out = fitted(tmp_path, here)
+    before = contents(out)
+    for name in (".box.checkpoint.0123abcd.part", ".box.log.0123abcd.part"):
+        (out / name).write_bytes(b"half")
+    StagedFiles(PartFiles(out, "box")).begin()
+    assert here(source, out)[3] == [] and contents(out) == before
+
+
 def test_a_full_disk_names_the_file(tmp_path, here, monkeypatch):
     source, out = tmp_path / "box.ply", tmp_path / "out"
     source.write_bytes(b"good")

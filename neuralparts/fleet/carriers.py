@@ -76,7 +76,7 @@ class Sender:
         sent = result.pop("files", {})
         try:
             if kept := _write_files(job, sent):
-                result |= {"reason": kept, "record": None}
+                result |= {"status": "failed", "reason": kept, "record": None}
         except (OSError, UserError) as error:
             reason = failure_line(error, _files_of(job), job["input"])
             reason = "; ".join(filter(None, [result.get("reason"), reason]))

@@ -14,12 +14,14 @@ from neuralparts.output.gallery import GALLERY_TITLE
 from neuralparts.output.locks import OutputError, is_locked, locked
 from neuralparts.output.part_files import PartFiles
 from neuralparts.output.records import is_regular
-from neuralparts.output.staging import StagedFiles, staging_name
+from neuralparts.output.staging import StagedFiles
 from neuralparts.output.summary import SUMMARY_COLUMNS
 
 # An unfinished file as `whole_file` names it, .NAME.SUFFIX.RANDOM.part, of a file that this program writes.
 SUFFIXES = ("safetensors", "json", "html", "png", "csv", "checkpoint", "log", *OUTPUT_FORMATS)
 UNFINISHED = re.compile(rf"\.(?P<name>.+)\.(?:{'|'.join(SUFFIXES)})\.[0-9a-f]{{8}}\.part", re.DOTALL)
+# The hidden folder of a fit; only the one that `StagedFiles` names is touched.
+STAGED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.new", re.DOTALL)
 # The lock file of a run over the folder, and the lock held while runs look for each other.
 RUN_LOCK = re.compile(r"\.running\.[0-9a-f]{8}\.lock")
 ARRIVAL_LOCK, ARRIVAL_PATIENCE = ".running.lock", 10.0
@@ -87,18 +89,18 @@ def remove_leavings(folder: Path, names: Iterable[str]) -> None:
     (`StagedFiles`); a complete result among these is moved into place. Every other hidden file is a user's own.
     """
     names = {*names, *FOLDER_NAMES}
-    locks, staged = {f".{name}.lock" for name in names}, {staging_name(name): name for name in names}
+    locks = {f".{name}.lock" for name in names}
     for directory in (folder, folder / "thumbnails"):
         for path in _hidden_entries(directory):
-            unfinished = UNFINISHED.fullmatch(path.name)
+            unfinished, staged = UNFINISHED.fullmatch(path.name), STAGED.fullmatch(path.name)
             with contextlib.suppress(UserError, OSError):
                 if unfinished is not None and unfinished["name"] in names and is_regular(path):
                     with locked(folder / f".{unfinished['name']}.lock"):
                         path.unlink(missing_ok=True)
                 elif path.name in locks and directory == folder and is_regular(path):
                     is_locked(path)  # removes it if no process holds it
-                elif path.name in staged and directory == folder:
-                    files = PartFiles(folder, staged[path.name])
+                elif staged is not None and staged["name"] in names and directory == folder:
+                    files = PartFiles(folder, staged["name"])
                     with files.lock():
                         StagedFiles(files).settle()
 

@@ -100,7 +100,7 @@ class StagedFiles(PartFiles):
 
     def complete(self) -> dict | None:
         """The record, if each of its files is here or has been moved already; else None."""
-        record = self.read_record()
+        record = None if self.folder.is_symlink() else self.read_record()
         if record is None or self.model not in self.named(record):
             return None
         for path, described in self.named(record).items():

@@ -28,9 +28,7 @@ def test_two_runs_over_one_folder_keep_each_others_lines(tmp_path):
 
 
 def test_cells_are_words_on_one_line_that_no_spreadsheet_runs(tmp_path):
-    assert (
-        text(None) == "" and text("plain, with comma") == "plain, with comma" and text("零件\u3000é") == "零件\u3000é"
-    )
+    assert text(None) == "" and all(text(words) == words for words in ("plain, with comma", "零件\u3000é"))
     assert text("a\nb\tc\x1b[31m\x7f\u2028") == "a\\nb\\tc\\x1b[31m\\x7f\\u2028"
     assert text("\udcff") == "\\udcff"
     for beginning in "=+-@":
