@@ -102,7 +102,7 @@ def _fit_and_settle(
     try:
         staged.begin()
         record = plain(_fit_or_resume(job, source, staged, should_stop, fit, notes))
-        kept = staged.settle()
+        kept = staged.settle(fitted=True)
     finally:
         staged.remove_if_incomplete()
     # If the earlier result stays, summary.csv gets no errors of a fit that is not there.

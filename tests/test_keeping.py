@@ -222,6 +222,20 @@ def test_a_part_that_killed_runs_left_halfway_is_settled_by_the_next(tmp_path, h
     check_folder(source, out)
 
 
+def test_a_disk_that_does_not_keep_what_was_written_is_no_success(tmp_path, here, monkeypatch):
+    source, out = fitted(tmp_path, here)
+    before = contents(out)
+
+    def forgetful(source, flags, files, watch, name):
+        record = fleet_stubs.light_fit(source, flags, files, watch, name)
+        files.model.write_bytes(bytes(files.model.stat().st_size))
+        return record
+
+    monkeypatch.setattr(part, "fit_part", forgetful)
+    code, _, err, _ = here(source, out, "--epochs", 9)
+    assert code == 1 and "the disk does not hold what was written" in err and contents(out) == before
+
+
 def test_unfinished_files_of_a_killed_fit_go_at_the_next_run(tmp_path, here):
     source, out = fitted(tmp_path, here)
     before = contents(out)

@@ -154,6 +154,6 @@ def _stage(job: dict, sent: dict[str, bytes], files: PartFiles) -> str:
             raise UserError(
                 f"{job['input']}: the files that the worker sent back do not agree with their record; none is written"
             )
-        return staged.settle()
+        return staged.settle(fitted=True)
     finally:
         staged.remove_if_incomplete()

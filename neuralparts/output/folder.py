@@ -56,7 +56,7 @@ def check_folder_free(folder: Path) -> None:
         if is_regular(path):
             with open(path, "rb") as file:
                 start = file.read(2000).decode(errors="replace")
-        if head not in start:
+        if head not in (start.partition("\n")[0] if name == "summary.csv" else start):
             raise OutputError(f"{path}: no run left this file, and it would be overwritten; choose another --outputDir")
 
 

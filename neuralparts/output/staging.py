@@ -108,13 +108,16 @@ class StagedFiles(PartFiles):
                 return None
         return record
 
-    def settle(self) -> str:
+    def settle(self, fitted: bool = False) -> str:
         """Move a complete set into place, and remove this folder; returns '', or why the earlier result stays.
 
-        A fit that failed does not replace a whole result that did not. Raises OSError; OutputError for a user's file,
-        which stays, and so does this folder if its set is complete.
+        fitted: the set must be complete, as its fit has just ended. A fit that failed does not replace a whole result
+        that did not. Raises OSError; OutputError for a user's file, which stays, and so does this folder if its set is
+        complete.
         """
-        if (record := self.complete()) is not None:
+        if (record := self.complete()) is None and fitted:
+            raise OutputError(f"{self.home.record}: the disk does not hold what was written; try another --outputDir")
+        if record is not None:
             earlier = self.home.read_record()
             if record["failure"] and earlier and not earlier["failure"] and not self.home.faults(earlier):
                 self.home.remove_checkpoint()
