@@ -30,7 +30,7 @@ from neuralparts.commands.fit import WORKER, WORKER_OF_SENT_JOBS, find_inputs, n
 from neuralparts.flags import parse_fit_flags
 from neuralparts.fleet import FolderBook, Processes, Ray, SharedFolder, run
 from neuralparts.machine import resident_memory, settle_threads, usable_processors
-from neuralparts.output import PartFiles
+from neuralparts.output import PartFiles, StagedFiles
 from neuralparts.whole_file import write_whole
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -48,12 +48,14 @@ def files_stub(job, should_stop):
     """A part whose fit costs nothing and whose files are as many and as large as a real part's."""
     files = PartFiles(Path(job["flags"]["outputDir"]), job["name"])
     with files.lock():
-        files.discard()
-        for path, size in ((files.model, 2_400_000), (files.reconstruction, 2_000_000), (files.page, 900_000)):
+        staged = StagedFiles(files)
+        staged.begin()
+        for path, size in ((staged.model, 2_400_000), (staged.reconstruction, 2_000_000), (staged.page, 900_000)):
             write_whole(path, bytes(size))
-        write_whole(files.curves, bytes(60_000))
-        files.write_thumbnail(bytes(4_000))
-        files.write_record(stub(job, should_stop)["record"])
+        write_whole(staged.curves, bytes(60_000))
+        staged.write_thumbnail(bytes(4_000))
+        staged.write_record(stub(job, should_stop)["record"] | {"input": "", "content": "", "flags": {}})
+        staged.settle()
     return stub(job, should_stop)
 
 

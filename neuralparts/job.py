@@ -5,7 +5,7 @@ carries its files.
 
 A job has: input (path, as the user wrote it), name (of the part's files), flags (dictionary). It may have: folder
 (True for one of many parts), attempt (1, 2), source and outputDir (where the input is read and the files are written
-instead), scratch (a folder that is gone afterwards).
+instead), path (absolute path of the input on the user's machine), scratch (a folder that is gone afterwards).
 
 A result has: name, input, status, reason, record, notes. status is one of
   done, refused (the input cannot be used), failed (the fit, the reconstruction or the writing),
@@ -14,6 +14,7 @@ It may have: skipped (an earlier run finished the part), again (another attempt 
 fit no more).
 """
 
+import os
 import tempfile
 import traceback
 from collections.abc import Callable
@@ -22,9 +23,18 @@ from types import SimpleNamespace
 
 from neuralparts.errors import CheckpointError, Interrupted, UserError, lacks_memory, one_line, with_place
 from neuralparts.mesh_files import MeshError
-from neuralparts.output import BusyError, PartFiles, outcome, plain
+from neuralparts.output import (
+    BusyError,
+    PartFiles,
+    StagedFiles,
+    failure_line,
+    find_finished,
+    has_sizes_alone,
+    outcome,
+    plain,
+)
 from neuralparts.watch import Watch
-from neuralparts.wording import say
+from neuralparts.wording import say, visible
 
 # Signature of `part.fit_part`: (source, flags, files, watch, name) -> record.
 FitFunction = Callable[..., dict]
@@ -39,41 +49,64 @@ def fit_one(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitFu
     source = Path(job.get("source", job["input"]))
     files = PartFiles(Path(job.get("outputDir", flags.outputDir)), job["name"], flags.outputFormat)
     result = {"name": job["name"], "input": job["input"], "status": "done", "reason": "", "record": None}
+    staged = StagedFiles(files, job.get("path") or os.path.abspath(job["input"]))
     try:
         with files.lock():
-            record = None if flags.overwrite else files.finished(job["flags"], source)
+            record = find_finished(staged, job["flags"], source, job["input"])
             if record is not None:
-                files.checkpoint.unlink(missing_ok=True)
-                return result | outcome(record) | {"skipped": True}
-            files.check_free(source)
-            return result | _fit_locked(job, source, files, should_stop, fit)
+                old = has_sizes_alone(record) and not job.get("folder")
+                notes = [f"{files.record}: an earlier version wrote it; sizes were compared, not contents"] * old
+                return result | outcome(record) | {"skipped": True, "notes": notes}
+            return result | _fit_locked(job, source, staged, should_stop, fit)
     except BusyError as error:
-        return result | {"status": "busy", "reason": str(error)}
+        return result | {"status": "busy", "reason": visible(str(error))}
     except (OSError, UserError) as error:
-        return result | {"status": "failed", "reason": one_line(error)}
+        return result | {"status": "failed", "reason": failure_line(error, files, job["input"])}
 
 
 def _fit_locked(
-    job: dict, source: Path, files: PartFiles, should_stop: Callable[[], bool] | None, fit: FitFunction | None
+    job: dict, source: Path, staged: StagedFiles, should_stop: Callable[[], bool] | None, fit: FitFunction | None
 ) -> dict:
     """Fit a part whose lock is held. Returns status, reason, record, notes, and perhaps again and fatal.
 
     An exception that is no UserError, nor an OSError, nor a lack of memory, is a fault of the program: its whole
     traceback goes to NAME.log, and the reason names that file. A fit that succeeds removes the log of an earlier one.
     """
-    notes: list[str] = []
+    notes, files = [], staged.home
     try:
-        result = outcome(plain(_fit_or_resume(job, source, files, should_stop, fit, notes)))
+        result = _fit_and_settle(job, source, staged, should_stop, fit, notes)
         files.remove_log()
     except Interrupted as error:
         result = {"status": "stopped", "reason": str(error)}
     except MeshError as error:
-        result = {"status": "refused", "reason": str(error)}
+        result = {"status": "refused", "reason": failure_line(error, files, job["input"])}
     except (UserError, OSError, ImportError) as error:
-        result = {"status": "failed", "reason": one_line(error)}
+        result = {"status": "failed", "reason": failure_line(error, files, job["input"])}
     except Exception as error:
         result = _failure(files, error)
-    return result | {"notes": notes}
+    return result | {"notes": [visible(line) for line in notes]}
+
+
+def _fit_and_settle(
+    job: dict,
+    source: Path,
+    staged: StagedFiles,
+    should_stop: Callable[[], bool] | None,
+    fit: FitFunction | None,
+    notes: list[str],
+) -> dict:
+    """Fit a part in its hidden folder, and put the result in place; returns status, reason and record.
+
+    A fit that fails leaves nothing, and the earlier result as it is.
+    """
+    try:
+        staged.begin()
+        record = plain(_fit_or_resume(job, source, staged, should_stop, fit, notes))
+        kept = staged.settle(fitted=True)
+    finally:
+        staged.remove_if_incomplete()
+    # If the earlier result stays, summary.csv gets no errors of a fit that is not there.
+    return {"status": "failed", "reason": kept, "record": None} if kept else outcome(record)
 
 
 def _failure(files: PartFiles, error: Exception) -> dict:
@@ -81,7 +114,7 @@ def _failure(files: PartFiles, error: Exception) -> dict:
     memory = lacks_memory(error)
     # After any other error of a GPU, every later call of its driver in this process fails too.
     lost = type(error).__name__ == "AcceleratorError" and not memory
-    reason = one_line(error) if memory or lost else _log_fault(files, error)
+    reason = visible(one_line(error)) if memory or lost else _log_fault(files, error)
     return {"status": "failed", "reason": reason, "again": memory or lost, "fatal": lost}
 
 
@@ -92,14 +125,14 @@ def _log_fault(files: PartFiles, error: Exception) -> str:
         files.write_log(lines)
     except (OSError, UserError) as failure:
         say(lines)
-        return f"a fault of this program: {with_place(error)}; no log written: {one_line(failure)}"
-    return f"a fault of this program: {with_place(error)}; the traceback is in {files.log}"
+        return visible(f"a fault of this program: {with_place(error)}; no log written: {one_line(failure)}")
+    return visible(f"a fault of this program: {with_place(error)}; the traceback is in {files.log}")
 
 
 def _fit_or_resume(
     job: dict,
     source: Path,
-    files: PartFiles,
+    staged: StagedFiles,
     should_stop: Callable[[], bool] | None,
     fit: FitFunction | None,
     notes: list[str],
@@ -111,25 +144,26 @@ def _fit_or_resume(
     """
     if fit is None:  # imported here: a part that is finished already does not wait for torch
         from neuralparts.part import fit_part as fit
-    in_folder = job.get("folder", False)
+    in_folder, files = job.get("folder", False), staged.home
     flags = SimpleNamespace(**job["flags"])
     if in_folder and flags.overwrite and job.get("attempt", 1) == 1:
-        files.checkpoint.unlink(missing_ok=True)
-        files.discard()  # once begun, this part is not finished any more
+        files.remove_checkpoint()
+        if files.read_record() is not None:
+            files.mark_unfinished()  # if this fit is stopped, the same command without --overwrite 1 goes on with it
     exists = files.checkpoint.is_file()
     if flags.resume and not (exists or in_folder):
-        say(f"{files.checkpoint}: no such checkpoint; the fit begins anew")
+        say(f"{visible(str(files.checkpoint))}: no such checkpoint; the fit begins anew")
     flags.resume = int(flags.resume or (in_folder and exists))
     watch = Watch(should_stop, in_folder, job.get("scratch", ""), notes)
     try:
-        return fit(source, flags, files, watch, job["input"])
+        return fit(source, flags, staged, watch, job["input"])
     except CheckpointError as error:
         if not in_folder:
             raise
         watch.note(f"begun anew: {error}")
-        files.checkpoint.unlink(missing_ok=True)
+        files.remove_checkpoint()
         watch.timings.clear()
-    return fit(source, flags, files, watch, job["input"])
+    return fit(source, flags, staged, watch, job["input"])
 
 
 def fit_sent(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitFunction | None = None) -> dict:
@@ -148,7 +182,7 @@ def fit_sent(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitF
             path.write_bytes(data)
         files = PartFiles(out, job["name"], job["flags"]["outputFormat"])
         if checkpoint is not None:
-            files.checkpoint.write_bytes(checkpoint)
+            files.replace_checkpoint(checkpoint)
         result = fit_one(job | {"source": str(source), "outputDir": str(out), "scratch": f"{out}/"}, should_stop, fit)
         # The user's names of the files, not those of this folder.
         result["reason"] = result["reason"].replace(str(source), job["input"])

@@ -34,7 +34,7 @@ from neuralparts.metrics import (
     sample_errors,
 )
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
-from neuralparts.output import PartFiles
+from neuralparts.output import StagedFiles
 from neuralparts.report import curves_png, html_report, thumbnail_png
 from neuralparts.sampling import draw_samples, load_samples, negative_inside, points_on_surface
 from neuralparts.watch import Watch
@@ -84,9 +84,9 @@ class Evaluation:
     deviation: np.ndarray | None = None
 
 
-def fit_part(source: Path, flags: SimpleNamespace, files: PartFiles, watch: Watch, name: str = "") -> dict:
+def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Watch, name: str = "") -> dict:
     """All stages of one input. Writes its files and returns its record; `record["failure"]` says why there is no usable
-    surface, or ''.
+    surface, or ''. The files are in their hidden folder afterwards; `files.settle()` puts them in place.
 
     name: what the user calls the source, if `source` is a copy. Raises UserError or OSError for what the user can mend,
     CollapseError for a fit without finite values, Interrupted where `watch.should_stop()` said so.
@@ -104,7 +104,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: PartFiles, watch: Watc
     with watch.timed("reconstruct"):
         surface, failure = reconstruct(network, flags)
         if surface is not None:
-            write_reconstruction(surface, shape.transform, flags, files.reconstruction, watch)
+            write_reconstruction(surface, shape.transform, flags, files, watch)
     with watch.timed("evaluate"):
         evaluation = evaluate(network, shape, surface, flags, watch)
     watch.timings["total"] = time.perf_counter() - start
@@ -126,7 +126,6 @@ def fit_part(source: Path, flags: SimpleNamespace, files: PartFiles, watch: Watc
     }
     write_report(files, record, result, shape, surface, evaluation.deviation, watch.in_folder)
     files.write_record(record)
-    files.checkpoint.unlink(missing_ok=True)
     return record
 
 
@@ -329,14 +328,14 @@ def reconstruct(network: NeuralSDF, flags: SimpleNamespace) -> tuple[Surface | N
 
 
 def write_reconstruction(
-    surface: Surface, transform: Transform, flags: SimpleNamespace, path: Path, watch: Watch
+    surface: Surface, transform: Transform, flags: SimpleNamespace, files: StagedFiles, watch: Watch
 ) -> None:
     """Write the surface in file units. Notes where the format rounds its coordinates visibly. Raises OSError."""
     vertices = transform.to_file(surface.vertices)
     cell = transform.length_to_file(grid_cell(flags.reconstructionRes))
-    if line := rounding_note(path, vertices, cell):
+    if line := rounding_note(files.in_place(files.reconstruction), vertices, cell):
         watch.note(f"{line}; --outputFormat ply keeps all digits")
-    write_mesh(path, vertices, surface.faces)
+    write_mesh(files.reconstruction, vertices, surface.faces)
 
 
 def evaluate(
@@ -371,7 +370,7 @@ def versions() -> dict[str, str]:
 
 
 def write_report(
-    files: PartFiles,
+    files: StagedFiles,
     record: dict,
     result: FitResult,
     shape: Shape,

@@ -3,6 +3,7 @@
 A file that is there is therefore whole, whatever happened while it was written.
 """
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ def whole_file(path: str | os.PathLike, text: bool = False) -> Iterator[IO]:
     """Yield a new file to write to; when the block ends without an error, the file replaces `path`.
 
     text: True for text in UTF-8 with newlines as written, else bytes. The unfinished file is `.NAME.RANDOM.part` in the
-    same folder; it is removed where the block fails. Raises OSError.
+    same folder; it is removed where the block fails. Raises OSError, which names `path` if the disk refuses the data.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
@@ -28,8 +29,13 @@ def whole_file(path: str | os.PathLike, text: bool = False) -> Iterator[IO]:
         with os.fdopen(descriptor, *(("w", -1, "utf-8", None, "") if text else ("wb",))) as file:
             yield file
         os.replace(part, path)
+    except OSError as error:
+        if error.filename in (None, str(part)):  # a full disk names no file
+            error.filename, error.filename2 = str(path), None
+        raise
     finally:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the error that came first counts
+            part.unlink(missing_ok=True)
 
 
 def write_whole(path: str | os.PathLike, data: bytes) -> None:

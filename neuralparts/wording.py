@@ -2,13 +2,27 @@
 
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+# Categories of characters that are no text (controls, ends of lines, halves of characters), and the marks that reverse
+# the direction of writing.
+UNSEEN = {"Cc", "Zl", "Zp", "Cs"}
+DIRECTIONS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def visible(text: str) -> str:
+    """Text on one line that no terminal takes for a command: control characters and ends of lines are escaped."""
+    if text.isprintable():
+        return text
+    unseen = {letter for letter in text if unicodedata.category(letter) in UNSEEN or letter in DIRECTIONS}
+    return "".join(ascii(letter)[1:-1] if letter in unseen else letter for letter in text)
+
 
 def say(line: str) -> None:
-    """Print a line for the user on standard error, where the progress bars are."""
-    print(line, file=sys.stderr)
+    """Print a line for the user, or several, on standard error, where the progress bars are."""
+    print("\n".join(map(visible, line.split("\n"))), file=sys.stderr)
 
 
 def counted(number: int, noun: str) -> str:

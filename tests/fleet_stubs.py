@@ -114,8 +114,15 @@ ACTIONS = {
 }
 
 
-# How model files begin: a fit knows by it that files of its name were left by an earlier fit.
-MODEL_HEAD = (34).to_bytes(8, "little") + b'{"__metadata__":{"neural-sdf":""}}'
+def safetensors_head(metadata):
+    """How a safetensors file with these metadata (JSON) begins."""
+    head = b'{"__metadata__":%b}' % metadata
+    return len(head).to_bytes(8, "little") + head
+
+
+# How model files and checkpoints begin.
+MODEL_HEAD = safetensors_head(b'{"neural-sdf":""}')
+CHECKPOINT_HEAD = safetensors_head(b'{"fit":"neural-sdf-checkpoint"}')
 
 
 def light_fit(source, flags, files, watch, name):
@@ -128,9 +135,8 @@ def light_fit(source, flags, files, watch, name):
     for _ in range(5):
         time.sleep(0.01)
         if watch.should_stop is not None and watch.should_stop():
-            write_whole(files.checkpoint, content)
+            write_whole(files.checkpoint, CHECKPOINT_HEAD + content)
             raise Interrupted
-    files.discard()
     for path in (files.model, files.reconstruction, files.page, files.curves):
         write_whole(path, (MODEL_HEAD if path == files.model else b"") + content * 10_000)
         time.sleep(0.002)
@@ -139,7 +145,6 @@ def light_fit(source, flags, files, watch, name):
     record = {"input": name, "content": content_of(source), "flags": vars(flags), "failure": ""}
     record |= {"metrics": {"surface_error": number}, "fit": {"ended_by": "epochs"}, "timings": {"total": 0.06}}
     files.write_record(record)
-    files.checkpoint.unlink(missing_ok=True)
     return record
 
 

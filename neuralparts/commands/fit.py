@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
 from neuralparts.commands import complain, show
-from neuralparts.errors import UserError
+from neuralparts.errors import UserError, one_line
 from neuralparts.flags import parse_fit_flags
 from neuralparts.machine import settle_threads, usable_gpus, usable_processors
-from neuralparts.wording import say
+from neuralparts.wording import say, visible
 
 if TYPE_CHECKING:
     from neuralparts.fleet import FolderBook, Place, Stop
@@ -37,6 +37,9 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
     from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
 
     source, folder = Path(flags.input), Path(flags.outputDir)
+    if problem := suffix_problem(flags.suffix):
+        complain(program, problem)
+        return 2
     try:
         inputs = find_inputs(source)
         check_folder_flags(source, folder, flags)
@@ -44,7 +47,7 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
         if source.is_dir():
             check_folder_free(folder)
     except (UserError, OSError) as error:
-        return complain(program, error)
+        return complain(program, line_of(error))
     settings = {key: value for key, value in vars(flags).items() if key != "input"}
     names = names_of(inputs, flags.suffix, FOLDER_NAMES if source.is_dir() else ())
     if source.is_dir():
@@ -103,6 +106,19 @@ def names_of(inputs: list[Path], suffix: str, reserved: Iterable[str] = ()) -> l
     return names
 
 
+def line_of(error: UserError | OSError) -> str:
+    """An error as one line; a name with a newline in it does not end the line."""
+    return visible(str(error) if isinstance(error, UserError) else one_line(error))
+
+
+def suffix_problem(suffix: str) -> str:
+    """Why no file name can hold a --suffix, or ''."""
+    for sign in filter(None, (os.sep, os.altsep, "\0")):
+        if sign in suffix:
+            return visible(f"--suffix {suffix}: a file name cannot hold {sign!r}; --outputDir names the folder")
+    return ""
+
+
 def check_folder_flags(source: Path, folder: Path, flags: argparse.Namespace) -> None:
     """Raise UserError for a folder's flags with a single file, and for an output folder that holds the inputs."""
     if source.is_dir():
@@ -121,7 +137,9 @@ def fit_single(job: dict, folder: Path, program: str) -> int:
     """Fit one input in this process; returns the exit code."""
     from neuralparts.fleet import Stop
     from neuralparts.job import fit_one
+    from neuralparts.output import remove_leavings
 
+    remove_leavings(folder, [job["name"]])
     with Stop("stopping at the next check of the fit; once more stops at once") as stop:
         result = fit_one(job, stop)
     if result["status"] == "stopped":
@@ -132,6 +150,8 @@ def fit_single(job: dict, folder: Path, program: str) -> int:
         return complain(program, result["reason"])
     if result.get("skipped"):
         say("done before, with these flags and this content; --overwrite 1 fits it again")
+    for line in result["notes"] if result.get("skipped") else ():
+        say(line)
     print_result(result["record"], folder / job["name"])
     if job["flags"]["showVis"]:
         show(folder / f"{job['name']}.html")
@@ -145,7 +165,7 @@ def print_result(record: dict, stem: Path) -> None:
     metrics = record["metrics"]
     print("  ".join(f"{name} {metrics[name]:.3g}" for name in METRIC_NAMES if metrics.get(name) is not None))
     print("  ".join(f"{name} {seconds:.1f} s" for name, seconds in record["timings"].items()))
-    print(f"report: {stem}.html")
+    print(visible(f"report: {stem}.html"))
 
 
 # -------------------------------------------------------------------------------------------------------- a folder
@@ -178,7 +198,7 @@ def fit_folder(
             place = place_to_run(flags, len(names), stop, worker, worker_of_sent_jobs)
             book = FolderBook(folder, names, settings, fresh=running.alone)
         except (OSError, UserError) as error:
-            return complain(program, error)
+            return complain(program, line_of(error))
         stop.at_once = place.kill
         run_jobs(jobs, place, book, stop, program)
     if flags.showVis:

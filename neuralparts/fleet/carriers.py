@@ -5,10 +5,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
-from neuralparts.errors import UserError, one_line
+from neuralparts.errors import UserError
 from neuralparts.mesh_files import files_beside
-from neuralparts.output import BusyError, PartFiles, outcome
+from neuralparts.output import BusyError, PartFiles, StagedFiles, failure_line, find_finished, outcome
 from neuralparts.whole_file import write_whole
+from neuralparts.wording import visible
 
 
 class Carrier(Protocol):
@@ -26,7 +27,8 @@ class SharedFolder:
 
     def send(self, job: dict) -> dict:
         """The job with absolute paths."""
-        return job | {"source": os.path.abspath(job["input"]), "outputDir": os.path.abspath(job["flags"]["outputDir"])}
+        source = os.path.abspath(job["input"])
+        return job | {"source": source, "path": source, "outputDir": os.path.abspath(job["flags"]["outputDir"])}
 
     def receive(self, job: dict, result: dict) -> dict:
         """The result as it is: the files are written already."""
@@ -50,29 +52,34 @@ class Sender:
         try:
             held.enter_context(files.lock())
             self.locks[job["name"]] = held
-            overwrite = job["flags"]["overwrite"]
-            record = None if overwrite else files.finished(job["flags"], source)
+            path, overwrite = os.path.abspath(source), job["flags"]["overwrite"]
+            record = find_finished(StagedFiles(files, path), job["flags"], source, job["input"])
             if record is not None:
                 return self._release(job, result | outcome(record) | {"skipped": True})
-            files.check_free(source)
             checkpoint = files.checkpoint
             kept = checkpoint.read_bytes() if checkpoint.is_file() and not overwrite else None
-            return job | {"content": source.read_bytes(), "beside": read_beside(source), "checkpoint": kept}
+            content, beside = source.read_bytes(), read_beside(source)
+            if overwrite and files.read_record() is not None:
+                files.mark_unfinished()
+            return job | {"path": path, "content": content, "beside": beside, "checkpoint": kept}
         except BusyError as error:
-            return result | {"status": "busy", "reason": str(error)}
+            return result | {"status": "busy", "reason": visible(str(error))}
         except (OSError, UserError) as error:
-            return self._release(job, result | {"reason": one_line(error)})
+            return self._release(job, result | {"reason": failure_line(error, files, job["input"])})
 
     def receive(self, job: dict, result: dict) -> dict:
-        """Write the files that came back, the model first and the record last; returns the result without them.
+        """Put the files that came back in place, as a fit on this machine does; returns the result without them.
 
-        If one of them is no file of this part, none is written and the part has failed.
+        If one of them is no file of this part, or if they do not agree with their record, none is written and the part
+        has failed.
         """
         sent = result.pop("files", {})
         try:
-            _write_files(job, sent)
+            if kept := _write_files(job, sent):
+                result |= {"status": "failed", "reason": kept, "record": None}
         except (OSError, UserError) as error:
-            reason = "; ".join(filter(None, [result.get("reason"), one_line(error)]))
+            reason = failure_line(error, _files_of(job), job["input"])
+            reason = "; ".join(filter(None, [result.get("reason"), reason]))
             result |= {"status": "failed", "reason": reason, "again": False}
         return self._release(job, result)
 
@@ -99,30 +106,54 @@ def _files_of(job: dict) -> PartFiles:
     return PartFiles(Path(job["flags"]["outputDir"]), job["name"], job["flags"]["outputFormat"])
 
 
-def _write_files(job: dict, sent: dict[str, bytes]) -> None:
+def _write_files(job: dict, sent: dict[str, bytes]) -> str:
     """Write the files of a part that came back, by their names relative to the output folder.
 
-    Raises OSError, UserError for a name that this part's files do not have.
+    Returns '', or why the earlier result stays. Raises OSError, UserError for names that this part's files do not have,
+    and for files that do not agree with their record.
     """
     files = _files_of(job)
-    paths = files.in_writing_order()
-    if foreign := sorted(sent.keys() - paths.keys()):
-        raise UserError(
-            f"{job['input']}: the worker sent back {foreign[0]!r}, no file of this part; nothing is written"
-        )
-    results = sent.keys() - {files.checkpoint.name, files.log.name}
-    # Files of an earlier fit must not be taken for this one's. With --overwrite 1, a part that was begun is not
-    # finished any more.
-    if results or (sent and job["flags"]["overwrite"]):
-        files.discard()
-    for name, path in paths.items():
-        if name not in sent:
-            continue
-        if path == files.log:
-            files.replace_log(sent[name])
-        else:
-            path.parent.mkdir(exist_ok=True)
-            write_whole(path, sent[name])
-    if files.record.name in sent:  # the fit is complete
-        files.checkpoint.unlink(missing_ok=True)
+    _check_sent(job, sent, files)
+    kept = ""
+    if sent.keys() - {files.checkpoint.name, files.log.name}:
+        kept = _stage(job, sent, files)
+    elif files.checkpoint.name in sent:
+        files.replace_checkpoint(sent[files.checkpoint.name])
+    if files.log.name in sent:
+        files.replace_log(sent[files.log.name])
+    elif files.record.name in sent:
         files.remove_log()
+    return kept
+
+
+def _check_sent(job: dict, sent: dict[str, bytes], files: PartFiles) -> None:
+    """Raise UserError if anything that came back is no file of this part."""
+    if not isinstance(sent, dict):
+        raise UserError(f"{job['input']}: the worker sent back no files by name; nothing is written")
+    names = files.in_writing_order().keys()
+    foreign = [name for name, data in sent.items() if name not in names or not isinstance(data, bytes)]
+    if foreign:
+        more = f" and {len(foreign) - 1:,} more" if len(foreign) > 1 else ""
+        raise UserError(
+            f"{job['input']}: the worker sent back {str(foreign[0])[:200]!r}{more}, no file of this part; nothing is "
+            "written"
+        )
+
+
+def _stage(job: dict, sent: dict[str, bytes], files: PartFiles) -> str:
+    """Write a whole result, and put it in place; returns '', or why the earlier result stays."""
+    staged = StagedFiles(files)
+    try:
+        staged.begin()
+        for name in files.in_writing_order():
+            if name in sent and name not in (files.checkpoint.name, files.log.name):
+                path = staged.folder / name
+                path.parent.mkdir(exist_ok=True)
+                write_whole(path, sent[name])
+        if staged.complete() is None:
+            raise UserError(
+                f"{job['input']}: the files that the worker sent back do not agree with their record; none is written"
+            )
+        return staged.settle(fitted=True)
+    finally:
+        staged.remove_if_incomplete()

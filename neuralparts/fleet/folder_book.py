@@ -9,7 +9,17 @@ from pathlib import Path
 from neuralparts.errors import UserError, one_line
 from neuralparts.fleet.progress import Progress
 from neuralparts.fleet.rate_limit import RateLimiter
-from neuralparts.output import PartFiles, Summary, outcome, remove_leavings, summary_row, text, write_gallery
+from neuralparts.output import (
+    PartFiles,
+    Summary,
+    has_sizes_alone,
+    outcome,
+    remove_leavings,
+    summary_row,
+    text,
+    write_gallery,
+)
+from neuralparts.wording import counted, visible
 
 # Seconds until the first gallery: until then the page of an earlier run stays, as it shows more.
 FIRST_PAGE_SECONDS = 20.0
@@ -35,7 +45,7 @@ class FolderBook:
         # At most 2% of the time for summary.csv, 1% for index.html.
         self.lines, self.pages = RateLimiter(0.02, 1.0), RateLimiter(0.01, 60.0, first=first_page_seconds)
         self.page_is_old = False
-        self.complaint = ""
+        self.complaint, self.by_size = "", 0
         self.spelled = {text(name): name for name in names if text(name) != name}
         if fresh:
             self.summary.start()
@@ -46,9 +56,10 @@ class FolderBook:
         self.progress.count(status, result.get("skipped", False) and status == "done")
         self.summary.add(summary_row(job["name"], job["input"], record, status, reason))
         for line in result.get("notes", []):
-            self.progress.say(_with_source(job["input"], line))
+            self.progress.say(visible(_with_source(job["input"], line)))
         if status != "done":
-            self.progress.say(f"{status}: {_with_source(job['input'], reason)}")
+            self.progress.say(visible(f"{status}: {_with_source(job['input'], reason)}"))
+        self.by_size += bool(result.get("skipped") and record and has_sizes_alone(record))
         self.page_is_old = True
         self._write_if_due()
 
@@ -71,7 +82,7 @@ class FolderBook:
             with limiter:
                 action()
         except (OSError, UserError) as error:
-            complaint = f"not written: {one_line(error)}"
+            complaint = visible(f"not written: {one_line(error)}")
             if complaint != self.complaint:
                 self.progress.say(complaint)
             self.complaint = complaint
@@ -91,18 +102,26 @@ class FolderBook:
         counts = self.progress.counts
         done = counts["done"] + counts["skipped"]
         before = f" ({counts['skipped']} of them before)" if counts["skipped"] else ""
-        print(f"{done} of {len(self.names)} done{before}; {self.folder / 'summary.csv'}, {self.folder / 'index.html'}")
+        files = visible(f"{self.folder / 'summary.csv'}, {self.folder / 'index.html'}")
+        print(f"{done} of {len(self.names)} done{before}; {files}")
+        if self.by_size:
+            records = counted(self.by_size, "record")
+            print(f"{records} of an earlier version: the sizes of the files were compared, not their contents")
         if stopped and self.flags["overwrite"]:
             print("stopped; the same command without --overwrite 1 resumes; other parts keep their earlier result")
         elif stopped:
             print("stopped; the same command resumes")
         for _, source, status, reason, *_ in self.summary.rows():
             if status != "done":
-                print(f"{status}: {_with_source(source, reason)}")
+                print(visible(f"{status}: {_with_source(source, reason)}"))
 
     def _row_on_disk(self, name: str) -> dict | None:
         """The line of a part that an earlier run finished with these flags, from its record, or None."""
-        record = PartFiles(self.folder, name, self.flags["outputFormat"]).finished(self.flags)
+        files = PartFiles(self.folder, name, self.flags["outputFormat"])
+        try:
+            record = files.finished(self.flags, by_size=True)  # reading every file of 10,000 parts would take minutes
+        except OSError:
+            return None
         if record is None:
             return None
         ended = outcome(record)
@@ -116,4 +135,4 @@ class FolderBook:
 
 def _with_source(source: str, reason: str) -> str:
     """A reason that names the input it is about."""
-    return reason if source in reason else f"{source}: {reason}"
+    return reason if source in reason or visible(source) in reason else f"{source}: {reason}"

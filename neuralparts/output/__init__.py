@@ -5,7 +5,10 @@ from neuralparts.output.gallery import write_gallery
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import BusyError, OutputError
 from neuralparts.output.part_files import PartFiles, content_of, outcome
+from neuralparts.output.records import has_sizes_alone
+from neuralparts.output.staging import StagedFiles, failure_line, find_finished
 from neuralparts.output.summary import Summary, summary_row, text
+from neuralparts.output.verification import verify_folder
 
 __all__ = [
     "FOLDER_NAMES",
@@ -13,14 +16,19 @@ __all__ = [
     "OutputError",
     "PartFiles",
     "Running",
+    "StagedFiles",
     "Summary",
     "check_folder_free",
     "content_of",
+    "failure_line",
+    "find_finished",
+    "has_sizes_alone",
     "outcome",
     "plain",
     "prepare_folder",
     "remove_leavings",
     "summary_row",
     "text",
+    "verify_folder",
     "write_gallery",
 ]

@@ -12,11 +12,16 @@ from neuralparts.choices import OUTPUT_FORMATS
 from neuralparts.errors import UserError
 from neuralparts.output.gallery import GALLERY_TITLE
 from neuralparts.output.locks import OutputError, is_locked, locked
+from neuralparts.output.part_files import PartFiles
+from neuralparts.output.records import is_regular
+from neuralparts.output.staging import StagedFiles
 from neuralparts.output.summary import SUMMARY_COLUMNS
 
 # An unfinished file as `whole_file` names it, .NAME.SUFFIX.RANDOM.part, of a file that this program writes.
 SUFFIXES = ("safetensors", "json", "html", "png", "csv", "checkpoint", "log", *OUTPUT_FORMATS)
 UNFINISHED = re.compile(rf"\.(?P<name>.+)\.(?:{'|'.join(SUFFIXES)})\.[0-9a-f]{{8}}\.part", re.DOTALL)
+# The hidden folder of a fit; only the one that `StagedFiles` names is touched.
+STAGED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.new", re.DOTALL)
 # The lock file of a run over the folder, and the lock held while runs look for each other.
 RUN_LOCK = re.compile(r"\.running\.[0-9a-f]{8}\.lock")
 ARRIVAL_LOCK, ARRIVAL_PATIENCE = ".running.lock", 10.0
@@ -26,6 +31,12 @@ FOLDER_NAMES = ("summary", "index", "running")
 
 def prepare_folder(folder: Path) -> None:
     """Make an output folder and check that files can be made in it. Raises OutputError."""
+    for path in (folder, *folder.parents):
+        if path.is_symlink() and not path.exists():
+            target = os.readlink(path)
+            raise OutputError(f"{path}: a link to {target}, which does not exist; choose another --outputDir")
+        if path.exists() and not path.is_dir():
+            raise OutputError(f"{path}: a file, not a folder; choose another --outputDir")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -36,14 +47,16 @@ def prepare_folder(folder: Path) -> None:
 
 def check_folder_free(folder: Path) -> None:
     """Raise OutputError if a folder run would overwrite a summary.csv or index.html that no such run left."""
-    heads = {"summary.csv": ",".join(SUMMARY_COLUMNS[:3]), "index.html": GALLERY_TITLE}
+    heads = {"summary.csv": ",".join(SUMMARY_COLUMNS[:3]), "index.html": f"{GALLERY_TITLE}</title>"}
     for name, head in heads.items():
         path = folder / name
-        if not path.exists():
+        if not os.path.lexists(path):
             continue
-        with open(path, "rb") as file:
-            start = file.read(2000).decode(errors="replace")
-        if head not in start:
+        start = ""
+        if is_regular(path):
+            with open(path, "rb") as file:
+                start = file.read(2000).decode(errors="replace")
+        if head not in (start.partition("\n")[0] if name == "summary.csv" else start):
             raise OutputError(f"{path}: no run left this file, and it would be overwritten; choose another --outputDir")
 
 
@@ -69,30 +82,33 @@ class Running:
 
 
 def remove_leavings(folder: Path, names: Iterable[str]) -> None:
-    """Remove the unfinished files and lock files that killed processes left, unless the part's lock is held.
+    """Remove the unfinished files, hidden folders and lock files that killed processes left, unless the lock is held.
 
-    names: the parts of this run. Removed are regular files named .NAME.SUFFIX.RANDOM.part as `whole_file` names them,
-    and empty lock files of `names` and of the folder's own files. Every other hidden file is a user's own.
+    names: the parts of this run. Only files of these names and of the folder's own are removed: regular files named
+    .NAME.SUFFIX.RANDOM.part as `whole_file` names them, empty lock files, and the folders of fits that did not end
+    (`StagedFiles`); a complete result among these is moved into place. Every other hidden file is a user's own.
     """
-    locks = {f".{name}.lock" for name in (*names, *FOLDER_NAMES)}
+    names = {*names, *FOLDER_NAMES}
+    locks = {f".{name}.lock" for name in names}
     for directory in (folder, folder / "thumbnails"):
-        for path in _hidden_files(directory):
-            if (unfinished := UNFINISHED.fullmatch(path.name)) is not None:
-                with contextlib.suppress(UserError, OSError), locked(folder / f".{unfinished['name']}.lock"):
-                    path.unlink(missing_ok=True)
-            elif path.name in locks and directory == folder:
-                with contextlib.suppress(UserError, OSError):
+        for path in _hidden_entries(directory):
+            unfinished, staged = UNFINISHED.fullmatch(path.name), STAGED.fullmatch(path.name)
+            with contextlib.suppress(UserError, OSError):
+                if unfinished is not None and unfinished["name"] in names and is_regular(path):
+                    with locked(folder / f".{unfinished['name']}.lock"):
+                        path.unlink(missing_ok=True)
+                elif path.name in locks and directory == folder and is_regular(path):
                     is_locked(path)  # removes it if no process holds it
+                elif staged is not None and staged["name"] in names and directory == folder:
+                    files = PartFiles(folder, staged["name"])
+                    with files.lock():
+                        StagedFiles(files).settle()
 
 
-def _hidden_files(directory: Path) -> list[Path]:
-    """The regular files of a directory whose names begin with a dot, sorted; [] if there is no such directory."""
+def _hidden_entries(directory: Path) -> list[Path]:
+    """What a directory holds whose names begin with a dot, sorted; [] if there is no such directory."""
     try:
         with os.scandir(directory) as entries:
-            return sorted(
-                Path(entry.path)
-                for entry in entries
-                if entry.name.startswith(".") and entry.is_file(follow_symlinks=False)
-            )
+            return sorted(Path(entry.path) for entry in entries if entry.name.startswith("."))
     except OSError:
         return []

@@ -31,7 +31,15 @@ def _gallery_row(folder: Path, row: dict[str, str], spelled: dict[str, str]) -> 
     files = PartFiles(folder, spelled.get(row["name"], row["name"]))
     shown = {name: row[name] for name in ("name", "status", "reason")}
     for name in ("surface_error", "iou", "chamfer", "seconds"):
-        shown[name] = float(row[name]) if row[name] else None
+        shown[name] = _number(row[name])
     for name, path in (("report", files.page), ("thumbnail", files.thumbnail)):
         shown[name] = str(path.relative_to(folder)) if path.is_file() else None
     return shown
+
+
+def _number(cell: str) -> float | None:
+    """A cell as a number; None if it is empty, or if somebody has edited it into something else."""
+    try:
+        return float(cell)
+    except ValueError:
+        return None

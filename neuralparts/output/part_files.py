@@ -1,33 +1,31 @@
-"""The files of one part: their names, the order in which they are written, and whether they are complete.
+"""The files of one part: their names, whose they are, and whether they are complete.
 
-In: what a fit made. Out: NAME.safetensors, NAME.stl (or another format), NAME.html, NAME.png, in a folder run
-thumbnails/NAME.png, and last of them NAME.json; while a fit runs, NAME.checkpoint and .NAME.lock; after a fault of the
-program, NAME.log.
+A fit leaves NAME.safetensors, NAME.stl (or another format), NAME.html, NAME.png, in a folder run thumbnails/NAME.png,
+and NAME.json. While a fit runs there are NAME.checkpoint, .NAME.lock and a hidden folder (`staging.py`); after a fault
+of the program, NAME.log.
 
-Every file is written whole under another name and then renamed, so a file that exists is whole. NAME.json lists the
-other files with their sizes; a part is complete when NAME.json exists and the sizes agree.
-
-A fit replaces only files that an earlier fit left. They are known by NAME.json, or by a model of this program's under
-the same name. The model is written first and never removed, so that files of a killed fit are known too. Any other file
-is a user's own and is never overwritten.
+NAME.json, the record, names the other files with their sizes and SHA-256. A part is complete when all of them agree. A
+fit replaces or removes only what the record of an earlier fit names, byte for byte. Any other file is a user's own.
 """
 
-import json
+import os
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from neuralparts.choices import OUTPUT_FORMATS
 from neuralparts.errors import UserError
 from neuralparts.mesh_files import hash_source
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError, locked
+from neuralparts.output.records import agrees, is_blank, is_regular, read_record
 from neuralparts.whole_file import write_whole
 
-if TYPE_CHECKING:  # torch takes seconds to import, which a finished part need not wait for
-    from neuralparts.network import NeuralSDF
-
+# The suffixes of files that a record may name.
+RESULT_SUFFIXES = ("safetensors", "html", "png", *OUTPUT_FORMATS)
 # The first line of every NAME.log; a file without it is a user's own.
 LOG_HEAD = b"A fault of the program, as it was raised:\n\n"
+# The content of .NAME.unfinished.
+UNFINISHED_LINE = b"A fit with --overwrite 1 was begun here and is not complete: the next run fits this part again.\n"
 # Flags that change how a fit runs and where its files are, not its result.
 NEUTRAL_FLAGS = {
     "outputDir",
@@ -83,17 +81,31 @@ class PartFiles:
     def log(self) -> Path:
         return self._path("log")
 
+    @property
+    def unfinished(self) -> Path:
+        """A mark: a fit with --overwrite 1 was begun. The earlier result is there, but does not count as done."""
+        return self.folder / f".{self.name}.unfinished"
+
     def _path(self, suffix: str) -> Path:
         return self.folder / f"{self.name}.{suffix}"
 
-    def _results(self) -> tuple[Path, ...]:
-        """The files that the record lists."""
+    def results(self) -> tuple[Path, ...]:
+        """The files that a record names, as far as the fit made them."""
         return self.model, self.reconstruction, self.page, self.curves, self.thumbnail
 
     def in_writing_order(self) -> dict[str, Path]:
         """Every file that a fit may leave, the model first and the record last, by its name relative to the folder."""
-        ordered = (*self._results(), self.checkpoint, self.log, self.record)
-        return {path.relative_to(self.folder).as_posix(): path for path in ordered}
+        ordered = (*self.results(), self.checkpoint, self.log, self.record)
+        return {self.relative(path): path for path in ordered}
+
+    def relative(self, path: Path) -> str:
+        """A file's name in a record: relative to the folder, with / between."""
+        return path.relative_to(self.folder).as_posix()
+
+    def named(self, record: dict) -> dict[Path, dict | int]:
+        """The files that a record names, with their descriptions; names that are not this part's are left out."""
+        own = {f"{self.name}.{suffix}" for suffix in RESULT_SUFFIXES} | {self.relative(self.thumbnail)}
+        return {self.folder / name: described for name, described in record["files"].items() if name in own}
 
     def lock(self) -> AbstractContextManager[None]:
         """The right to write this part's files, for a `with` block.
@@ -102,69 +114,85 @@ class PartFiles:
         """
         return locked(self.folder / f".{self.name}.lock")
 
-    # ------------------------------------------------------------------------------------- files of an earlier fit
+    # ------------------------------------------------------------------------------------------- whose a file is
 
-    def check_free(self, source: Path) -> None:
-        """Raise UserError if a fit of `source` would remove or overwrite that file, or one that no fit left."""
-        left = self._left_by_a_fit()
-        for path in sorted({self.record, *self._results(), *left}):
-            if not path.exists():
-                continue
-            if path.samefile(source):
-                raise UserError(f"{source}: the result would overwrite it; give --suffix or another --outputDir")
-            if path not in left:
-                raise UserError(
-                    f"{path}: no fit left this file, and the result would overwrite it; move it, or give --suffix or "
-                    "another --outputDir"
-                )
+    def is_own(self, path: Path, record: dict | None) -> bool:
+        """True if a file is, byte for byte, what the fit of `record` left under this name.
 
-    def discard(self) -> None:
-        """Remove the files of an earlier fit except its model, also a surface in another format; the record last."""
-        for path in self._left_by_a_fit() - {self.model, self.record}:
-            path.unlink(missing_ok=True)
-        self.record.unlink(missing_ok=True)
+        So is a file of zeros that the record names.
+        """
+        described = None if record is None else self.named(record).get(path)
+        return described is not None and is_regular(path) and (agrees(path, described) or is_blank(path))
 
-    def _left_by_a_fit(self) -> set[Path]:
-        """The files that an earlier fit of this name left, according to its record.
+    def check_free(self, source: Path, given: str = "", input_path: str = "") -> None:
+        """Raise UserError if a fit of `source` would remove or overwrite that file, or anything that no fit left, or
+        the fit of another input.
 
-        A killed fit leaves a model and no record; then all files of this name are its files.
+        given: the input as the user wrote it. input_path: its absolute path.
         """
         record = self.read_record()
-        if record is not None and isinstance(record.get("files"), dict):
-            named = {self.folder / file for file in record["files"]}
-            return {self.record} | {path for path in named if self._has_name(path)}
-        if record is not None:  # a user's own
-            return {self.model} if is_model(self.model) else set()
-        return {self.record, *self._results()} if is_model(self.model) else set()
+        written = {self.record, *self.results(), self.checkpoint}
+        present = [path for path in written | set(self.named(record) if record else ()) if os.path.lexists(path)]
+        if any(path.exists() and path.samefile(source) for path in present):
+            raise UserError(f"{source}: the result would overwrite it; give --suffix or another --outputDir")
+        if record is not None:
+            self._check_same_input(record, source, given or str(source), input_path or os.path.abspath(source))
+        for path in sorted(written.intersection(present)):
+            self.check_replaceable(path, record)
 
-    def _has_name(self, path: Path) -> bool:
-        """True if a path is named as the files of this part are, whatever the format of the surface."""
-        return path == self.thumbnail or path == self._path(path.suffix.removeprefix("."))
+    def check_replaceable(self, path: Path, record: dict | None) -> None:
+        """Raise OutputError for a file that no fit left, or that was changed since. record: the earlier fit's."""
+        if path == self.record:
+            own = record is not None and is_regular(path)
+        elif path == self.checkpoint:
+            own = is_regular(path) and is_checkpoint(path)
+        else:
+            own = self.is_own(path, record)
+        if own:
+            return
+        changed = record is not None and path in self.named(record) and is_regular(path)
+        why = "not as the fit left it (changed or damaged)" if changed else "no fit left this file"
+        raise OutputError(
+            f"{path}: {why}, and the result would overwrite it; move it, or give --suffix or another --outputDir"
+        )
 
-    # ------------------------------------------------------------------------------------------------------- writing
+    def _check_same_input(self, record: dict, source: Path, given: str, input_path: str) -> None:
+        """Raise OutputError if the record is of another input: another path and another content."""
+        recorded = record.get("input_path") or os.path.abspath(record["input"])
+        moved = record["input"] == given and not os.path.exists(recorded)
+        if recorded == input_path or moved or content_of(source) == record["content"]:
+            return
+        raise OutputError(
+            f"{given}: {self.record} holds the fit of another input, {recorded}; give --suffix or another --outputDir"
+        )
 
-    def write_model(self, network: "NeuralSDF") -> None:
-        """Write NAME.safetensors, after removing the other files of an earlier fit. Raises OSError."""
-        self.discard()
-        network.save(self.model)
+    # ------------------------------------------------------------------------------- files while a fit runs, or fails
 
-    def write_report(self, page: str, curves: bytes) -> None:
-        """Write NAME.html and NAME.png (`curves`). Raises OSError."""
-        write_whole(self.page, page.encode())
-        write_whole(self.curves, curves)
+    def remove_checkpoint(self) -> None:
+        """Remove the checkpoint of this part; a user's own file of that name stays. Raises OSError."""
+        if is_regular(self.checkpoint) and is_checkpoint(self.checkpoint):
+            self.checkpoint.unlink(missing_ok=True)
 
-    def write_thumbnail(self, picture: bytes) -> None:
-        """Write thumbnails/NAME.png. Raises OSError."""
-        self.thumbnail.parent.mkdir(exist_ok=True)
-        write_whole(self.thumbnail, picture)
+    def replace_checkpoint(self, content: bytes) -> None:
+        """Write NAME.checkpoint. Raises OSError; OutputError for a user's file."""
+        if os.path.lexists(self.checkpoint):
+            self.check_replaceable(self.checkpoint, None)
+        write_whole(self.checkpoint, content)
 
-    def write_record(self, record: dict) -> None:
-        """Write NAME.json, the last of the files, and add the sizes of the others as `files`. Raises OSError.
+    def mark_unfinished(self) -> None:
+        """From now on the earlier result does not count as done. Raises OSError; OutputError for a user's file."""
+        if os.path.lexists(self.unfinished) and not self.is_unfinished():
+            raise OutputError(f"{self.unfinished}: no fit left this file, so it is not replaced; move it")
+        write_whole(self.unfinished, UNFINISHED_LINE)
 
-        Numbers that are not finite become null.
-        """
-        record = record | {"files": self.sizes()}
-        write_whole(self.record, (json.dumps(plain(record), indent=1) + "\n").encode())
+    def is_unfinished(self) -> bool:
+        """True after `mark_unfinished`, until a result has been put in place."""
+        return is_regular(self.unfinished) and _first_bytes(self.unfinished, 200) == UNFINISHED_LINE
+
+    def unmark_unfinished(self) -> None:
+        """Undo `mark_unfinished`. Raises OSError."""
+        if self.is_unfinished():
+            self.unfinished.unlink(missing_ok=True)
 
     def write_log(self, traceback: str) -> None:
         """Write NAME.log, the traceback of a fault of the program. Raises OSError; OutputError for a user's file."""
@@ -172,7 +200,7 @@ class PartFiles:
 
     def replace_log(self, content: bytes) -> None:
         """Write NAME.log with the bytes of another NAME.log. Raises OSError; OutputError for a user's file."""
-        if self.log.exists() and not self._log_is_own():
+        if os.path.lexists(self.log) and not self._log_is_own():
             raise OutputError(f"{self.log}: no fit left this file, so it is not replaced")
         write_whole(self.log, content)
 
@@ -182,47 +210,58 @@ class PartFiles:
             self.log.unlink(missing_ok=True)
 
     def _log_is_own(self) -> bool:
-        return self.log.is_file() and _first_bytes(self.log, len(LOG_HEAD)) == LOG_HEAD
+        return is_regular(self.log) and _first_bytes(self.log, len(LOG_HEAD)) == LOG_HEAD
 
     # ------------------------------------------------------------------------------------------------------- reading
 
-    def sizes(self) -> dict[str, int]:
-        """Bytes of the files beside the record, by their names relative to the folder."""
-        return {str(path.relative_to(self.folder)): path.stat().st_size for path in self._results() if path.is_file()}
-
     def read_record(self) -> dict | None:
-        """The content of NAME.json, or None if there is no whole one."""
-        try:
-            record = json.loads(self.record.read_bytes())
-        except (OSError, ValueError):
-            return None
-        return record if isinstance(record, dict) else None
+        """The content of NAME.json, or None if there is no whole record."""
+        return read_record(self.record)
 
-    def finished(self, flags: dict, source: Path | None = None) -> dict | None:
+    def faults(self, record: dict, by_size: bool = False) -> list[str]:
+        """'NAME.stl is missing' or 'is damaged' for each file that is not as the record says. by_size: see `agrees`."""
+        found = []
+        for path, described in self.named(record).items():
+            if not agrees(path, described, by_size):
+                found.append(f"{self.relative(path)} is {'damaged' if path.is_file() else 'missing'}")
+        if self.model not in self.named(record):
+            found.append(f"{self.record.name} names no model")
+        return found
+
+    def finished(self, flags: dict, source: Path | None = None, by_size: bool = False) -> dict | None:
         """The record of a complete fit with these flags and the content of `source`, or None.
 
-        source: None to compare the flags alone. Raises OSError for a source that cannot be read.
+        source: None to compare the flags alone. by_size: compare the sizes of the files, not their hashes. Raises
+        OSError for a source that cannot be read.
         """
         record = self.read_record()
-        if record is None or not isinstance(record.get("flags"), dict):
+        if record is None or _decisive(record["flags"]) != _decisive(plain(flags)) or self.is_unfinished():
             return None
-        if _decisive(record["flags"]) != _decisive(plain(flags)):
-            return None
-        if "files" not in record or self.sizes() != record["files"]:
-            return None
-        if record.get("failure") and record["flags"].get("maxMemory") != flags.get("maxMemory"):
+        if record["failure"] and record["flags"].get("maxMemory") != flags.get("maxMemory"):
             return None  # another memory limit may be enough
-        return record if source is None or content_of(source) == record.get("content") else None
+        if source is not None and content_of(source) != record["content"]:
+            return None
+        return None if self.faults(record, by_size) else record
 
 
 def is_model(path: Path) -> bool:
     """True if a file begins as this program's models do."""
+    return b'"neural-sdf"' in _safetensors_head(path)
+
+
+def is_checkpoint(path: Path) -> bool:
+    """True if a file begins as this program's checkpoints do."""
+    return b"neural-sdf-checkpoint" in _safetensors_head(path)
+
+
+def _safetensors_head(path: Path) -> bytes:
+    """The JSON at the beginning of a safetensors file, at most 1 MiB of it; b'' for a file that cannot be read."""
     try:
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
-            return b'"neural-sdf"' in file.read(min(size, 2**20))
+            return file.read(min(size, 2**20))
     except OSError:
-        return False
+        return b""
 
 
 def content_of(source: Path) -> str:

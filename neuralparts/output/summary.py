@@ -8,15 +8,33 @@ from pathlib import Path
 from neuralparts.metric_names import METRIC_NAMES
 from neuralparts.output.locks import locked
 from neuralparts.whole_file import whole_file
+from neuralparts.wording import visible
 
 SUMMARY_COLUMNS = ("name", "input", "status", "reason", "ended_by", *METRIC_NAMES, "seconds")
 # Seconds to wait while another run writes summary.csv or index.html; writing takes milliseconds.
 WRITING_PATIENCE = 10.0
 
 
+# Beginnings of a cell that a spreadsheet takes for a formula.
+FORMULA_BEGINNINGS = ("=", "+", "-", "@")
+# Characters of a cell; Python's reader takes no more than 131,072.
+LONGEST_CELL = 8192
+
+
 def text(value: object) -> str:
-    """A value as a cell of summary.csv: '' for None; bytes of a file's name that are not UTF-8 are escaped."""
-    return "" if value is None else str(value).encode("utf-8", "backslashreplace").decode()
+    """Words as a cell of summary.csv, on one line; '' for None.
+
+    Control characters, ends of lines and bytes that are not UTF-8 are escaped. A cell that a spreadsheet would take for
+    a formula begins with '. A long one is cut.
+    """
+    cell = "" if value is None else visible(str(value))
+    cell = f"'{cell}" if cell.startswith(FORMULA_BEGINNINGS) else cell
+    return cell if len(cell) <= LONGEST_CELL else f"{cell[: LONGEST_CELL - 3]}..."
+
+
+def _cell(value: object) -> str:
+    """A value as a cell; a number is no formula, though it may begin with a minus."""
+    return str(value) if isinstance(value, int | float) else text(value)
 
 
 def summary_row(name: str, source: str, record: dict | None, status: str, reason: str = "") -> dict:
@@ -47,7 +65,7 @@ class Summary:
 
     def add(self, row: dict) -> None:
         """Add a line, or replace the line of the same name."""
-        self.pending[text(row["name"])] = [text(row[column]) for column in SUMMARY_COLUMNS]
+        self.pending[text(row["name"])] = [_cell(row[column]) for column in SUMMARY_COLUMNS]
 
     def flush(self) -> None:
         """Write the pending lines. Raises OSError, BusyError."""
@@ -79,15 +97,23 @@ class Summary:
         return locked(self.path.with_name(".summary.lock"), WRITING_PATIENCE)
 
     def _read(self) -> Iterator[list[str]]:
-        """The lines of the file, without its header."""
+        """The lines of the file, without its header; lines that cannot be read are left out."""
         try:
-            file = open(self.path, newline="", encoding="utf-8")  # noqa: SIM115
+            file = open(self.path, newline="", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except FileNotFoundError:
             return
         with file:
-            rows = csv.reader(file)
-            next(rows, None)
-            yield from (row for row in rows if len(row) == len(SUMMARY_COLUMNS))
+            rows, header = csv.reader(file), True
+            while True:
+                try:
+                    row = next(rows)
+                except StopIteration:
+                    return
+                except csv.Error:  # such as a cell of 131,073 characters
+                    continue
+                if len(row) == len(SUMMARY_COLUMNS) and not header:
+                    yield row
+                header = False
 
     def _write(self, before: Iterable[list[str]]) -> None:
         """Write the header, the lines `before`, and the pending lines."""

@@ -1,6 +1,7 @@
 """Runs of folders for the tests: drivers with light fits, what they leave, and who is killed."""
 
 import csv
+import hashlib
 import json
 import os
 import signal
@@ -139,6 +140,11 @@ def summary(out):
         return list(csv.DictReader(file))
 
 
+def hashes(out, names):
+    """SHA-256 of files of a folder, by name."""
+    return {name: hashlib.sha256((out / name).read_bytes()).hexdigest() for name in names}
+
+
 def check_folder(source, out, log=None, refused=()):
     """Check that each part is whole, that nothing else exists, that the summary agrees, that none was fitted twice."""
     names = sorted(path.stem for path in source.iterdir())
@@ -157,7 +163,9 @@ def check_folder(source, out, log=None, refused=()):
         record = json.loads((out / f"{row['name']}.json").read_text())
         assert row["status"] == "done" and float(row["surface_error"]) == record["metrics"]["surface_error"]
         assert row["input"] == record["input"] == str(source / f"{row['name']}.stl")
-        assert record["files"] == {name: (out / name).stat().st_size for name in record["files"]}
+        assert {name: described["sha256"] for name, described in record["files"].items()} == hashes(
+            out, record["files"]
+        )
         assert len(record["files"]) == 5 and f'href="{row["name"]}.html"' in page
     if log is not None:
         fits = Counter(line.split()[0] for line in log.read_text().splitlines())

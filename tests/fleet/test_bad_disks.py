@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from neuralparts.fleet import FolderBook
-from tests.fleet.runs import a_folder, check_folder, finish, start, summary, wait_for
+from tests.fleet.runs import a_folder, check_folder, finish, hashes, start, summary, wait_for
 
 
 @pytest.fixture
@@ -41,7 +41,8 @@ def test_a_full_disk_is_recorded_and_room_for_more_lets_the_run_go_on(tmp_path, 
     assert 0 < len(done) == 20 - len(failed)
     for name in done:
         record = json.loads((out / f"{name}.json").read_text())
-        assert record["files"] == {file: (out / file).stat().st_size for file in record["files"]}
+        found = {file: described["sha256"] for file, described in record["files"].items()}
+        assert found == hashes(out, record["files"])
     assert not list(out.rglob(".*.part")) and None not in {value for row in summary(out) for value in row.values()}
     mount_again("size=20m")
     code, printed, _ = finish(start("light", source, out, "--workers", 2, log=log))

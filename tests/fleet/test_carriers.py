@@ -32,25 +32,6 @@ def test_notes_of_a_sent_fit_name_no_folder_of_the_other_machine(tmp_path):
     assert result["notes"][0].startswith("far.stl: ") and result["record"]["notes"][0] == result["notes"][0]
 
 
-@pytest.mark.parametrize("overwrite", [0, 1])
-def test_files_of_a_sent_fit_that_failed_replace_those_of_an_earlier_one(tmp_path, overwrite):
-    flags = {"outputDir": str(tmp_path), "outputFormat": "stl", "overwrite": overwrite}
-    sender, job = Sender(), {"name": "a", "input": str(tmp_path / "in.stl"), "flags": flags}
-    (tmp_path / "in.stl").write_bytes(b"x")
-    for name in ("a.json", "a.safetensors", "a.stl"):
-        (tmp_path / name).write_bytes(b"{}")
-    assert "no fit left this file" in sender.send(job)["reason"]
-    (tmp_path / "a.json").write_text('{"files": {"a.safetensors": 2, "a.stl": 2}}')
-    (tmp_path / "a.safetensors").write_bytes(fleet_stubs.MODEL_HEAD)
-    assert "reason" not in sender.send(job)
-    sender.receive(job, {"status": "stopped", "files": {"a.checkpoint": b"1"}})
-    assert (tmp_path / "a.json").exists() == (not overwrite) and (tmp_path / "a.checkpoint").read_bytes() == b"1"
-    sender.send(job)
-    sender.receive(job, {"status": "failed", "files": {"a.safetensors": b"new", "a.checkpoint": b"2"}})
-    left = {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.name.startswith("a.")}
-    assert left == {"a.safetensors": b"new", "a.checkpoint": b"2"}
-
-
 def sent_job(folder, content=b"good", name="a"):
     """A job whose input lies in a folder and whose results go to `out` in it."""
     (folder / "out").mkdir(exist_ok=True)
@@ -66,16 +47,91 @@ def travel(job):
     return sent if "status" in sent else sender.receive(job, fit_sent(sent, fit=fleet_stubs.light_fit))
 
 
+def refuse(tmp_path, sent):
+    """The reason why nothing of `sent` was written over an earlier result."""
+    job, out = sent_job(tmp_path), tmp_path / "out"
+    assert travel(job)["status"] == "done"
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    sender, job["flags"] = Sender(), job["flags"] | {"epochs": 9}
+    assert "status" not in sender.send(job)
+    result = sender.receive(job, {"status": "done", "reason": "", "files": sent})
+    assert result["status"] == "failed" and "files" not in result
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert job["input"] in result["reason"] and "\n" not in result["reason"] and len(result["reason"]) < 600
+    return result["reason"]
+
+
 @pytest.mark.parametrize(
-    "name", ["/etc/a.json", "../a.json", "b.json", "a.ply", "thumbnails/../a.stl", "thumbnails/b.png", ".a.lock", "a"]
-)
+    "name", ["/etc/a.json", "../a.json", "b.json", "a.ply", "thumbnails/../a.stl", "thumbnails/b.png", ".a.lock", "a",
+             "C:\\a.stl", "a.stl/", "./a.stl", "a.stl\n", ".a.unfinished", b"a.stl", 7, "x" * 100_000]
+)  # fmt: skip
 def test_a_file_that_is_not_this_parts_is_refused(tmp_path, name):
-    sender, job = Sender(), sent_job(tmp_path)
+    reason = refuse(tmp_path, {"a.stl": b"1", name: b"2"})
+    assert repr(str(name)[:200]).encode() in reason.encode() and "no file of this part" in reason
+
+
+def test_a_hundred_thousand_files_are_refused_in_one_line(tmp_path):
+    assert "and 99,999 more" in refuse(tmp_path, {f"b{k}.stl": b"" for k in range(100_000)})
+
+
+@pytest.mark.parametrize("data", ["text", None, 10**9, {"link": "/etc/passwd"}])
+def test_what_is_no_bytes_is_refused(tmp_path, data):
+    assert "no file of this part" in refuse(tmp_path, {"a.stl": data})
+
+
+def test_what_is_no_table_of_files_is_refused(tmp_path):
+    assert "no files by name" in refuse(tmp_path, ["a.stl"])
+
+
+def fitted_files(tmp_path):
+    """What the worker sends back for a part of another content."""
+    (tmp_path / "there").mkdir()
+    job = sent_job(tmp_path / "there", b"other")
+    return fit_sent(Sender().send(job), fit=fleet_stubs.light_fit)["files"]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda files: files.pop("a.json"),
+        lambda files: files.pop("a.stl"),
+        lambda files: files.update({"a.safetensors": bytes(len(files["a.safetensors"]))}),
+        lambda files: files.update({"a.json": files["a.json"][:-9]}),
+        lambda files: files.update({"a.json": b'{"files": {}}'}),
+    ],
+)
+def test_a_result_that_does_not_agree_with_its_record_is_refused(tmp_path, damage):
+    files = fitted_files(tmp_path)
+    damage(files)
+    assert "do not agree with their record" in refuse(tmp_path, files)
+
+
+def test_a_result_is_not_written_through_a_link_nor_over_a_users_file(tmp_path):
+    job, out, own = sent_job(tmp_path), tmp_path / "out", tmp_path / "own"
+    own.write_bytes(b"my own")
+    sender = Sender()
+    sent = sender.send(job)
+    (out / "a.png").symlink_to(own)  # while the part is away
+    result = sender.receive(job, fit_sent(sent, fit=fleet_stubs.light_fit))
+    assert result["status"] == "failed" and "a.png: no fit left this file" in result["reason"]
+    assert own.read_bytes() == b"my own" and (out / "a.png").is_symlink() and not (out / "a.json").exists()
+    (out / "a.png").unlink()
+    assert Sender().send(job)["skipped"]  # the result was kept, and takes its place now
+    assert sorted(path.name for path in out.iterdir()) == [
+        "a.html", "a.json", "a.png", "a.safetensors", "a.stl", "thumbnails",
+    ]  # fmt: skip
+
+
+def test_a_checkpoint_that_comes_back_leaves_the_earlier_result(tmp_path):
+    job, out = sent_job(tmp_path), tmp_path / "out"
+    travel(job)
+    sender, job["flags"] = Sender(), job["flags"] | {"overwrite": 1}
     sender.send(job)
-    result = sender.receive(job, {"status": "done", "reason": "", "files": {"a.stl": b"1", name: b"2"}})
-    assert result["status"] == "failed" and repr(name) in result["reason"] and "\n" not in result["reason"]
-    assert job["input"] in result["reason"] and "files" not in result
-    assert list((tmp_path / "out").iterdir()) == []
+    checkpoint = fleet_stubs.CHECKPOINT_HEAD + b"1"
+    sender.receive(job, {"status": "stopped", "reason": "", "files": {"a.checkpoint": checkpoint}})
+    assert (out / "a.checkpoint").read_bytes() == checkpoint and (out / "a.json").exists()
+    job["flags"] |= {"overwrite": 0}  # the same command without --overwrite 1 goes on
+    assert Sender().send(job)["checkpoint"] == checkpoint
 
 
 def test_the_lock_of_a_part_is_held_while_it_is_away(tmp_path):

@@ -60,7 +60,7 @@ def test_names_that_are_no_utf8_and_hold_commas_and_lines(tmp_path, here):
     for name in (b'a,"b.stl', b"c\nd.stl", b"e\xff.stl"):
         (source / os.fsdecode(name)).write_bytes(b"0001")
     assert here(source, out)[0] == 0
-    assert [row["name"] for row in summary(out)] == ['a,"b', "c\nd", "e\\udcff"]
+    assert [row["name"] for row in summary(out)] == ['a,"b', "c\\nd", "e\\udcff"]
     assert 'href="e%FF.html"' in (out / "index.html").read_text()
     assert here(source, out)[3] == []
 

@@ -10,6 +10,7 @@ from collections import Counter
 
 import pytest
 
+from neuralparts.output import verify_folder
 from tests.fleet.runs import (
     PATIENCE,
     REAL,
@@ -43,6 +44,25 @@ def test_kills_at_random_moments_lose_nothing_and_repeat_nothing(tmp_path):
     code, printed, _ = finish(start("light", source, out, "--workers", 2, log=log))
     assert code == 1 and "23 of 24 done" in printed
     check_folder(source, out, log, refused=["part_05"])
+
+
+def test_kills_of_runs_with_overwrite_leave_the_earlier_or_the_new_result(tmp_path):
+    source, out = a_folder(tmp_path / "parts", 6), tmp_path / "out"
+    assert finish(start("light", source, out, "--workers", 1))[0] == 0
+    generator = random.Random(3)
+    for _ in range(5):
+        driver = start("light", source, out, "--workers", 2, "--overwrite", 1)
+        time.sleep(generator.uniform(0.5, 1.2))
+        processes = descendants_of(driver.pid)
+        kill_something(driver, generator, ("driver", "worker"))
+        driver.kill()
+        driver.communicate(timeout=PATIENCE)
+        wait_for(lambda pids=processes: not any(is_alive(pid) for pid in pids), "the end of the workers")
+        found = {name: faults for name, faults, _ in verify_folder(out)}
+        assert len(found) == 6
+        assert all(not faults or "killed while it replaced" in faults[0] for faults in found.values()), found
+    assert finish(start("light", source, out, "--workers", 2))[0] == 0
+    check_folder(source, out)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

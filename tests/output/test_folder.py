@@ -30,9 +30,9 @@ def test_leavings_of_killed_processes_are_removed_unless_their_part_is_held(tmp_
     for name in (".a.lock", ".summary.lock", ".held.lock"):
         (tmp_path / name).touch()
     with PartFiles(tmp_path, "held").lock():
-        remove_leavings(tmp_path, ["a", "held"])
+        remove_leavings(tmp_path, ["a", "b.c", "held"])
         assert names_in(tmp_path) == [".held.json.0123abcd.part", ".held.lock"]
-    remove_leavings(tmp_path, ["a", "held"])
+    remove_leavings(tmp_path, ["a", "b.c", "held"])
     assert names_in(tmp_path) == []
 
 
@@ -93,5 +93,8 @@ def test_a_folder_is_made_and_nothing_is_left_in_it(tmp_path):
     prepare_folder(tmp_path / "a/b")
     assert os.listdir(tmp_path / "a/b") == []
     (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="cannot write there"):
-        prepare_folder(tmp_path / "file/b")
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, why in (("file", "file: a file, not a folder"), ("link", "link: a link to nowhere, which does not")):
+        for folder in (tmp_path / name, tmp_path / name / "b"):
+            with pytest.raises(OutputError, match=why):
+                prepare_folder(folder)

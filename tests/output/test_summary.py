@@ -1,6 +1,10 @@
 """summary.csv, written by several runs at once."""
 
-from neuralparts.output import Summary, summary_row
+import pytest
+
+from neuralparts.metric_names import METRIC_NAMES
+from neuralparts.output import OutputError, Summary, check_folder_free, summary_row, text, write_gallery
+from neuralparts.output.summary import LONGEST_CELL
 from tests.fleet.runs import summary
 
 
@@ -21,3 +25,42 @@ def test_two_runs_over_one_folder_keep_each_others_lines(tmp_path):
         ("p1", "in", "done", "0.125"),
         ("p9", "known", "done", ""),
     ]
+
+
+def test_cells_are_words_on_one_line_that_no_spreadsheet_runs(tmp_path):
+    assert text(None) == "" and all(text(words) == words for words in ("plain, with comma", "零件\u3000é"))
+    assert text("a\nb\tc\x1b[31m\x7f\u2028") == "a\\nb\\tc\\x1b[31m\\x7f\\u2028"
+    assert text("\udcff") == "\\udcff"
+    for beginning in "=+-@":
+        assert text(f"{beginning}1+1") == f"'{beginning}1+1"
+    assert text("\t=1") == "\\t=1" and text("\r=1") == "\\r=1"
+    book = Summary(tmp_path)
+    book.add(summary_row("=a", "@in", {"metrics": {"iou": -0.5}}, "failed", "-cmd|' /C calc'!A0"))
+    book.flush()
+    (row,) = summary(tmp_path)
+    assert row["iou"] == "-0.5"  # a number stays one
+    assert (row["name"], row["input"], row["reason"]) == ("'=a", "'@in", "'-cmd|' /C calc'!A0")
+
+
+def test_a_long_cell_and_a_damaged_file_end_no_run(tmp_path):
+    book = Summary(tmp_path)
+    book.add(summary_row("a", "in", None, "failed", "x" * 500_000))
+    book.flush()
+    assert len(summary(tmp_path)[0]["reason"]) == LONGEST_CELL
+    with open(book.path, "ab") as file:  # as an earlier version wrote it, and as an editor may leave it
+        file.write(b"b,in,failed," + b"y" * 200_000 + b"," * 12 + b"\r\n" + b"c,\xff\xfe,done\r\n\x00\r\n")
+    for name in ("d", "e"):
+        book.add(summary_row(name, "in", None, "done"))
+        book.flush()
+    assert [row["name"] for row in summary(tmp_path)] == ["a", "d", "e"]
+    write_gallery(tmp_path, [["a", "in", "done", "", "", *["0,5"] * len(METRIC_NAMES), "?"]], {})
+
+
+def test_a_users_table_is_not_overwritten_through_a_link(tmp_path):
+    for name in ("summary.csv", "index.html"):
+        for target in ("nowhere", "own"):
+            (tmp_path / "own").write_text("name,input,status\n<title>x: fitted parts</title>")
+            (tmp_path / name).symlink_to(target)
+            with pytest.raises(OutputError, match=name):
+                check_folder_free(tmp_path)
+            (tmp_path / name).unlink()

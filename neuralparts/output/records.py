@@ -1,0 +1,86 @@
+"""The record of a fit, NAME.json: what makes a file a record, and whether the files that it names are as it says.
+
+A record names the other files of its fit, each with its size and its SHA-256. By them the program knows its own files,
+byte for byte. Records of earlier versions name sizes alone; they are read too.
+"""
+
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+# The keys of every record. A user's own JSON file does not have them all.
+RECORD_KEYS = frozenset({"input", "content", "flags", "metrics", "timings", "failure", "files"})
+# A record takes some KB; a larger JSON file is not read.
+LARGEST_RECORD = 2**24
+# Bytes read at a time.
+CHUNK = 2**20
+
+
+def read_record(path: Path) -> dict | None:
+    """The record in a file, or None if the file is missing or is no whole record. Raises OSError if the disk fails."""
+    try:
+        if not path.is_file() or path.stat().st_size > LARGEST_RECORD:
+            return None
+        value = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
+        return None
+    return value if is_record(value) else None
+
+
+def is_record(value: Any) -> bool:
+    """True if a value read from JSON is a record that this program wrote: its keys, and files with sizes or hashes."""
+    if not isinstance(value, dict) or not value.keys() >= RECORD_KEYS:
+        return False
+    texts, tables = ("input", "content", "failure"), ("flags", "metrics", "timings", "files")
+    if not all(isinstance(value[key], str) for key in texts) or not all(isinstance(value[key], dict) for key in tables):
+        return False
+    return all(map(_is_description, value["files"].values()))
+
+
+def _is_description(value: Any) -> bool:
+    """True for {"bytes": int, "sha256": str}, and for the size alone, as earlier versions wrote it."""
+    if isinstance(value, dict):
+        return isinstance(value.get("bytes"), int) and isinstance(value.get("sha256"), str)
+    return type(value) is int
+
+
+def has_sizes_alone(record: dict) -> bool:
+    """True for a record of an earlier version, which names no hashes."""
+    return any(isinstance(described, int) for described in record["files"].values())
+
+
+def describe(path: Path) -> dict[str, int | str]:
+    """Size and SHA-256 of a file, as a record names them. Raises OSError."""
+    with open(path, "rb") as file:
+        return {"bytes": os.fstat(file.fileno()).st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def agrees(path: Path, described: dict | int, by_size: bool = False) -> bool:
+    """True if a file is as a record describes it. by_size: compare the sizes alone, without reading the file.
+
+    Raises OSError if the disk fails: nobody knows then, and a caller must not take the file for damaged.
+    """
+    expected = described if isinstance(described, int) else described["bytes"]
+    try:
+        if not path.is_file() or path.stat().st_size != expected:
+            return False
+        return by_size or isinstance(described, int) or describe(path) == described
+    except FileNotFoundError:
+        return False
+
+
+def is_regular(path: Path) -> bool:
+    """True for a file that is no link; False also if nothing is there."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def is_blank(path: Path) -> bool:
+    """True for a file of zeros or without any byte, as a machine that lost power leaves them: nobody's work."""
+    with open(path, "rb") as file:
+        return not any(any(chunk) for chunk in iter(lambda: file.read(CHUNK), b""))

@@ -1,0 +1,244 @@
+"""How the result of a fit takes its place: written whole in a hidden folder, then moved, the record last.
+
+A fit writes its files into `.NAME.CODE.new` in the output folder, its record last. As soon as the record is there and
+agrees with the files, the set is complete: the files are synced to the disk and moved into place one after the other,
+the record last. Until then the earlier result of the part stays as it is, whatever happens to the fit.
+
+A process that is killed while it moves leaves a complete set, divided between the two folders. The next run that holds
+the part's lock moves the rest. A set that is not complete is removed.
+"""
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from neuralparts.errors import UserError, one_line
+from neuralparts.output.json_values import plain
+from neuralparts.output.locks import OutputError
+from neuralparts.output.part_files import RESULT_SUFFIXES, PartFiles
+from neuralparts.output.records import agrees, describe
+from neuralparts.whole_file import NEW_FILE, write_whole
+from neuralparts.wording import visible
+
+if TYPE_CHECKING:  # torch takes seconds to import, which a finished part need not wait for
+    from neuralparts.network import NeuralSDF
+
+# An unfinished file as `whole_file` names it.
+PART = re.compile(r"\.(?P<whole>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
+# What systems answer that cannot sync a folder.
+NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF}
+
+
+def staging_name(name: str) -> str:
+    """The name of a part's hidden folder. Its code makes it unlikely that a user chose the same."""
+    return f".{name}.{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}.new"
+
+
+class StagedFiles(PartFiles):
+    """The files of a fit that is not in place yet. Everything here needs the part's lock.
+
+    home: the files in the output folder, which they will replace. input_path: absolute path of the input, for the
+    record.
+    """
+
+    def __init__(self, home: PartFiles, input_path: str = ""):
+        super().__init__(home.folder / staging_name(home.name), home.name, home.output_format)
+        self.home, self.input_path = home, input_path
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.home.checkpoint
+
+    @property
+    def log(self) -> Path:
+        return self.home.log
+
+    def in_place(self, path: Path) -> Path:
+        """The path that a file of this folder will have."""
+        return self.home.folder / path.relative_to(self.folder)
+
+    # ------------------------------------------------------------------------------------------------------- writing
+
+    def begin(self) -> None:
+        """Make the folder, and try the longest name of a file. Raises OSError; OutputError for a user's folder."""
+        self.remove()
+        self.folder.mkdir()
+        longest = max((f".{self.name}.{suffix}.{'0' * 8}.part" for suffix in RESULT_SUFFIXES), key=len)
+        trial = self.folder / longest
+        os.close(os.open(trial, NEW_FILE, 0o666))
+        trial.unlink()
+
+    def write_model(self, network: "NeuralSDF") -> None:
+        """Write NAME.safetensors. Raises OSError."""
+        network.save(self.model)
+
+    def write_report(self, page: str, curves: bytes) -> None:
+        """Write NAME.html and NAME.png (`curves`). Raises OSError."""
+        write_whole(self.page, page.encode())
+        write_whole(self.curves, curves)
+
+    def write_thumbnail(self, picture: bytes) -> None:
+        """Write thumbnails/NAME.png. Raises OSError."""
+        self.thumbnail.parent.mkdir(exist_ok=True)
+        write_whole(self.thumbnail, picture)
+
+    def write_record(self, record: dict) -> None:
+        """Write NAME.json, the last of the files, and add `files`, which describes the others. Raises OSError.
+
+        Numbers that are not finite become null.
+        """
+        files = {self.relative(path): describe(path) for path in self.results() if path.is_file()}
+        record = record | {"input_path": self.input_path, "files": files}
+        write_whole(self.record, (json.dumps(plain(record), indent=1) + "\n").encode())
+
+    # ------------------------------------------------------------------------------------------------- taking its place
+
+    def complete(self) -> dict | None:
+        """The record, if each of its files is here or has been moved already; else None."""
+        record = None if self.folder.is_symlink() else self.read_record()
+        if record is None or self.model not in self.named(record):
+            return None
+        for path, described in self.named(record).items():
+            if not agrees(path if os.path.lexists(path) else self.in_place(path), described):
+                return None
+        return record
+
+    def settle(self, fitted: bool = False) -> str:
+        """Move a complete set into place, and remove this folder; returns '', or why the earlier result stays.
+
+        fitted: the set must be complete, as its fit has just ended. A fit that failed does not replace a whole result
+        that did not. Raises OSError; OutputError for a user's file, which stays, and so does this folder if its set is
+        complete.
+        """
+        if (record := self.complete()) is None and fitted:
+            raise OutputError(f"{self.home.record}: the disk does not hold what was written; try another --outputDir")
+        if record is not None:
+            earlier = self.home.read_record()
+            if record["failure"] and earlier and not earlier["failure"] and not self.home.faults(earlier):
+                self.home.remove_checkpoint()
+                self.remove()
+                return f"{record['failure']}; the earlier result stays"
+            self._move(record, earlier)
+        self.remove()
+        return ""
+
+    def _move(self, record: dict, earlier: dict | None) -> None:
+        """Move the files of a complete set into place, the record last.
+
+        What only the earlier record names, such as a surface in another format, is removed if it is as that fit left
+        it. Raises OutputError, before anything is moved, for a file that no fit left.
+        """
+        home, described = self.home, self.named(record)
+        for path in (*described, self.record):
+            target = self.in_place(path)
+            if os.path.lexists(target) and not (path in described and agrees(target, described[path])):
+                home.check_replaceable(target, earlier)
+        here = [path for path in described if path.is_file()]
+        self._sync([*here, self.record])
+        if self.thumbnail in here:
+            home.thumbnail.parent.mkdir(exist_ok=True)
+        for path in here:
+            os.replace(path, self.in_place(path))
+        kept = {self.in_place(path) for path in described}
+        for path in home.named(earlier) if earlier else ():
+            if path not in kept and home.is_own(path, earlier):
+                path.unlink(missing_ok=True)
+        home.remove_checkpoint()
+        home.unmark_unfinished()
+        os.replace(self.record, home.record)
+        for folder in {home.folder, *([home.thumbnail.parent] if self.thumbnail in here else [])}:
+            _sync_folder(folder)
+
+    def _sync(self, paths: list[Path]) -> None:
+        """Have the disk hold these files and their names. Raises OSError."""
+        for path in paths:
+            descriptor = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+            try:
+                os.fsync(descriptor)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(path)) from error
+            finally:
+                os.close(descriptor)
+        for folder in {path.parent for path in paths}:
+            _sync_folder(folder)
+
+    # ------------------------------------------------------------------------------------------------------ cleaning up
+
+    def remove(self) -> None:
+        """Remove this folder. Raises OSError; OutputError if it, or anything in it, is a user's own."""
+        if not os.path.lexists(self.folder):
+            return
+        files, folders = self._content()
+        for path in files:
+            path.unlink(missing_ok=True)
+        for folder in (*folders, self.folder):
+            folder.rmdir()
+
+    def remove_if_incomplete(self) -> None:
+        """Remove the folder after a fit that failed, as far as that succeeds, unless its set is complete."""
+        with contextlib.suppress(OSError, UserError):
+            if self.complete() is None:
+                self.remove()
+
+    def _content(self) -> tuple[list[Path], list[Path]]:
+        """(files, folders) in this folder. Raises OutputError if it is no folder, or holds what no fit writes there."""
+        if self.folder.is_symlink() or not self.folder.is_dir():
+            raise OutputError(f"{self.folder}: no fit left this file; move it")
+        names = {f"{self.name}.{suffix}" for suffix in (*RESULT_SUFFIXES, "json")}
+        files, folders = [], []
+        for path in sorted(self.folder.rglob("*")):
+            unfinished = PART.fullmatch(path.name)
+            if path == self.thumbnail.parent and path.is_dir() and not path.is_symlink():
+                folders.append(path)
+            elif (unfinished["whole"] if unfinished else path.name) in names:
+                files.append(path)
+            else:
+                raise OutputError(f"{path}: no fit left this file; move it")
+        return files, folders
+
+
+def find_finished(staged: StagedFiles, flags: dict, source: Path, given: str) -> dict | None:
+    """The record of a part that is finished with these flags and this content; None if it can be fitted.
+
+    What a killed fit left is settled first. given: the input as the user wrote it. Raises OSError, and UserError if the
+    part cannot be fitted because of a file that is no fit's, or another input's.
+    """
+    home = staged.home
+    staged.settle()
+    record = None if flags["overwrite"] else home.finished(flags, source)
+    if record is None:
+        home.check_free(source, given, staged.input_path)
+    else:
+        home.remove_checkpoint()
+    return record
+
+
+def failure_line(error: BaseException, home: PartFiles, given: str) -> str:
+    """An error of a part as one line for the user. given: the input as the user wrote it."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        longest = len(os.fsencode(f".{home.name}.safetensors.{'0' * 8}.part"))
+        return visible(
+            f"{given}: names of up to {longest} bytes, which its files need, are too long for {home.folder}; shorten "
+            "the name of the input, --suffix or --outputDir"
+        )
+    line = str(error).strip() if isinstance(error, UserError) else one_line(error)
+    return visible(line.replace(str(home.folder / staging_name(home.name)), str(home.folder)))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the disk hold the names in a folder, where the system can. Raises OSError."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise OSError(error.errno, error.strerror, str(folder)) from error
+    finally:
+        os.close(descriptor)
