@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+# Characters of a file's own text that a message or a note quotes; the rest is cut.
+MOST_QUOTED = 60
 # Categories of characters that are no text (controls, ends of lines, halves of characters), and the marks that reverse
 # the direction of writing.
 UNSEEN = {"Cc", "Zl", "Zp", "Cs"}
@@ -18,6 +20,17 @@ def visible(text: str) -> str:
         return text
     unseen = {letter for letter in text if unicodedata.category(letter) in UNSEEN or letter in DIRECTIONS}
     return "".join(ascii(letter)[1:-1] if letter in unseen else letter for letter in text)
+
+
+def quoted(text: object, most: int = MOST_QUOTED) -> str:
+    """Text that comes out of a file, as a message may show it: one line of printable characters, cut to `most`.
+
+    text: str, bytes, or any value of a JSON file. A character that does not print is shown by its escape.
+    """
+    text = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else str(text)
+    cut = text[: most + 1]
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    return shown if len(text) <= most and len(shown) <= most else shown[: most - 3] + "..."
 
 
 def say(line: str) -> None:

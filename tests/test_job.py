@@ -7,8 +7,8 @@ import trimesh
 
 from neuralparts import part
 from neuralparts.errors import Interrupted
-from neuralparts.fleet.carriers import read_beside
 from neuralparts.job import fit_one
+from neuralparts.mesh_files import read_source
 from tests import fleet_stubs
 from tests.fleet.runs import a_folder, check_folder
 
@@ -145,7 +145,7 @@ def test_a_gltf_is_its_buffers_too(tmp_path, here):
         (tmp_path / (name if name != "model.gltf" else "box.gltf")).write_bytes(data)
     source, out = tmp_path / "box.gltf", tmp_path / "out"
     assert here(source, out)[3] == ["box"] and here(source, out)[3] == []
-    beside = read_beside(source)
+    beside = read_source(source).beside
     assert list(beside) and all((tmp_path / name).read_bytes() == data for name, data in beside.items())
     name = next(iter(beside))
     (tmp_path / name).write_bytes(beside[name][::-1])
@@ -154,7 +154,7 @@ def test_a_gltf_is_its_buffers_too(tmp_path, here):
     described["buffers"][0]["uri"] = "../elsewhere.bin"
     source.write_text(json.dumps(described))
     with pytest.raises(ValueError, match="outside its folder"):
-        read_beside(source)
+        read_source(source)
 
 
 # --------------------------------------------------------------------------------------------- faults of the program

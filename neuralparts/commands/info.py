@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
 from neuralparts.flags import add_flags
-from neuralparts.foreign_files import quoted
 from neuralparts.machine import settle_threads
+from neuralparts.wording import quoted
 
 if TYPE_CHECKING:
     import numpy as np

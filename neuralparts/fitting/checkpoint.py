@@ -19,9 +19,9 @@ from neuralparts.errors import CheckpointError
 from neuralparts.fitting.adam import Adam
 from neuralparts.fitting.settings import FitHooks, FitSettings, empty_history
 from neuralparts.fitting.soap import Soap
-from neuralparts.foreign_files import quoted
 from neuralparts.network import NeuralSDF, read_tensors
 from neuralparts.whole_file import write_whole
+from neuralparts.wording import quoted
 
 CHECKPOINT_FORMAT = "neural-sdf-checkpoint 3"
 # Fields of a state that the file holds as JSON; the others are tensors.

@@ -5,8 +5,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
+from neuralparts.choices import MESH_SUFFIXES
 from neuralparts.errors import UserError
-from neuralparts.mesh_files import files_beside
+from neuralparts.mesh_files import MeshError, SourceFile, read_source
 from neuralparts.output import BusyError, PartFiles, StagedFiles, failure_line, find_finished, outcome
 from neuralparts.whole_file import write_whole
 from neuralparts.wording import visible
@@ -58,14 +59,16 @@ class Sender:
                 return self._release(job, result | outcome(record) | {"skipped": True})
             checkpoint = files.checkpoint
             kept = checkpoint.read_bytes() if checkpoint.is_file() and not overwrite else None
-            content, beside = source.read_bytes(), read_beside(source)
+            is_mesh = source.suffix.lower() in MESH_SUFFIXES
+            read = read_source(source) if is_mesh else SourceFile(source, source.read_bytes())
             if overwrite and files.read_record() is not None:
                 files.mark_unfinished()
-            return job | {"path": path, "content": content, "beside": beside, "checkpoint": kept}
+            return job | {"path": path, "content": read.data, "beside": read.beside, "checkpoint": kept}
         except BusyError as error:
             return result | {"status": "busy", "reason": visible(str(error))}
         except (OSError, UserError) as error:
-            return self._release(job, result | {"reason": failure_line(error, files, job["input"])})
+            status = "refused" if isinstance(error, MeshError) else "failed"
+            return self._release(job, result | {"status": status, "reason": failure_line(error, files, job["input"])})
 
     def receive(self, job: dict, result: dict) -> dict:
         """Put the files that came back in place, as a fit on this machine does; returns the result without them.
@@ -88,17 +91,6 @@ class Sender:
         if (held := self.locks.pop(job["name"], None)) is not None:
             held.close()
         return result
-
-
-def read_beside(source: Path) -> dict[str, bytes]:
-    """The files that belong to an input, by their names relative to its folder.
-
-    Raises OSError, and UserError for a file outside the folder of the input.
-    """
-    names = files_beside(source)
-    if any(os.path.isabs(name) or ".." in Path(name).parts for name in names):
-        raise UserError(f"{source}: its buffers lie outside its folder and cannot travel; use --rayTransfer paths")
-    return {name: (source.parent / name).read_bytes() for name in names}
 
 
 def _files_of(job: dict) -> PartFiles:

@@ -17,8 +17,7 @@ from neuralparts.mesh_files.gltf_scene import Scene
 from neuralparts.mesh_files.mesh_error import MeshError
 from neuralparts.mesh_files.placing import RowLimit, check_piece, flip_if_mirrored, join_pieces
 from neuralparts.mesh_files.source import SourceFile
-from neuralparts.mesh_files.text import quoted
-from neuralparts.wording import counted
+from neuralparts.wording import counted, quoted
 
 # Extensions that a file may require although they are not read, because they change no shape, by how their names begin.
 # Quantised positions are read as any others.

@@ -3,7 +3,7 @@
 import numpy as np
 
 from neuralparts.mesh_files.gltf_container import items
-from neuralparts.mesh_files.text import quoted
+from neuralparts.wording import quoted
 
 # numpy's codes of the component types.
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}

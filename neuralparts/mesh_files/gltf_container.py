@@ -5,7 +5,7 @@ import binascii
 import json
 import urllib.parse
 
-from neuralparts.mesh_files.text import quoted
+from neuralparts.wording import quoted
 
 MAGIC = b"glTF"  # the first bytes of a GLB
 JSON_CHUNK, BINARY_CHUNK = b"JSON", b"BIN\0"

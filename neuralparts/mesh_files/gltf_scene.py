@@ -4,7 +4,7 @@ import numpy as np
 
 from neuralparts.mesh_files.gltf_accessors import Accessors, entry, natural
 from neuralparts.mesh_files.gltf_container import items
-from neuralparts.mesh_files.text import quoted
+from neuralparts.wording import quoted
 
 
 class Scene:

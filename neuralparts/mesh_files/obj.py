@@ -8,8 +8,8 @@ import numpy as np
 from neuralparts.mesh_files.batches import in_batches
 from neuralparts.mesh_files.polygons import triangulate
 from neuralparts.mesh_files.source import SourceFile
-from neuralparts.mesh_files.text import SLASH, parse_numbers, plain_text, quoted, row_widths, word_starts
-from neuralparts.wording import counted
+from neuralparts.mesh_files.text import SLASH, parse_numbers, plain_text, row_widths, word_starts
+from neuralparts.wording import counted, quoted
 
 MOST_SLASHES = 2  # in a corner: position/texture/normal
 

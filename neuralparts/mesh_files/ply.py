@@ -12,7 +12,8 @@ from neuralparts.mesh_files.batches import in_batches
 from neuralparts.mesh_files.mesh_error import MeshError
 from neuralparts.mesh_files.polygons import triangulate
 from neuralparts.mesh_files.source import SourceFile
-from neuralparts.mesh_files.text import parse_count, parse_numbers, quoted
+from neuralparts.mesh_files.text import parse_count, parse_numbers
+from neuralparts.wording import quoted
 
 # numpy's code, without the byte order, of each name of a type.
 TYPES = {

@@ -13,8 +13,8 @@ from neuralparts.mesh_files.off import read_off
 from neuralparts.mesh_files.ply import read_ply
 from neuralparts.mesh_files.source import SourceFile, read_source
 from neuralparts.mesh_files.stl import read_stl
-from neuralparts.mesh_files.text import quoted
 from neuralparts.mesh_files.threemf import read_3mf
+from neuralparts.wording import quoted
 
 # A reader returns the same as `read_triangles`, and may raise any exception.
 READERS: dict[str, Callable[[SourceFile], tuple[np.ndarray, np.ndarray, list[str]]]] = {

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from neuralparts.choices import MESH_SUFFIXES
 from neuralparts.mesh_files.gltf_container import buffer_names, read_header
 from neuralparts.mesh_files.mesh_error import MeshError
-from neuralparts.mesh_files.text import quoted
+from neuralparts.wording import quoted
 
 # Formats that may keep a part of their shape in other files.
 WITH_FILES_BESIDE = (".gltf", ".glb")

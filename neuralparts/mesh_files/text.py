@@ -1,11 +1,11 @@
-"""Text in mesh files: one encoding and one line ending, the numbers in it, and how it is quoted in a message."""
+"""Text in mesh files: one encoding and one line ending, and the numbers in it."""
 
 import re
 
 import numpy as np
 
-# Characters of a file's own text that a message or a note quotes; the rest is cut.
-MOST_QUOTED = 60
+from neuralparts.wording import quoted
+
 # Digits of a count. A count with more is no count of anything in a file.
 MOST_DIGITS = 15
 SPACE, NEWLINE, SLASH = 32, 10, 47  # bytes; those up to SPACE separate words
@@ -16,17 +16,6 @@ def plain_text(data: bytes) -> bytes:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         data = data.decode("utf-16", "replace").encode()
     return data.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
-
-def quoted(text: object, most: int = MOST_QUOTED) -> str:
-    """Text that comes out of a file, as a message may show it: one line of printable characters, cut to `most`.
-
-    text: str, bytes, or any value of a JSON file. A character that does not print is shown by its escape.
-    """
-    text = text.decode("utf-8", "backslashreplace") if isinstance(text, bytes) else str(text)
-    cut = text[: most + 1]
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
-    return shown if len(text) <= most and len(shown) <= most else shown[: most - 3] + "..."
 
 
 def parse_count(word: str | bytes) -> int:

@@ -8,10 +8,9 @@ import numpy as np
 from neuralparts.mesh_files.mesh_error import MeshError
 from neuralparts.mesh_files.placing import RowLimit, check_piece, flip_if_mirrored, join_pieces
 from neuralparts.mesh_files.source import SourceFile
-from neuralparts.mesh_files.text import quoted
 from neuralparts.mesh_files.threemf_package import Package, ThreeMfObject, UnreadExtensionError
 from neuralparts.mesh_files.threemf_roles import NEGATIVE, Roles, role_of
-from neuralparts.wording import counted
+from neuralparts.wording import counted, quoted
 
 # Components within components. More are taken for components that hold each other.
 MOST_NESTED = 64

@@ -11,7 +11,7 @@ from xml.parsers import expat
 
 import numpy as np
 
-from neuralparts.mesh_files.text import quoted
+from neuralparts.wording import quoted
 
 # What the archive may expand to: so many bytes, and so many times its own. Models compress to a tenth or so.
 FREE_BYTES, MOST_EXPANSION = 2**24, 32

@@ -8,10 +8,10 @@ many bytes, and no memory is set aside for a promise.
 import torch
 
 from neuralparts.choices import ACTIVATIONS, SCALERS
-from neuralparts.foreign_files import quoted
 from neuralparts.network.hash_grid import HashGrid, grid_rows
 from neuralparts.network.model_file import Shapes
 from neuralparts.network.scalers import scaler_shapes
+from neuralparts.wording import quoted
 
 # A number beyond this, or a scale below its inverse, would overflow where it is multiplied or divided by another.
 _LARGEST_NUMBER = 1e150

@@ -14,8 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from neuralparts.errors import UserError, one_line
-from neuralparts.foreign_files import fault_of_kind, quoted
+from neuralparts.foreign_files import fault_of_kind
 from neuralparts.whole_file import write_whole
+from neuralparts.wording import quoted
 
 # Key of the description among the file's metadata, and the name and number of the format, which the description holds.
 _KEY = "neural-sdf"

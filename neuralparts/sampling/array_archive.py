@@ -14,7 +14,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from neuralparts.foreign_files import fault_of_kind, quoted
+from neuralparts.foreign_files import fault_of_kind
+from neuralparts.wording import quoted
 
 # An array may take this many times its stored size, or the second number of bytes if that is more. Labelled points
 # shrink to a third or so, and only arrays of one repeated value shrink to a hundredth.

@@ -11,11 +11,11 @@ import numpy as np
 
 from neuralparts.domain import Transform
 from neuralparts.errors import UserError
-from neuralparts.foreign_files import quoted
 from neuralparts.sampling.array_archive import read_arrays
 from neuralparts.sampling.conventions import cut_fraction, positive_inside, why_no_surface
 from neuralparts.sampling.cube import ROUNDING
 from neuralparts.whole_file import whole_file
+from neuralparts.wording import quoted
 
 
 def save_samples(path: str | os.PathLike, points: np.ndarray, sdf: np.ndarray, transform: Transform) -> None:

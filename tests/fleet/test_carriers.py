@@ -159,3 +159,14 @@ def test_a_log_of_the_users_stays_when_another_travels_back(tmp_path):
     result = travel(job)
     assert result["status"] == "failed" and "no fit left this file" in result["reason"]
     assert "KeyError" in result["reason"] and log.read_text() == "my own"
+
+
+def test_samples_travel_and_what_is_no_mesh_is_refused_before_it_travels(tmp_path):
+    flags = {"outputDir": str(tmp_path), "outputFormat": "stl", "overwrite": 0}
+    for name, data in (("a.npz", b"samples"), ("b.stl", b"")):
+        (tmp_path / name).write_bytes(data)
+        sent = Sender().send({"name": name, "input": str(tmp_path / name), "flags": flags})
+        if data:
+            assert sent["content"] == data and sent["beside"] == {}
+        else:
+            assert sent["status"] == "refused" and "empty" in sent["reason"]
