@@ -14,6 +14,7 @@ import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -28,7 +29,7 @@ import numpy as np
 import torch
 
 from neuralparts.commands import info, march, measure
-from neuralparts.errors import Interrupted, UserError
+from neuralparts.errors import Interrupted, UserError, with_place
 from neuralparts.fitting import FitHooks, FitSettings, fit
 from neuralparts.mesh_files import write_mesh
 from neuralparts.network import HashGrid, NeuralSDF, fit_scaler
@@ -40,12 +41,8 @@ KINDS = ("model", "checkpoint", "samples")
 MEMORY, SECONDS, STARTING = 2**30, 10.0, 60.0
 # Mutants of a child.
 BATCH = 500
-NUMBERS = [
-    *["0", "1", "2", "0.25", "8", "-1", "1e308", "1e-320", "NaN", "Infinity", "null", "true", "[]", "{}"],
-    '"x"',
-    "9" * 20,
-    "9" * 5000,
-]
+NUMBERS = ["0", "1", "2", "0.25", "8", "-1", "1e308", "1e-320", "NaN", "Infinity", "null", "true", "[]", "{}", '"x"']
+NUMBERS += ["9" * 20, "9" * 5000]
 
 
 # ------------------------------------------------------------------------------------------------------- mutations
@@ -143,7 +140,7 @@ def ball_samples(count: int) -> tuple[np.ndarray, np.ndarray]:
 def networks() -> list[NeuralSDF]:
     """Small networks: all scalers, with and without a hash grid."""
     sdf = ball_samples(500)[1]
-    made = [NeuralSDF((8, 8), "sine", None, fit_scaler("PowerTransformer", sdf), (1.0, 2.0, 3.0), 0.5)]
+    made = [NeuralSDF((8, 8), "sine", None, fit_scaler("PowerTransformer", sdf), (0.1, 0.2, 0.3), 0.5)]
     for scaler in ("none", "StandardScaler", "QuantileTransformer"):
         made.append(NeuralSDF((8, 8), "relu", HashGrid(2, 2, 4, 8, 6), fit_scaler(scaler, sdf)))
         made.append(NeuralSDF((8,), "relu", None, fit_scaler(scaler, sdf)))
@@ -199,7 +196,9 @@ def read_model(path: Path, index: int) -> None:
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
         code = command(commands[command])
     lines = [line for line in re.split(r"[\r\n]", said.getvalue()) if ".py: " in line]
-    is_good = code == len(lines) == 0 or (code == len(lines) == 1 and path.name in lines[0] and lines[0].isprintable())
+    is_good = code == len(lines) == 0 or (
+        code == len(lines) == 1 and str(path.parent) in lines[0] and lines[0].isprintable()
+    )
     assert is_good, f"exit code {code}, {lines}"
 
 
@@ -225,6 +224,7 @@ TARGETS = {
 def outcome(target: Callable[[Path, int], None], path: Path, index: int) -> str:
     """'read', 'refused', or the fault of one mutant."""
     start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    signal.setitimer(signal.ITIMER_REAL, SECONDS)
     try:
         target(path, index)
         result = "read"
@@ -233,12 +233,19 @@ def outcome(target: Callable[[Path, int], None], path: Path, index: int) -> str:
         is_good = text.isprintable() and len(text) < 500 and ("not a number" in text or str(path) in text)
         result = "refused" if is_good else f"message: {text!r}"
     except Exception as error:
-        result = f"{type(error).__name__}: {error}"
+        result = with_place(error)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
     if time.monotonic() - start > SECONDS:
         result = f"slow: {time.monotonic() - start:.1f} s, {result}"
     if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before > MEMORY / 1024 / 4:
         result = f"memory: {result}"
     return result
+
+
+def _timed_out(*_: object) -> None:
+    """Raise TimeoutError in whatever runs when a mutant's time is over."""
+    raise TimeoutError("a mutant takes too long")
 
 
 # -------------------------------------------------------------------------------------------------------- children
@@ -248,6 +255,7 @@ def child(kind: str, seed: int, first: int, count: int) -> None:
     """Run mutants first to first + count of a kind; prints a line of JSON for each."""
     warnings.simplefilter("error", RuntimeWarning)
     torch.set_num_threads(1)
+    signal.signal(signal.SIGALRM, _timed_out)
     target, mutate, name = TARGETS[kind]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
@@ -280,6 +288,8 @@ def run_child(kind: str, seed: int, first: int, count: int) -> tuple[Counter, li
     except subprocess.TimeoutExpired as expired:
         printed, end = (expired.stdout or b"").decode(), f"no end after {limit:.0f} s"
     lines = [json.loads(line) for line in printed.splitlines() if line.endswith("]")]
+    if not lines:
+        raise RuntimeError(f"no mutant was run: {end}")
     results = [(text, index) for text, index in lines if text != "begun"]
     counts = Counter(text if text in ("read", "refused") else "fault" for text, _ in results)
     where = f"--child {kind} {seed}"

@@ -35,7 +35,7 @@ def march_model(flags: argparse.Namespace) -> int:
     import numpy as np
 
     from neuralparts.domain import grid_cell
-    from neuralparts.marching import MemoryBoundError, NoSurfaceError, as_function, as_gradient, march
+    from neuralparts.marching import as_function, as_gradient, march
     from neuralparts.mesh_files import rounding_note, write_mesh
     from neuralparts.network import NeuralSDF
     from neuralparts.wording import fraction_bar
@@ -55,7 +55,7 @@ def march_model(flags: argparse.Namespace) -> int:
                 progress=progress,
                 dense=bool(flags.dense),
             )
-        except (NoSurfaceError, MemoryBoundError) as error:
+        except ValueError as error:  # no surface, a lack of memory, or values that are not finite
             raise UserError(f"{flags.model}: {error}") from error
     vertices, faces, stats = model.transform.to_file(result.vertices), result.faces, result.stats
     del result  # its memory is needed for writing

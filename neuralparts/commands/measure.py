@@ -41,7 +41,7 @@ def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
 
     from neuralparts.distance import DistanceOracle
     from neuralparts.domain import grid_cell
-    from neuralparts.marching import NoSurfaceError, as_function, march
+    from neuralparts.marching import as_function, march
     from neuralparts.mesh import load_mesh
     from neuralparts.metrics import mesh_errors, point_errors
     from neuralparts.network import NeuralSDF
@@ -59,7 +59,7 @@ def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
             return errors, ""
         try:
             result = march(function, flags.reconstructionRes, generator=generator)
-        except NoSurfaceError as error:
+        except ValueError as error:  # no surface, or values that are not finite
             return errors, f"{flags.model}: {error}"
     cell = grid_cell(flags.reconstructionRes)
     return errors | mesh_errors(result.vertices, result.faces, mesh, oracle, flags.num_points, generator, cell), ""

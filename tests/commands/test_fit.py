@@ -146,6 +146,23 @@ def test_samples_as_input(tmp_path, capsys):
     assert json.loads((tmp_path / "out/ball.json").read_text())["metrics"]["importance_error"] < 0.05
 
 
+@pytest.mark.parametrize(
+    "change, said", [(np.negative, "positive inside; their signs were changed"), (np.abs, "no sample")]
+)
+def test_samples_of_another_convention(tmp_path, capsys, change, said):
+    points = np.random.default_rng(0).uniform(-1, 1, (4000, 3))
+    train = np.column_stack([points, change(np.linalg.norm(points, axis=1) - 0.6)]).astype(np.float32)
+    np.savez(tmp_path / "ball.npz", train=train)
+    code, _, err = run(capsys, tmp_path / "ball.npz", "--outputDir", tmp_path / "out", *SMALL, *QUICK)
+    assert sum(said in line and "ball.npz: " in line for line in err.splitlines()) == 1
+    assert code == (said == "no sample")
+    if code == 0:  # a ball, not the cube around it
+        assert trimesh.load(tmp_path / "out/ball.stl").volume == pytest.approx(4 / 3 * np.pi * 0.6**3, rel=0.3)
+        assert said in json.loads((tmp_path / "out/ball.json").read_text())["notes"][0]
+    else:
+        assert files_of(tmp_path / "out") == []
+
+
 def binary_stl(promised, corners):
     body = b"".join(struct.pack("<12fH", 0, 0, 0, *np.ravel(triangle), 0) for triangle in corners)
     return bytes(80) + struct.pack("<I", promised) + body
@@ -247,6 +264,7 @@ def test_folder_goes_on_past_a_bad_part(tmp_path, capsys):
 def test_no_surface_is_a_message_and_the_model_is_saved(tmp_path, capsys):
     points = np.random.default_rng(0).uniform(-1, 1, (4000, 3))
     train = np.column_stack([points, 0.5 + 0.1 * points[:, 0]]).astype(np.float32)
+    train[0, 3] = -1e-3  # samples without a single one inside are refused
     np.savez(tmp_path / "air.npz", train=train)
     code, _, err = run(capsys, tmp_path / "air.npz", "--outputDir", tmp_path / "out", *SMALL, *QUICK)
     assert code == 1 and "no reconstruction" in err

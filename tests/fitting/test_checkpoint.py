@@ -1,5 +1,6 @@
 """Checkpoints: resumed to the bit after an interruption or a kill, refused for another fit, never the end of one."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from neuralparts.choices import OPTIMIZERS
 from neuralparts.errors import CheckpointError, Interrupted
@@ -136,3 +139,64 @@ def test_checkpoint_of_another_fit_is_refused_with_the_difference(tmp_path):
 def test_first_difference_names_values_only_one_has():
     assert first_difference({"a": 1}, {"a": 1}) == ""
     assert first_difference({"a": 1}, {"a": 1, "b": 2}) == "b: checkpoint has None, this fit has 2"
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """(path of a checkpoint, points, sdf, settings) of a fit that was interrupted."""
+    path = tmp_path_factory.mktemp("fit") / "a.checkpoint"
+    points, sdf = shapes.samples(shapes.box, 4_000)
+    settings = FitSettings(epochs=2, batch_size=128)
+    with pytest.raises(Interrupted):
+        fit(a_network(sdf), points, sdf, settings, FitHooks(checkpoint=path, should_stop=interrupted_after(3)))
+    return path, points, sdf, settings
+
+
+def refusal(interrupted, path):
+    """The message with which a fit refuses to resume from a file."""
+    _, points, sdf, settings = interrupted
+    with pytest.raises(CheckpointError, match=path.name) as caught:
+        fit(a_network(sdf), points, sdf, settings, FitHooks(checkpoint=path), resume=True)
+    assert str(caught.value).isprintable() and len(str(caught.value)) < len(str(path)) + 250
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"steps": steps} for steps in (-1, 2, 3.0, "3", None, 10**30)),
+        *({"attempt": attempt} for attempt in (2, True, None)),
+        *({"seconds": seconds} for seconds in (-1, float("nan"), float("inf"), "1")),
+        *({"history": history} for history in (None, [], {}, {"loss": []})),
+        {"identity": []},
+        {"format": "\x1b[31m"},
+        {"identity": {"\x1b[31m": "\x07" * 1000}},
+    ],
+)
+def test_plain_fields_that_no_fit_has_are_refused(tmp_path, interrupted, change):
+    with safe_open(interrupted[0], "pt") as file:
+        plain = json.loads(file.metadata()["fit"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    save_file(tensors, tmp_path / "bad.checkpoint", {"fit": json.dumps(plain | change)})
+    refusal(interrupted, tmp_path / "bad.checkpoint")
+    for text in ("null", "[" * 100_000):
+        save_file(tensors, tmp_path / "bad.checkpoint", {"fit": text})
+        assert "not a readable checkpoint" in refusal(interrupted, tmp_path / "bad.checkpoint")
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("network.layers.0.bias", torch.zeros(3), "layers.0.bias' is not that of this fit"),
+        ("network.layers.0.bias", torch.zeros(48, dtype=torch.float64), "holds F64"),
+        ("more", torch.zeros(3), "'more' is not that of this fit"),
+        ("network.scaler.standard_deviation", torch.tensor(-1.0), "standard deviation"),
+        ("network.scaler.mean", torch.tensor(torch.nan), "mean is not finite"),
+        ("optimizer.adam.steps", torch.tensor(torch.nan), "steps of the fit and of its optimiser differ"),
+    ],
+)
+def test_tensors_that_no_fit_has_are_refused(tmp_path, interrupted, name, value, message):
+    with safe_open(interrupted[0], "pt") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        save_file(tensors | {name: value}, tmp_path / "bad.checkpoint", file.metadata())
+    assert message in refusal(interrupted, tmp_path / "bad.checkpoint")

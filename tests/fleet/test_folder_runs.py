@@ -133,7 +133,9 @@ def test_worker_processes_make_what_one_process_makes(tmp_path, capsys):
 def test_a_fit_that_fails_is_named_though_its_reason_names_no_file(tmp_path, capsys):
     points = np.random.default_rng(0).uniform(-1, 1, (3000, 3))
     (tmp_path / "parts").mkdir()
-    np.savez(tmp_path / "parts/air.npz", train=np.column_stack([points, 0.9 + 0.1 * points[:, 0]]).astype(np.float32))
+    train = np.column_stack([points, 0.9 + 0.1 * points[:, 0]]).astype(np.float32)
+    train[0, 3] = -1e-3  # samples without a single one inside are refused
+    np.savez(tmp_path / "parts/air.npz", train=train)
     words = [tmp_path / "parts", "--outputDir", tmp_path / "out", "--workers", 0, *REAL, "--epochs", 6]
     code, printed, _ = run_here(capsys, *words)
     assert code == 1 and printed.splitlines()[-1].startswith(f"failed: {tmp_path / 'parts/air.npz'}: ")
