@@ -239,7 +239,7 @@ def test_missing_input_empty_folder_and_folder_that_cannot_be_written(tmp_path, 
     for source, out, words in [
         (tmp_path / "missing.stl", tmp_path / "out", "missing.stl"),
         (tmp_path / "nothing", tmp_path / "out", "no mesh"),
-        (a_box(tmp_path), tmp_path / "file" / "out", "cannot write there"),
+        (a_box(tmp_path), tmp_path / "file" / "out", "a file, not a folder"),
     ]:
         code, _, err = run(capsys, source, "--outputDir", out)
         assert code == 1 and words in err and "Traceback" not in err
