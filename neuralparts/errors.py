@@ -3,6 +3,8 @@
 Every other exception is a fault of the program. It keeps its traceback.
 """
 
+from neuralparts.wording import visible
+
 
 class UserError(ValueError):
     """Something the user can mend: an input, a flag for it, an output folder. The message is one line."""
@@ -17,11 +19,16 @@ class Interrupted(RuntimeError):
 
 
 def one_line(error: BaseException) -> str:
-    """An error as one line for the user: `file: what the system says` for an OSError, else the message's first line."""
-    if isinstance(error, OSError) and error.filename and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+    """An error as one line for the user, control characters escaped.
+
+    A UserError is its message, an OSError `file: reason of the system`, any other error its message's first line.
+    """
     text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0]
+    if isinstance(error, UserError):
+        return visible(text)
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return visible(f"{error.filename}: {error.strerror}")
+    return visible(text.splitlines()[0])
 
 
 def with_place(error: BaseException) -> str:

@@ -160,9 +160,10 @@ def _fit_or_resume(
     except CheckpointError as error:
         if not in_folder:
             raise
-        watch.note(f"begun anew: {error}")
         files.remove_checkpoint()
         watch.timings.clear()
+        watch.notes.clear()
+        watch.note(f"begun anew: {str(error).partition('; remove it')[0]}")
     return fit(source, flags, staged, watch, job["input"])
 
 

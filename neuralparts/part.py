@@ -46,10 +46,11 @@ HELD_OUT_POINTS = 1024
 HELD_OUT_FRACTION, HELD_OUT_SAMPLES = 0.05, 100_000
 # Fresh points for each of the final metrics.
 METRIC_POINTS = 50_000
-# One stream of random numbers for each purpose, so that none changes when another draws more.
+# One stream of random numbers for each purpose, so that none changes when another draws more. The place in this tuple
+# is part of the seed: add at the end only.
 STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics", "missed")
 # Packages whose versions the record names, because the result depends on them.
-RECORDED_PACKAGES = ("torch", "numpy", "trimesh", "scikit-image", "scikit-learn")
+RECORDED_PACKAGES = ("torch", "numpy", "numba", "libigl", "scipy", "scikit-image", "scikit-learn", "trimesh")
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,9 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         "fit": {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")},
         "timings": watch.timings,
         "metrics": evaluation.metrics,
-        "reconstruction": surface and {"vertices": len(surface.vertices), "faces": len(surface.faces)},
+        "reconstruction": None if surface is None else {"vertices": len(surface.vertices), "faces": len(surface.faces)},
         "failure": result.collapsed or failure,
-        "notes": watch.notes + [evaluation.missed] * bool(evaluation.missed),
+        "notes": [*watch.notes, *filter(None, [evaluation.missed])],
     }
     write_report(files, record, result, shape, surface, evaluation.deviation, watch.in_folder)
     files.write_record(record)
@@ -265,7 +266,7 @@ def fit_network(
     watch: Watch,
 ) -> FitResult:
     """Train the network in place. content: hash of the input, which a checkpoint must agree with."""
-    # A checkpoint belongs to one content and one way of sampling it.
+    # A checkpoint belongs to one content and one way of sampling it; FitSettings has the weight and the seed.
     sampled = ("num_points", "samplingMethod", "uniformRatio", "distanceEngine")
     identity = {"content": content} | {name: getattr(flags, name) for name in sampled}
     with fraction_bar("fit") as show:
@@ -284,7 +285,8 @@ def fit_network(
         say(f"resumed from the checkpoint at {result.resumed_at:,} samples")
     if result.restarts:
         watch.note("the first attempt collapsed; this is the second, from the next seed")
-    say(f"fitted {network.parameter_count:,} parameters to {result.samples:,} samples, ended by {result.ended_by}")
+    visits = f"{result.samples:,} sample visits"
+    say(f"fitted {network.parameter_count:,} parameters in {visits}, ended by {result.ended_by}")
     return result
 
 

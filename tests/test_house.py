@@ -14,21 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "neuralparts"
 # From the ground up: a module imports only what stands before it, or its own folder.
 ORDER = [
-    *(
-        "choices",
-        "errors",
-        "domain",
-        "triangles",
-        "wording",
-        "watch",
-        "whole_file",
-        "foreign_files",
-        "machine",
-        "metric_names",
-        "flags",
-    ),
-    *("mesh_files", "mesh", "distance", "sampling", "network", "fitting", "marching", "metrics", "report"),
-    *("output", "fleet", "part", "job", "commands", "__init__", "__main__"),
+    *("choices", "wording", "errors", "domain", "triangles", "watch", "whole_file", "foreign_files", "machine"),
+    *("metric_names", "flags", "mesh_files", "mesh", "distance", "sampling", "network", "fitting", "marching"),
+    *("metrics", "report", "output", "fleet", "part", "job", "commands", "__init__", "__main__"),
 ]
 STAGES = [name for name in ORDER if (PACKAGE / name).is_dir() and name != "commands"]
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
 from neuralparts.commands import complain, show
-from neuralparts.errors import UserError, one_line
+from neuralparts.errors import UserError
 from neuralparts.flags import parse_fit_flags
 from neuralparts.machine import settle_threads, usable_gpus, usable_processors
 from neuralparts.wording import say, visible
@@ -37,9 +37,6 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
     from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
 
     source, folder = Path(flags.input), Path(flags.outputDir)
-    if problem := suffix_problem(flags.suffix):
-        complain(program, problem)
-        return 2
     try:
         inputs = find_inputs(source)
         check_folder_flags(source, folder, flags)
@@ -47,7 +44,7 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
         if source.is_dir():
             check_folder_free(folder)
     except (UserError, OSError) as error:
-        return complain(program, line_of(error))
+        return complain(program, error)
     settings = {key: value for key, value in vars(flags).items() if key != "input"}
     names = names_of(inputs, flags.suffix, FOLDER_NAMES if source.is_dir() else ())
     if source.is_dir():
@@ -104,19 +101,6 @@ def names_of(inputs: list[Path], suffix: str, reserved: Iterable[str] = ()) -> l
         taken.add((name + suffix).casefold())
         names.append(name + suffix)
     return names
-
-
-def line_of(error: UserError | OSError) -> str:
-    """An error as one line; a name with a newline in it does not end the line."""
-    return visible(str(error) if isinstance(error, UserError) else one_line(error))
-
-
-def suffix_problem(suffix: str) -> str:
-    """Why no file name can hold a --suffix, or ''."""
-    for sign in filter(None, (os.sep, os.altsep, "\0")):
-        if sign in suffix:
-            return visible(f"--suffix {suffix}: a file name cannot hold {sign!r}; --outputDir names the folder")
-    return ""
 
 
 def check_folder_flags(source: Path, folder: Path, flags: argparse.Namespace) -> None:
@@ -198,7 +182,7 @@ def fit_folder(
             place = place_to_run(flags, len(names), stop, worker, worker_of_sent_jobs)
             book = FolderBook(folder, names, settings, fresh=running.alone)
         except (OSError, UserError) as error:
-            return complain(program, line_of(error))
+            return complain(program, error)
         stop.at_once = place.kill
         run_jobs(jobs, place, book, stop, program)
     if flags.showVis:

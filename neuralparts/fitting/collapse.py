@@ -21,6 +21,9 @@ def collapse_reason(network: NeuralSDF, points: torch.Tensor, targets: torch.Ten
 
     points (N, 3), domain; targets (N,) in the scaler's units. Raises CollapseError for values that are not numbers.
     """
+    # A NaN in a weight need not show in the values: some layers hide it.
+    if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
+        raise CollapseError("the network's weights are not numbers: try a lower --learningRate")
     values = network.domain(points)
     distances = network.scaler.inverse(targets)
     spread, expected = float(values.std(correction=0)), float(distances.std(correction=0))
