@@ -290,14 +290,6 @@ def test_the_longest_name_that_fits_is_fitted(tmp_path, here):
     assert here(source, out)[0] == 0 and here(source, out)[3] == []
 
 
-@pytest.mark.parametrize("suffix", ["/x", "_a/b", "/"])
-def test_a_suffix_with_a_slash_is_refused(tmp_path, here, suffix):
-    source = a_folder(tmp_path / "parts", 1) / "part_00.stl"
-    code, _, err, names = here(source, tmp_path / "out", "--suffix", suffix)
-    assert (code, names) == (2, []) and err.count("\n") == 1
-    assert f"--suffix {suffix!r}: a file name cannot hold '/'" in err and not (tmp_path / "out").exists()
-
-
 def test_an_output_folder_that_is_none_gets_its_own_words(tmp_path, here):
     source = a_folder(tmp_path / "parts", 1) / "part_00.stl"
     (tmp_path / "file").touch()

@@ -212,6 +212,8 @@ def test_bad_file_gets_one_line_and_leaves_nothing(tmp_path, capsys, name):
         (["--hashLevels", "6"], 2),
         (["--ray", "local", "--workers", "0"], 2),
         (["--ray", "local", "--gpu", "1"], 2),
+        (["--suffix", "/x"], 2),
+        (["--suffix", "_a/b"], 2),
         (["--noSuchFlag", "1"], 2),
         (["--gpu", "97"], 1),
     ],
