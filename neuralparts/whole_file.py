@@ -30,7 +30,8 @@ def whole_file(path: str | os.PathLike, text: bool = False) -> Iterator[IO]:
             yield file
         os.replace(part, path)
     except OSError as error:
-        if error.filename in (None, str(part)):  # a full disk names no file
+        # A full disk names no file.
+        if error.errno is not None and error.filename in (None, str(part)):
             error.filename, error.filename2 = str(path), None
         raise
     finally:
