@@ -170,7 +170,11 @@ FLAGS = {
         choices.LOSSES,
     ),
     "timeBudget": Flag("seconds that the fit takes, instead of --epochs; 0 is off", not_negative, 0.0),
-    "targetError": Flag("held-out surface error, domain units, at which the fit stops; 0 is off", not_negative, 0.0),
+    "targetError": Flag(
+        "held-out surface error, domain units, at which the fit stops if the signs off the surface are right; 0 is off",
+        not_negative,
+        0.0,
+    ),
     "resume": Flag("1 continues an interrupted fit from its checkpoint", int, 0, ON_OFF),
     "checkpointSeconds": Flag("seconds between checkpoints; 0 is off", not_negative, 30.0),
     "seed": Flag("seed of all random numbers", natural, 0),

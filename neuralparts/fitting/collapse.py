@@ -1,4 +1,4 @@
-"""Collapsed fits: networks that give no numbers, a constant, or one sign everywhere."""
+"""Networks that represent no surface: no numbers, a constant, one sign everywhere, or signs that are not learnt yet."""
 
 import math
 
@@ -9,6 +9,8 @@ from neuralparts.network import NeuralSDF
 
 # A fit has collapsed when the spread of its values is less than this fraction of the targets' spread.
 COLLAPSED_SPREAD = 1e-3
+# Signs are learnt if at most this fraction of the samples off the surface have the wrong one.
+LARGEST_WRONG_FRACTION = 0.01
 
 
 class CollapseError(UserError):
@@ -34,6 +36,20 @@ def collapse_reason(network: NeuralSDF, points: torch.Tensor, targets: torch.Ten
     if _has_both_signs(distances) and not _has_both_signs(values):
         return "the network has one sign everywhere: try more --epochs or another --seed"
     return ""
+
+
+@torch.no_grad()
+def signs_are_learnt(network: NeuralSDF, points: torch.Tensor, targets: torch.Tensor, beyond: float) -> bool:
+    """True if nearly all samples farther than `beyond` (domain units) from the surface have the right sign.
+
+    points (N, 3), domain; targets (N,) in the scaler's units. A small error on the surface does not say so: a network
+    that is nearly 0 everywhere has one.
+    """
+    distances = network.scaler.inverse(targets)
+    values = network.domain(points)
+    far = distances.abs() > beyond  # (N,)
+    wrong = ((values < 0) != (distances < 0)) & far
+    return bool(wrong.sum() <= LARGEST_WRONG_FRACTION * far.sum()) and bool(far.any())
 
 
 def _has_both_signs(values: torch.Tensor) -> bool:

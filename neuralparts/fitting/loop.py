@@ -13,15 +13,15 @@ import torch
 from neuralparts.errors import Interrupted
 from neuralparts.fitting.batches import Batches, check_samples, random_generator
 from neuralparts.fitting.checkpoint import CheckpointWriter, FitState, fit_identity, restore_checkpoint
-from neuralparts.fitting.collapse import CollapseError, collapse_reason
+from neuralparts.fitting.collapse import CollapseError, collapse_reason, signs_are_learnt
 from neuralparts.fitting.losses import batch_loss, clamp_limits
 from neuralparts.fitting.optimizers import make_optimizer
 from neuralparts.fitting.schedule import make_schedule
 from neuralparts.fitting.settings import FitHooks, FitResult, FitSettings
 from neuralparts.network import NeuralSDF, is_rounded, threads_for
 
-# Samples that are evaluated to see whether a fit has collapsed.
-_COLLAPSE_POINTS = 8192
+# Samples that are evaluated to see whether a fit has collapsed, and whether it may stop at a target error.
+_JUDGED_SAMPLES = 8192
 
 
 def fit(
@@ -112,7 +112,7 @@ class FitRun:
         with threads_for(network.encoding, network.widths, schedule.batch_size):
             ended_by = self._take_steps()
             seconds = self._seconds()
-            collapsed = collapse_reason(network, *self._batches.first(_COLLAPSE_POINTS))
+            collapsed = collapse_reason(network, *self._batches.first(_JUDGED_SAMPLES))
         return FitResult(
             ended_by=ended_by,
             collapsed=collapsed,
@@ -133,13 +133,20 @@ class FitRun:
                 state.history["validation"].append(hooks.validate())
             if schedule.check_is_due(state.steps, hooks.clock() - self._checked):
                 held_out = self._check(rate)
-                if self._settings.target_error and held_out <= self._settings.target_error:
+                if self._is_good_enough(held_out):
                     return "targetError"
             stop = hooks.should_stop is not None and hooks.should_stop()
             self._writer.write_if_due(state, self._seconds, is_last=stop)
             if stop:
                 raise Interrupted("stopped on request")
         return "timeBudget" if self._settings.time_budget else "epochs"
+
+    def _is_good_enough(self, held_out: float) -> bool:
+        """True if there is a target error, it is reached on the surface, and the signs off the surface are right."""
+        target = self._settings.target_error
+        if not target or not held_out <= target:
+            return False
+        return signs_are_learnt(self.state.network, *self._batches.first(_JUDGED_SAMPLES), beyond=target)
 
     def _step(self, rate: float) -> None:
         """One batch, one step of the optimiser."""

@@ -151,6 +151,19 @@ def test_target_error_stops_on_held_out_points():
     assert np.abs(network.domain(surface)).mean() <= 0.005
 
 
+@pytest.mark.parametrize("target_error", [0.02, 0.05])
+def test_a_small_error_on_the_surface_does_not_stop_an_untrained_network(target_error):
+    """A network that begins at nearly 0 everywhere has a small error on the surface, and any sign beside it."""
+    points, sdf = shapes.samples(shapes.torus, 40_000)
+    network = NeuralSDF((32,), encoding=HashGrid(levels=3, finest_resolution=64))
+    hooks = FitHooks(held_out=points[np.abs(sdf) < 0.002])
+    settings = FitSettings(epochs=20, batch_size=512, optimizer="adam", learning_rate=0.01, target_error=target_error)
+    result = fit(network, points, sdf, settings, hooks)
+    far = np.abs(sdf) > target_error
+    assert result.ended_by == "targetError" and result.history["held_out"][0] <= target_error
+    assert ((network.domain(points) < 0) == (sdf < 0))[far].mean() > 0.98
+
+
 def test_checks_of_a_short_fit_take_a_tenth_of_its_samples_and_change_no_weight(monkeypatch):
     points, sdf = shapes.samples(shapes.box, 20_000)
     settings = FitSettings(epochs=2, batch_size=1000)
