@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The part of data/geometry_200 that has every flaw of a real export, at the high budget (30 million samples).
+# The part of data/geometry_200 that has most flaws of a real export, at the high budget (30 million samples).
 # Measured 2026-11-26: 24 minutes on one core, surface error 0.000057, IoU 0.989. The part's plates are thinner than half
 # a cell of this grid; the log says which --reconstructionRes resolves them.
 # Usage: presets/problem_part.sh [MESH] [further flags]
