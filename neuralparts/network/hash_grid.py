@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -24,9 +23,8 @@ from neuralparts.choices import (
     LARGEST_HASH_RESOLUTION,
     LARGEST_HASH_TABLE_LOG2,
 )
+from neuralparts.network.hash_levels import PRIMES, LevelArrays, level_arrays
 
-# Factors of the spatial hash (Müller et al., 2022, eq. 4). The first is 1: neighbours along x lie close together.
-PRIMES = (1, 2654435761, 805459861)
 # Half the range of the initial table, as in Müller et al., 2022.
 _INITIAL_BOUND = 1e-4
 # With a decoder at most this wide and a batch at most this large, a step with a hash grid is faster on one thread than
@@ -42,26 +40,6 @@ class Levels(NamedTuple):
     dense: torch.Tensor  # every node has a row of its own, nothing is hashed
     corners: torch.Tensor  # (8, 3) bool: which corners of a cell are the far ones, x fastest
     table_size: int
-
-
-class LevelArrays(NamedTuple):
-    """The same sizes as arrays (levels,) for the kernels."""
-
-    resolutions: np.ndarray  # int32, cells along an axis
-    offsets: np.ndarray  # (levels + 1,) int64, first row in the table of each level, then the number of rows
-    dense: np.ndarray  # bool
-    masks: np.ndarray  # uint32, bits of a row number that count: all in a dense level, else those of the hash
-
-
-def level_arrays(levels: int, base_resolution: int, finest_resolution: int, table_size: int) -> LevelArrays:
-    """Sizes of `levels` grids. Resolutions are in geometric progression; with more than `table_size` nodes, hashed."""
-    growth = (finest_resolution / base_resolution) ** (1 / max(levels - 1, 1))
-    resolutions = np.array([round(base_resolution * growth**level) for level in range(levels)])
-    nodes = (resolutions + 1) ** 3
-    offsets = np.concatenate([[0], np.cumsum(np.minimum(nodes, table_size))])
-    dense = nodes <= table_size
-    masks = np.where(dense, np.uint32(0xFFFFFFFF), np.uint32(table_size - 1))
-    return LevelArrays(resolutions.astype(np.int32), offsets, dense, masks)
 
 
 def grid_rows(levels: int, features: int, base_resolution: int, finest_resolution: int, log2_table_size: int) -> int:

@@ -20,7 +20,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from neuralparts.network.hash_grid import PRIMES, LevelArrays
+from neuralparts.network.hash_levels import PRIMES, LevelArrays
 
 # Factors of the spatial hash; that of x is 1.
 PRIME_Y, PRIME_Z = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])

@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from neuralparts.job import fit_one
 from neuralparts.network import HashGrid, NeuralSDF
-from neuralparts.network.hash_grid import PRIMES, CompiledInterpolation, interpolate
+from neuralparts.network.hash_grid import CompiledInterpolation, interpolate
+from neuralparts.network.hash_levels import PRIMES
 
 # Float32 sums of some tens of terms in another order: a few units in the last place, relative to the largest value.
 SAME = 1e-6
