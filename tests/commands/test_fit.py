@@ -368,10 +368,10 @@ def test_killed_and_resumed_gives_the_weights_of_the_whole_run(tmp_path, capsys)
         ("high", 6, 1024, "StandardScaler"),
         ("medium", 3, 2048, "QuantileTransformer"),
         ("low", 4, 1024, "PowerTransformer"),
-        ("very_high", 6, 512, "none"),
-        ("problem_part", 6, 1024, "StandardScaler"),
+        pytest.param("very_high", 6, 512, "none", marks=pytest.mark.long),
+        pytest.param("problem_part", 6, 1024, "StandardScaler", marks=pytest.mark.long),
         ("geometry_200_medium", 3, 2048, "QuantileTransformer"),
-        ("geometry_200_high", 6, 1024, "none"),
+        pytest.param("geometry_200_high", 6, 1024, "none", marks=pytest.mark.long),
     ],
 )
 def test_every_preset_runs_with_its_own_flags(tmp_path, preset, epochs, batch, scaler):
