@@ -370,7 +370,7 @@ def test_killed_and_resumed_gives_the_weights_of_the_whole_run(tmp_path, capsys)
         ("low", 4, 1024, "PowerTransformer"),
         pytest.param("very_high", 6, 512, "none", marks=pytest.mark.long),
         pytest.param("problem_part", 6, 1024, "StandardScaler", marks=pytest.mark.long),
-        ("geometry_200_medium", 3, 2048, "QuantileTransformer"),
+        pytest.param("geometry_200_medium", 3, 2048, "QuantileTransformer", marks=pytest.mark.long),
         pytest.param("geometry_200_high", 6, 1024, "none", marks=pytest.mark.long),
     ],
 )
