@@ -16,6 +16,8 @@ from neuralparts.mesh_files import MeshError, SourceFile, read_triangles
 
 # Thickness of a mesh, as a fraction of its size, up to which it counts as flat: about the rounding of float32.
 FLAT_THICKNESS = 1e-6
+# Coordinates farther out, and parts smaller than this, file units: their differences leave the range of float64.
+LARGEST_COORDINATE, SMALLEST_SIZE = 1e300, 1e-300
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,16 @@ def _check_triangles(path: Path, vertices: np.ndarray, faces: np.ndarray) -> Non
             f"{path}: {broken} of {len(faces)} triangles have a coordinate that is not a number or infinite; "
             "export it again"
         )
+    _check_range(path, vertices[faces].reshape(-1, 3))
+
+
+def _check_range(path: Path, points: np.ndarray) -> None:
+    """Raise MeshError for points (N, 3), file units, that are too large or too near to each other for arithmetic."""
+    largest = np.abs(points).max()
+    if largest <= LARGEST_COORDINATE and not 0 < np.ptp(points, axis=0).max() < SMALLEST_SIZE:
+        return
+    reason = f"coordinates up to {largest:.3g} are {'too large' if largest > 1 else 'too near to each other'}"
+    raise MeshError(f"{path}: {reason} to compute with; export it in another unit")
 
 
 def _check_thickness(path: Path, vertices: np.ndarray) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neuralparts.mesh import load_mesh, solid_angle_winding_number
-from neuralparts.mesh_files import MeshError
+from neuralparts.mesh_files import MeshError, write_mesh
 from tests.meshes import box, directed_edge_balance, loaded, real
 
 
@@ -76,3 +76,11 @@ def test_soup_keeps_its_sign():
     points = np.random.default_rng(0).uniform(low, high, (3000, 3))
     inside = (solid_angle_winding_number(points, mesh.vertices[mesh.faces]) > 0.5).mean()
     assert inside == pytest.approx(1 / 7, abs=0.03)
+
+
+@pytest.mark.parametrize("factor", [1e-323, 1e-310, 1e302, 1e308])
+def test_sizes_beyond_the_range_of_arithmetic_are_refused_in_one_line(tmp_path, factor):
+    vertices, faces = box()
+    write_mesh(tmp_path / "part.obj", vertices * factor, faces)
+    with pytest.raises(MeshError, match=r"part.obj: .*; export "):
+        load_mesh(tmp_path / "part.obj")
