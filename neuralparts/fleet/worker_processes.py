@@ -43,7 +43,7 @@ def default_workers(parts: int, memory_per_worker: int, gpus: list[str]) -> int:
 
 
 class Processes:
-    """A place of `count` worker processes, each kept for many parts and replaced when it dies.
+    """A place to run (`loop.Place`): `count` worker processes, each kept for many parts and replaced when it dies.
 
     function: the worker function, "module:function". gpus: names for CUDA_VISIBLE_DEVICES, one per worker, or none.
     part_timeout: seconds after which a part counts as hung, 0 for no limit. memory: bytes of resident memory above

@@ -141,8 +141,8 @@ class HashGrid(nn.Module):
 
     levels: number of grids. features: trained numbers at a node. base_resolution, finest_resolution: cells along an
     axis of the coarsest and of the finest grid; those between are in geometric progression. log2_table_size: a grid of
-    more than 2^log2_table_size nodes keeps that many rows and finds them by a hash. A new grid's table is drawn from
-    seed 0; `initialise` draws another. Raises ValueError for impossible sizes.
+    more than 2^log2_table_size nodes keeps 2^log2_table_size rows, which a hash assigns to its nodes. A new grid's
+    table is drawn from seed 0; `initialise` draws another. Raises ValueError for impossible sizes.
     """
 
     # The constructor's arguments.

@@ -38,7 +38,8 @@ def processor_dtype() -> torch.dtype:
 def gradient_dtype(matrix: torch.Tensor) -> torch.dtype:
     """The dtype in which to multiply gradients with `matrix` (m, n).
 
-    That of the CPU for a large float32 matrix on it, else the matrix's own.
+    bfloat16 for a float32 matrix whose sides are all 64 or more, on a CPU with instructions for bfloat16; else the
+    matrix's own dtype.
     """
     if matrix.dtype != torch.float32 or matrix.device.type != "cpu" or min(matrix.shape) < _SHORTEST_SIDE:
         return matrix.dtype

@@ -265,13 +265,15 @@ def _safetensors_head(path: Path) -> bytes:
 
 
 def content_of(source: Path) -> str:
-    """SHA-256, in hexadecimal, of a file and of the files beside it that belong to its shape. Raises OSError, and
-    UserError for what is not a regular file."""
+    """The hash of an input, SHA-256 in hexadecimal: of the file, and of a glTF's buffers beside it.
+
+    Raises OSError, and UserError for what is not a regular file.
+    """
     return hash_source(source)
 
 
 def outcome(record: dict) -> dict:
-    """The keys status, reason and record of a job's result, for a part that left a record."""
+    """What a record says as a job's result: status failed if it has a failure, else done; the reason; the record."""
     status = "failed" if record["failure"] else "done"
     return {"record": record, "reason": record["failure"], "status": status}
 

@@ -52,7 +52,7 @@ class Summary:
     """summary.csv of a folder: whole at every moment, written by one run or by several at once.
 
     Lines are kept in `pending` until `flush` writes them, so that a run of 10,000 parts does not write the file 10,000
-    times. The next run takes lines that a killed run did not write from the parts' records.
+    times. Lines that a killed run never wrote are rebuilt by the next run from the parts' records.
     """
 
     def __init__(self, folder: Path):

@@ -16,7 +16,7 @@ class SampleCollector:
 
     def __init__(self, count: int, progress: Callable[[int], None] | None = None):
         self.count, self.size, self._progress = count, 0, progress
-        # A sampler that cannot choose its number exactly overshoots by some standard deviations, seldom by more.
+        # A sampler that cannot choose its number exactly overshoots by a few standard deviations, rarely by more.
         capacity = count + 4 * int(np.sqrt(count))
         self.points, self.sdf = np.empty((capacity, 3), dtype=np.float32), np.empty(capacity, dtype=np.float32)
 
