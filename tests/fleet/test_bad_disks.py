@@ -71,14 +71,18 @@ def test_a_read_only_folder_gives_one_line_and_stays_as_it_is(tmp_path, small_di
 
 
 def test_a_folder_that_becomes_read_only_during_a_run_fails_its_parts_and_loses_none(tmp_path, small_disk):
-    out, mount_again = small_disk
+    (out, mount_again), read_only = small_disk, tmp_path / "read_only"
     mount_again("size=20m")
     source, log = a_folder(tmp_path / "parts", 20), tmp_path / "log"
     driver = start("light", source, out, "--workers", 1, log=log)
     wait_for(lambda: len(list(out.glob("*.json"))) >= 2, "two parts")
     # A second mount over the first: files that are open stay as they are, every name is read-only from now on.
-    subprocess.run(["mount", "--bind", out, out], check=True)
-    subprocess.run(["mount", "-o", "remount,bind,ro", out], check=True)
+    # It is made read-only at a place that nobody writes to, as a mount with a file open for writing refuses that.
+    read_only.mkdir()
+    subprocess.run(["mount", "--bind", out, read_only], check=True)
+    subprocess.run(["mount", "-o", "remount,bind,ro", read_only], check=True)
+    subprocess.run(["mount", "--bind", read_only, out], check=True)
+    subprocess.run(["umount", read_only], check=True)
     done = {path.stem for path in out.glob("*.json")}
     code, printed, err = finish(driver)
     failed = [line for line in printed.splitlines() if line.startswith("failed: ")]
