@@ -1,7 +1,7 @@
 """The network: `NeuralSDF`, its layers, the hash grid and the target scalers."""
 
 from neuralparts.network.hash_grid import HashGrid, threads_for
-from neuralparts.network.layers import DAM_WIDTHS, initialise, make_layers
+from neuralparts.network.layers import DAM_WIDTHS, SINE_FREQUENCY, initialise, make_layers
 from neuralparts.network.matrix_products import gradient_dtype, is_rounded
 from neuralparts.network.model_file import read_tensors
 from neuralparts.network.neural_sdf import NeuralSDF
@@ -9,6 +9,7 @@ from neuralparts.network.scalers import fit_scaler
 
 __all__ = [
     "DAM_WIDTHS",
+    "SINE_FREQUENCY",
     "HashGrid",
     "NeuralSDF",
     "fit_scaler",
