@@ -19,7 +19,7 @@ DURATION = 8.0
 
 
 def heights(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
-    """Gap (balls,) between each ball's surface and the nearest of part and floor, metres; negative where they overlap."""
+    """Gap (balls,) between each ball and the nearest of part and floor, metres; negative where they overlap."""
     part, floor = model.geom("part").id, model.geom("floor").id
     gaps = []
     for body in range(1, model.nbody):
