@@ -51,7 +51,10 @@ def expected(model: NeuralSDF, points: np.ndarray) -> np.ndarray:
 
 
 def worst_difference(model: NeuralSDF, points: np.ndarray, values: np.ndarray) -> float:
-    """The largest difference of values (N,), file units, from those expected: domain units, or as a fraction beyond 1."""
+    """The largest difference of values (N,), file units, from those expected, in domain units.
+
+    Of distances beyond 1 it is the fraction, because float32 has no more digits.
+    """
     truth = expected(model, points)
     return float((abs(values.astype(np.float64) * model.transform.scale - truth) / np.maximum(1, abs(truth))).max())
 

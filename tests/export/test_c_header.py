@@ -27,14 +27,14 @@ void {0}_gradients(int n, const float *p, float *d, float *g)
 """
 
 
-def compiled(folder, names, compiler="gcc", optimisation="-O1"):
-    """The functions of several headers in one library. Skips without the compiler."""
+def compiled(folder, names, compiler="gcc"):
+    """The functions of several headers in one library, not optimised: that is quicker. Skips without the compiler."""
     if shutil.which(compiler) is None:
         pytest.skip(f"no {compiler} here")
     text = "".join(f'#include "{name}.h"\n' for name in names) + 'extern "C" {\n' * (compiler == "g++")
     source, library = folder / "all.c", folder / f"{compiler}.so"
     source.write_text(text + "".join(LOOPS.format(name) for name in names) + "}\n" * (compiler == "g++"))
-    words = [*COMPILERS[compiler], optimisation, "-shared", "-fPIC", source, "-o", library, "-lm"]
+    words = [*COMPILERS[compiler], "-shared", "-fPIC", source, "-o", library, "-lm"]
     done = subprocess.run(list(map(str, words)), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[:2000]
     return ctypes.CDLL(str(library))
@@ -60,6 +60,12 @@ def headers(tmp_path_factory):
     return folder, models
 
 
+@pytest.fixture(scope="module")
+def library(headers):
+    """The functions of all headers, by gcc."""
+    return compiled(*headers)
+
+
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_all_combinations_agree_with_the_network_in_one_program(headers, compiler):
     folder, models = headers
@@ -71,9 +77,8 @@ def test_all_combinations_agree_with_the_network_in_one_program(headers, compile
         assert (alone == value).all()
 
 
-def test_gradients_are_those_of_the_network_in_the_cube_and_of_the_continuation_outside(headers):
-    folder, models = headers
-    library = compiled(folder, models)
+def test_gradients_are_those_of_the_network_in_the_cube_and_of_the_continuation_outside(headers, library):
+    _, models = headers
     for name, model in models.items():
         points = some_points(model, 3000)
         *_, gradient = values_and_gradients(library, name, points)
@@ -88,9 +93,8 @@ def test_gradients_are_those_of_the_network_in_the_cube_and_of_the_continuation_
         assert np.quantile(abs(gradient[near] - by_steps).max(1), 0.8) < 0.02 and near.sum() > 100, name
 
 
-def test_points_that_are_not_finite(headers):
-    folder, models = headers
-    library = compiled(folder, models)
+def test_points_that_are_not_finite(headers, library):
+    _, models = headers
     points = [[np.nan, 0, 0], [np.inf, 0, np.nan], [0, -np.inf, 0], [3e38, -3e38, 3e38]]
     for name in models:
         alone, _, gradient = values_and_gradients(library, name, points)

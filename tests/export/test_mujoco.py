@@ -18,34 +18,21 @@ from neuralparts.network import NeuralSDF
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks/drop_balls.py"
 # A Python with MuJoCo's wheel: this one, or the one that a variable names.
 PYTHON = os.environ.get("MUJOCO_PYTHON", sys.executable)
-FLAGS = [
-    "--encoding",
-    "hashgrid",
-    "--numLayers",
-    "1",
-    "--layerWidth",
-    "64",
-    "--num_points",
-    "400000",
-    "--importanceWeight",
-    "120",
-    "--uniformRatio",
-    "0.1",
-    "--epochs",
-    "2",
-    "--batchSize",
-    "4096",
-    "--optimizer",
-    "adam",
-    "--learningRate",
-    "0.01",
-    "--schedule",
-    "cosine",
-    "--loss",
-    "relative",
-    "--reconstructionRes",
-    "0",
-]
+FLAGS = {
+    "encoding": "hashgrid",
+    "numLayers": 1,
+    "layerWidth": 64,
+    "num_points": 400_000,
+    "importanceWeight": 120,
+    "uniformRatio": 0.1,
+    "epochs": 2,
+    "batchSize": 4096,
+    "optimizer": "adam",
+    "learningRate": 0.01,
+    "schedule": "cosine",
+    "loss": "relative",
+    "reconstructionRes": 0,
+}
 SIZE = (2.0, 2.0, 0.6)
 
 
@@ -54,7 +41,8 @@ def test_balls_come_to_rest_on_the_part(tmp_path):
     if subprocess.run([PYTHON, "-c", "import mujoco"], capture_output=True).returncode or shutil.which("cc") is None:
         pytest.skip("needs a C compiler and MuJoCo, here or in the Python that MUJOCO_PYTHON names")
     trimesh.creation.box(SIZE).export(tmp_path / "box.stl")
-    assert fit([str(tmp_path / "box.stl"), *FLAGS, "--outputDir", str(tmp_path)]) == 0
+    flags = [word for name, value in FLAGS.items() for word in (f"--{name}", str(value))]
+    assert fit([str(tmp_path / "box.stl"), *flags, "--outputDir", str(tmp_path)]) == 0
     model = NeuralSDF.load(tmp_path / "box.safetensors")
     export_model(model, "mujoco", tmp_path / "box.c")
     # `python3` of the command is the one with MuJoCo.
