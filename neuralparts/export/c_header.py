@@ -49,6 +49,7 @@ def header_text(arrays: NetworkArrays, out: Path) -> str:
         layers=[layer_text(layer) for layer in layers],
         last_inputs=layers[-1].weight.shape[1],
         restrict=f"{name.upper()}_RESTRICT",
+        inline=f"{name.upper()}_INLINE",
         inputs=arrays.inputs,
         padded_inputs=layers[0].weight.shape[1],
         widest=max(size for layer in layers for size in layer.weight.shape),
