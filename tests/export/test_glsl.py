@@ -12,8 +12,8 @@ from neuralparts.network import HashGrid, NeuralSDF
 from tests.export import chromium
 from tests.export.cases import COMBINATIONS, TOLERANCE, a_model, some_points, worst_difference
 
-# Each encoding, activation and scaler at least once.
-SOME = [COMBINATIONS[i] for i in (1, 6, 11, 12, 18, 31)]
+# Where a GPU's own functions round most; the long test has all combinations.
+SOME = [("hashgrid", "elu", "PowerTransformer"), ("none", "sine", "QuantileTransformer")]
 
 
 def exported(folder, combinations, features=3):

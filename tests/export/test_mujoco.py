@@ -42,8 +42,8 @@ def test_balls_come_to_rest_on_the_part(tmp_path):
         pytest.skip("needs a C compiler and MuJoCo, here or in the Python that MUJOCO_PYTHON names")
     trimesh.creation.box(SIZE).export(tmp_path / "box.stl")
     flags = [word for name, value in FLAGS.items() for word in (f"--{name}", str(value))]
-    assert fit([str(tmp_path / "box.stl"), *flags, "--outputDir", str(tmp_path)]) == 0
-    model = NeuralSDF.load(tmp_path / "box.safetensors")
+    assert fit([str(tmp_path / "box.stl"), *flags, "--outputDir", str(tmp_path / "out")]) == 0
+    model = NeuralSDF.load(tmp_path / "out/box.safetensors")
     export_model(model, "mujoco", tmp_path / "box.c")
     # `python3` of the command is the one with MuJoCo.
     (tmp_path / "bin").mkdir()
