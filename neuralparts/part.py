@@ -347,7 +347,8 @@ def evaluate(
     if shape.mesh is None:
         return Evaluation(sample_errors(network.domain, *shape.kept))
     generator = random_stream(flags.seed, "metrics")
-    metrics = point_errors(network.domain, shape.oracle, METRIC_POINTS, generator, flags.importanceWeight)
+    functions = network.domain, network.level_distance
+    metrics = point_errors(*functions, shape.oracle, METRIC_POINTS, generator, flags.importanceWeight)
     if surface is None:
         return Evaluation(metrics)
     cell = grid_cell(flags.reconstructionRes)

@@ -54,7 +54,9 @@ def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
     function = as_function(model.signed_distance)
     # A model may have any values, and what is computed from them may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
-        errors = point_errors(function, oracle, flags.num_points, generator, flags.importanceWeight)
+        errors = point_errors(
+            function, model.level_distance, oracle, flags.num_points, generator, flags.importanceWeight
+        )
         if flags.reconstructionRes == 0:
             return errors, ""
         try:
