@@ -9,6 +9,7 @@ from neuralparts.commands import complain
 from neuralparts.errors import UserError, one_line
 from neuralparts.flags import add_flags
 from neuralparts.machine import settle_threads
+from neuralparts.wording import say
 
 if TYPE_CHECKING:
     from neuralparts.mesh import Mesh
@@ -32,7 +33,16 @@ def main(arguments: list[str] | None = None, program: str = "metrics.py") -> int
         errors, failure = {}, one_line(error)
     for name, value in errors.items():
         print(f"{name:20} {value:.6g}")
+    if errors and (line := contradiction(errors)):
+        say(line)
     return complain(program, failure) if failure else 0
+
+
+def contradiction(errors: dict[str, float]) -> str:
+    """One line if the errors contradict each other plainly, else ''."""
+    from neuralparts.metrics import explain_disagreement
+
+    return explain_disagreement(errors)
 
 
 def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:

@@ -3,7 +3,6 @@
 import numpy as np
 
 from neuralparts.distance import DistanceOracle
-from neuralparts.domain import grid_cell
 from neuralparts.metrics.domain_function import DomainFunction
 from neuralparts.metrics.surface_comparison import as_mesh
 from neuralparts.sampling import points_on_surface
@@ -12,17 +11,18 @@ from neuralparts.triangles import unit_normals
 # Fraction of the input's surface that a reconstruction may lack before the user gets a reason.
 LARGEST_MISSED_FRACTION = 0.01
 # Points of the surface that are looked for in the reconstruction, and how many of the missed ones are looked into.
-SAMPLES, MOST_MISSED = 5_000, 100
-# A point is not missed if it is no farther from the reconstruction than this multiple of the lower quartile of all
-# points' distances: that is the error of the fit, not a missing part (docs/log.md has the measurements).
-ERROR_FACTOR = 20
-# The zero level is searched around a missed point on so many lines along the normal, at so many places on each.
-LINES, PLACES = 8, 64
-# How many times finer the grids are that are tried, until one shows this fraction of what the network has.
-FINER, MOST_OF_IT = (1.5, 2, 3, 4, 6, 8), 0.9
+SAMPLES, MOST_MISSED = 5_000, 200
+# What is nearer than the fit's own error is not missed, however fine the grid is: this multiple of the lower quartile
+# of the points' distances, within these limits. Presets round edges by up to the lower one (docs/log.md).
+ERROR_FACTOR, ERROR_LIMITS = 20, (0.005, 0.015)
+# The zero level is searched along so many lines at a missed point and beside it, all parallel to the normal, in steps
+# of this fraction of the reach, so many on either side.
+LINES, LINE_STEP, LINE_STEPS = 6, 1 / 32, 64
 # How far beneath and above a point the mesh is asked for its inside: more than the rounding of float32, and thinner
 # than any wall that a network can hold.
 SIDE_DEPTH = 1e-5
+# Percentile of the thicknesses from which the proposed resolution follows. A grid shows a part of the thinner ones too.
+THIN_PERCENTILE = 25
 # A reason is given if it holds for this fraction of the missed points.
 LEAST_FRACTION = 0.2
 
@@ -38,8 +38,8 @@ def explain_missed(
     """One line on why a reconstruction lacks a part of the oracle's mesh; '' if it lacks too little to speak of.
 
     vertices (V, 3) in the domain and faces (F, 3): the reconstruction. cell: edge of a cell of its grid, domain units.
-    Points of the surface farther than that from the reconstruction are missed, but see ERROR_FACTOR. The reasons at a
-    missed point, of which the line gives each that counts:
+    Points of the surface farther than that from the reconstruction are missed, but see ERROR_FACTOR; "reach" is the
+    larger of the two. The reasons at a missed point, of which the line gives each that counts:
 
     - The mesh does not separate inside from outside there: a face within a union of bodies, an open sheet.
     - The zero level of the function is as near to the point as the reconstruction should be, so a finer grid shows it.
@@ -48,7 +48,7 @@ def explain_missed(
     mesh = oracle.mesh
     points, face = points_on_surface(mesh, SAMPLES, generator)
     distance = DistanceOracle(as_mesh(vertices, faces, mesh), oracle.engine).distance(points)
-    reach = max(cell, ERROR_FACTOR * float(np.percentile(distance, 25)))
+    reach = max(cell, float(np.clip(ERROR_FACTOR * np.percentile(distance, 25), *ERROR_LIMITS)))
     missed = distance > reach
     if missed.mean() <= LARGEST_MISSED_FRACTION:
         return ""
@@ -56,11 +56,10 @@ def explain_missed(
     points, face = points[missed][:MOST_MISSED].astype(np.float64), face[missed][:MOST_MISSED]
     normals = unit_normals(mesh.vertices[mesh.faces[face]])
     one_sided = oracle.inside(points - SIDE_DEPTH * normals) == oracle.inside(points + SIDE_DEPTH * normals)
-    learnt = ~one_sided & _level_is_near(domain_function, points, normals, reach, generator)
+    thickness = _thickness(domain_function, points, normals, reach, generator)
+    learnt = ~one_sided & (thickness > 0)
     reasons = {
-        "the network has {}, and a finer grid shows it, "
-        + _finer_grid(domain_function, points[learnt], reach, cell, generator)
-        + "; marching.py makes that mesh without another fit": learnt.mean(),
+        _thin_reason(thickness[learnt]): learnt.mean(),
         "the network has not learnt {}: more samples or a larger network may help": (~one_sided & ~learnt).mean(),
         "{} bounds no inside (faces within a union of bodies, open sheets)": one_sided.mean(),
     }
@@ -70,55 +69,43 @@ def explain_missed(
     return f"{head}: {'; '.join(said)}"
 
 
-def _level_is_near(
+def _thin_reason(thickness: np.ndarray) -> str:
+    """The reason for points that a finer grid shows, from the thickness (k,) of the walls or gaps there."""
+    resolution = 0 if len(thickness) == 0 else int(np.ceil(2.0 / np.percentile(thickness, THIN_PERCENTILE))) + 1
+    return (
+        "the network has {}, in walls, gaps or edges too thin for the grid: most are seen from about "
+        f"--reconstructionRes {resolution} on; marching.py makes that mesh without another fit"
+    )
+
+
+def _thickness(
     domain_function: DomainFunction,
     points: np.ndarray,
     normals: np.ndarray,
     reach: float,
     generator: np.random.Generator,
 ) -> np.ndarray:
-    """(n,) bool: the function has both signs within `reach` of points (n, 3) of a surface with normals (n, 3)."""
-    # (L, n, 3) feet of the lines in the tangent planes, the first of them the points themselves.
+    """How thick the walls or gaps are that the function has around points (n, 3) of a surface with normals (n, 3).
+
+    Returns (n,) lengths in domain units: the thickest within `reach` of the point, since a grid that shows this one
+    shows a surface near enough; 0 if the zero level is not within reach. Of a wall and a gap that meet, the thinner
+    counts.
+    """
+    step = LINE_STEP * reach
+    # (L, n, 3) feet of the lines in the tangent planes, the first of them the points; (S, L, n, 3) places on the lines.
     feet = generator.standard_normal((LINES, len(points), 3))
     feet -= (feet * normals).sum(axis=-1, keepdims=True) * normals
-    away = np.linspace(0, 1, LINES, endpoint=False)[:, None, None]  # of the reach
-    feet *= away * reach / np.linalg.norm(feet, axis=-1, keepdims=True)
-    # (P, L, n, 3) places on the lines, as far as these lie in the ball.
-    along = np.linspace(-1, 1, PLACES)[:, None, None, None] * reach * np.sqrt(1 - away**2)
-    inside = _inside(domain_function, points + feet + along * normals)
-    return inside.any(axis=(0, 1)) & ~inside.all(axis=(0, 1))
-
-
-def _finer_grid(
-    domain_function: DomainFunction, points: np.ndarray, reach: float, cell: float, generator: np.random.Generator
-) -> str:
-    """From which resolution on a grid shows a surface within `reach` of most of the points (n, 3)."""
-    for times in FINER:
-        resolution = round(2.0 / cell * times) + 1
-        shown = _grid_shows(domain_function, points, reach, grid_cell(resolution), generator)
-        if shown.sum() >= MOST_OF_IT * len(points):
-            return f"most of it from about --reconstructionRes {resolution} on"
-    return f"most of it only beyond --reconstructionRes {resolution}"
-
-
-def _grid_shows(
-    domain_function: DomainFunction, points: np.ndarray, reach: float, cell: float, generator: np.random.Generator
-) -> np.ndarray:
-    """(n,) bool: the function has both signs at the nodes of a grid of this cell within `reach` of points (n, 3).
-
-    Then the grid's surface passes between these nodes. Each point has a grid of its own, shifted at random: a wall that
-    lies in a plane of the true grid's nodes would be seen by luck, and missed by the next finer grid.
-    """
-    steps = np.arange(-int(reach / cell) - 1, int(reach / cell) + 2)
-    # (K, n, 3) offsets of the nodes around each point, and (K, n) which of them are within reach.
-    cube = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 1, 3)
-    offsets = (cube + generator.random((len(points), 3)) - 0.5) * cell
-    near = np.linalg.norm(offsets, axis=-1) <= reach
-    inside = np.zeros(near.shape, dtype=bool)
-    inside[near] = _inside(domain_function, (points + offsets)[near])
-    return inside.any(axis=0) & (inside < near).any(axis=0)
-
-
-def _inside(domain_function: DomainFunction, places: np.ndarray) -> np.ndarray:
-    """(..., 3) places -> (...) bool: the function is negative there."""
-    return (domain_function(places.reshape(-1, 3).astype(np.float32)) < 0).reshape(places.shape[:-1])
+    away = reach * np.linspace(0, 1, LINES, endpoint=False)[:, None]  # (L, 1)
+    feet *= away[..., None] / np.linalg.norm(feet, axis=-1, keepdims=True)
+    along = step * (np.arange(-LINE_STEPS, LINE_STEPS) + 0.5)
+    places = points + feet + along[:, None, None, None] * normals
+    inside = (domain_function(places.reshape(-1, 3).astype(np.float32)) < 0).reshape(places.shape[:-1])
+    crossed = inside[1:] != inside[:-1]  # (S - 1, L, n): between a place and the next
+    between = np.arange(len(crossed))[:, None, None]
+    # (L, n) the crossing that is nearest to the foot, and those before and after it; the ends where there is none.
+    steps_away = np.where(crossed, np.abs(between - (LINE_STEPS - 1)), len(crossed))
+    nearest = steps_away.argmin(axis=0)
+    before = np.where(crossed & (between < nearest), between, -1).max(axis=0)
+    after = np.where(crossed & (between > nearest), between, len(crossed)).min(axis=0)
+    within = np.hypot(step * steps_away.min(axis=0), away) <= reach
+    return step * np.where(within, np.minimum(nearest - before, after - nearest), 0).max(axis=0)

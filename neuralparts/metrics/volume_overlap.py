@@ -15,9 +15,8 @@ from scipy.special import gammaincinv
 from neuralparts.distance import DistanceOracle
 from neuralparts.metrics.domain_function import DomainFunction
 
-# Cells along the longest edge of the box on the coarsest level. A cell that the surface may enter is divided into eight
-# as long as the next level has at most so many cells.
-COARSEST, MOST_CELLS = 8, 2**18
+# Cells along the longest edge of the box on the coarsest level.
+COARSEST = 8
 # (8, 3) the corners of a cell, in edges of the cell.
 CORNERS = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
 # Fraction of the points that is uniform in the box.
@@ -26,8 +25,9 @@ UNIFORM_FRACTION = 0.5
 WANTED_PRECISION = 0.1
 # Probability below and above the interval.
 TAIL = 0.025
-# As multiples of `count`: points in the first look at the strata, points drawn at a time, and most points in all.
-FIRST_LOOK, PORTION, MOST_POINTS = 0.1, 0.5, 4.0
+# As multiples of `count`: cells of a level, at most; points in the first look at the strata; points drawn at a time;
+# all points, at most. A cell costs less than a point.
+MOST_CELLS, FIRST_LOOK, PORTION, MOST_POINTS = 5, 0.1, 0.5, 4
 
 
 class Stratum(NamedTuple):
@@ -55,7 +55,7 @@ def volume_overlap(
     Points are drawn until the interval is WANTED_PRECISION narrow, at most about MOST_POINTS * count. If none is inside
     either, the intersection over union is 1.0, with the interval [0, 1].
     """
-    strata = distance_strata(oracle)
+    strata = distance_strata(oracle, MOST_CELLS * count)
     volumes = np.array([stratum.volume for stratum in strata])  # (H,)
     # The first look only decides where the points go: if the estimate had it too, it would be biased.
     first = np.full(len(strata), max(1, round(FIRST_LOOK * count / len(strata))))
@@ -71,11 +71,12 @@ def volume_overlap(
             return overlap._replace(points=int(first.sum() + drawn.sum()))
 
 
-def distance_strata(oracle: DistanceOracle) -> list[Stratum]:
+def distance_strata(oracle: DistanceOracle, most_cells: int) -> list[Stratum]:
     """The strata of the bounding box of the oracle's mesh, a partition: the cells near the surface, then the others.
 
-    A cell is near the surface if its centre is no farther from it than half its diagonal. Cells of one size are one
-    stratum. The larger they are, the farther they lie from the surface.
+    A cell is near the surface if its centre is no farther from it than half its diagonal. Such cells are divided into
+    eight as long as the next level has at most `most_cells`. Cells of one size are one stratum. The larger they are,
+    the farther they lie from the surface.
     """
     vertices = oracle.mesh.vertices
     origin, extent = vertices.min(axis=0), np.ptp(vertices, axis=0)
@@ -88,7 +89,7 @@ def distance_strata(oracle: DistanceOracle) -> list[Stratum]:
         is_near = oracle.distance(low + edges / 2) <= np.linalg.norm(edges) / 2
         strata.append(Stratum(low[~is_near], edges, volume * (~is_near).sum()))
         near = low[is_near]
-        if len(near) == 0 or len(CORNERS) * len(near) > MOST_CELLS:
+        if len(near) == 0 or len(CORNERS) * len(near) > most_cells:
             break
         edges, volume = edges / 2, volume / len(CORNERS)
         low = (near[:, None] + CORNERS * edges).reshape(-1, 3)
@@ -139,7 +140,8 @@ def _estimate(volumes: np.ndarray, drawn: np.ndarray, found: np.ndarray) -> Over
     if union == 0:
         return Overlap(1.0, 0.0, 1.0, 0)
     weights = volumes / union
-    difference = float(weights @ wrong)  # 1 - IoU
+    iou = float(volumes @ (either - wrong)) / union
+    difference = 1 - iou
     # A point counts 1 - q if it is inside one only, -q if inside both, else 0, where q is 1 - IoU: the mean, (H,), and
     # the mean square.
     mean = wrong - difference * either
@@ -148,7 +150,7 @@ def _estimate(volumes: np.ndarray, drawn: np.ndarray, found: np.ndarray) -> Over
     one_more = float((weights / drawn).max())
     low = _gamma_quantile(difference, variance, TAIL)
     high = _gamma_quantile(difference + one_more, variance + one_more**2, 1 - TAIL)
-    return Overlap(1 - difference, max(0.0, 1 - high), min(1.0, 1 - low), 0)
+    return Overlap(iou, max(0.0, 1 - high), min(1.0, 1 - low), 0)
 
 
 def _gamma_quantile(mean: float, variance: float, probability: float) -> float:
