@@ -350,7 +350,7 @@ def evaluate(
     generator = random_stream(flags.seed, "metrics")
     functions = network.domain, network.level_distance
     metrics = point_errors(*functions, shape.oracle, METRIC_POINTS, generator, flags.importanceWeight)
-    missed, deviation = "", None
+    missed, deviation, cell = "", None, 0.0
     if surface is not None:
         cell = grid_cell(flags.reconstructionRes)
         triangles = surface.vertices, surface.faces
@@ -360,7 +360,7 @@ def evaluate(
             generator = random_stream(flags.seed, "missed")
             missed = explain_missed(network.domain, *triangles, shape.oracle, generator, cell)
         deviation = shape.transform.length_to_file(shape.oracle.distance(surface.vertices))
-    notes = tuple(filter(None, (explain_disagreement(metrics), missed)))
+    notes = tuple(filter(None, (explain_disagreement(metrics, shape.mesh.closed, cell), missed)))
     if notes and not watch.in_folder:  # of many parts, summary.csv has the numbers
         say("\n".join(notes))
     return Evaluation(metrics, notes, deviation)

@@ -33,16 +33,7 @@ def main(arguments: list[str] | None = None, program: str = "metrics.py") -> int
         errors, failure = {}, one_line(error)
     for name, value in errors.items():
         print(f"{name:20} {value:.6g}")
-    if errors and (line := contradiction(errors)):
-        say(line)
     return complain(program, failure) if failure else 0
-
-
-def contradiction(errors: dict[str, float]) -> str:
-    """One line if the errors contradict each other plainly, else ''."""
-    from neuralparts.metrics import explain_disagreement
-
-    return explain_disagreement(errors)
 
 
 def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
@@ -53,7 +44,7 @@ def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
     from neuralparts.domain import grid_cell
     from neuralparts.marching import as_function, march
     from neuralparts.mesh import load_mesh
-    from neuralparts.metrics import mesh_errors, point_errors
+    from neuralparts.metrics import explain_disagreement, mesh_errors, point_errors
     from neuralparts.network import NeuralSDF
 
     if flags.reconstructionRes == 1:
@@ -67,14 +58,17 @@ def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
         errors = point_errors(
             function, model.level_distance, oracle, flags.num_points, generator, flags.importanceWeight
         )
-        if flags.reconstructionRes == 0:
-            return errors, ""
-        try:
-            result = march(function, flags.reconstructionRes, generator=generator)
-        except ValueError as error:  # no surface, or values that are not finite
-            return errors, f"{flags.model}: {error}"
-    cell = grid_cell(flags.reconstructionRes)
-    return errors | mesh_errors(result.vertices, result.faces, mesh, oracle, flags.num_points, generator, cell), ""
+        cell, failure = 0.0, ""
+        if flags.reconstructionRes:
+            cell = grid_cell(flags.reconstructionRes)
+            try:
+                made = march(function, flags.reconstructionRes, generator=generator)
+                errors |= mesh_errors(made.vertices, made.faces, mesh, oracle, flags.num_points, generator, cell)
+            except ValueError as error:  # no surface, or values that are not finite
+                failure = f"{flags.model}: {error}"
+    if line := explain_disagreement(errors, mesh.closed, cell):
+        say(line)
+    return errors, failure
 
 
 def in_domain_of(model: "NeuralSDF", mesh: "Mesh") -> "Mesh":
