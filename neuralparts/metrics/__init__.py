@@ -3,8 +3,8 @@
 from neuralparts.metrics.disagreement import explain_disagreement
 from neuralparts.metrics.function_errors import grid_points, mean_absolute_error, point_errors, sample_errors
 from neuralparts.metrics.missed import LARGEST_MISSED_FRACTION, explain_missed
+from neuralparts.metrics.overlap import distance_strata, volume_overlap
 from neuralparts.metrics.surface_comparison import mesh_errors
-from neuralparts.metrics.volume_overlap import distance_strata, volume_overlap
 
 __all__ = [
     "LARGEST_MISSED_FRACTION",

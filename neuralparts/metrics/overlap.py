@@ -26,8 +26,8 @@ WANTED_PRECISION = 0.1
 # Probability below and above the interval.
 TAIL = 0.025
 # As multiples of `count`: cells of a level, at most; points in the first look at the strata; points drawn at a time;
-# all points, at most. A cell costs less than a point.
-MOST_CELLS, FIRST_LOOK, PORTION, MOST_POINTS = 5, 0.1, 0.5, 4
+# all points, at most. More cells mean fewer points, but the distance of a cell takes as long as two points.
+MOST_CELLS, FIRST_LOOK, PORTION, MOST_POINTS = 2, 0.1, 0.5, 4
 
 
 class Stratum(NamedTuple):
