@@ -28,16 +28,17 @@ def point_errors(
     generator: np.random.Generator,
     importance_weight: float = IMPORTANCE_WEIGHT,
 ) -> dict[str, float]:
-    """Errors of a function against an oracle, each on `count` fresh points, but the last on more or fewer.
+    """Errors of a function against an oracle, each on `count` fresh points unless it says otherwise.
 
     level_distance: (N, 3) float32 points of the domain -> (N,) distances to the function's zero level, as
     `NeuralSDF.level_distance` gives them.
 
     surface_error and surface_error_p99: mean and 99th percentile of |f| over points uniform by area on the surface.
-    surface_distance: mean of level_distance over a fifth of these points. importance_error: mean |f - d| over importance
-    samples of that weight. sign_error: fraction of them on the wrong side. grid_error: mean |f - d| uniformly over the
-    cube. iou: volume that is inside both over volume inside either, in the mesh's bounding box; 1.0 if nothing is
-    inside either. iou_low, iou_high: its 95% confidence interval, as `volume_overlap` has it.
+    surface_distance: mean of level_distance over a fifth of these points. importance_error: mean |f - d| over
+    importance samples of that weight. sign_error: fraction of them on the wrong side. grid_error: mean |f - d|
+    uniformly over the cube. iou: volume that is inside both over volume inside either, in the mesh's bounding box; 1.0
+    if nothing is inside either. iou_low, iou_high: its 95% confidence interval, by as many points as `volume_overlap`
+    needs.
     """
     surface = points_on_surface(oracle.mesh, count, generator)[0]
     on_surface = np.abs(domain_function(surface))  # (count,)
