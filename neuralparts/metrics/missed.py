@@ -41,9 +41,10 @@ def explain_missed(
     Points of the surface farther than that from the reconstruction are missed, but see ERROR_FACTOR; "reach" is the
     larger of the two. The reasons at a missed point, of which the line gives each that counts:
 
-    - The mesh does not separate inside from outside there: a face within a union of bodies, an open sheet.
     - The zero level of the function is as near to the point as the reconstruction should be, so a finer grid shows it.
-    - The zero level is not near: the network has not learnt the part.
+    - The zero level is not near, and the mesh does not separate inside from outside there: a face within a union of
+      bodies, an open sheet.
+    - The zero level is not near, though the mesh does: the network has not learnt the part.
     """
     mesh = oracle.mesh
     points, face = points_on_surface(mesh, SAMPLES, generator)
@@ -57,11 +58,11 @@ def explain_missed(
     normals = unit_normals(mesh.vertices[mesh.faces[face]])
     one_sided = oracle.inside(points - SIDE_DEPTH * normals) == oracle.inside(points + SIDE_DEPTH * normals)
     thickness = _thickness(domain_function, points, normals, reach, generator)
-    learnt = ~one_sided & (thickness > 0)
+    learnt = thickness > 0
     reasons = {
         _thin_reason(thickness[learnt]): learnt.mean(),
-        "the network has not learnt {}: more samples or a larger network may help": (~one_sided & ~learnt).mean(),
-        "{} bounds no inside (faces within a union of bodies, open sheets)": one_sided.mean(),
+        "the network has not learnt {}: more samples or a larger network may help": (~learnt & ~one_sided).mean(),
+        "{} bounds no inside (faces within a union of bodies, open sheets)": (~learnt & one_sided).mean(),
     }
     least = min(LEAST_FRACTION, max(reasons.values()))
     said = [reason.format(f"{fraction:.0%} of it") for reason, fraction in reasons.items() if fraction >= least]
