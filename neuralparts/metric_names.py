@@ -19,7 +19,9 @@ METRIC_NAMES = {
     "surface_error": MetricName("Surface error", "mean |f| over points uniform on the surface", True),
     "surface_error_p99": MetricName("Surface error, worst 1%", "|f| that 99 in 100 surface points stay under", True),
     "surface_distance": MetricName(
-        "Surface distance", "mean |f| / |gradient of f| over these points: to the zero level, to first order", True
+        "Surface distance",
+        "mean |f| / |gradient of f| over a fifth of these points: to the zero level, to first order",
+        True,
     ),
     "importance_error": MetricName("Importance error", "mean |f \N{MINUS SIGN} d| over fresh importance samples", True),
     "sign_error": MetricName("Wrong signs", "fraction of the importance samples on the wrong side", False),
