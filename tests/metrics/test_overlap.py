@@ -62,7 +62,7 @@ def test_the_interval_holds_the_truth_and_the_estimate_has_no_bias(case):
 
 
 def test_the_interval_tells_good_fits_apart():
-    """Of 50,000 uniform points, some 20 and 60 would lie between these balls and the true one."""
+    """Of 50,000 uniform points, some 39 and 13 would lie between these balls and the true one."""
     one, other = (
         metrics.volume_overlap(sphere_function(RADIUS * fraction ** (1 / 3)), BallOracle(), 50_000, generator())
         for fraction in (0.9985, 0.9995)
