@@ -171,7 +171,8 @@ FLAGS = {
     ),
     "timeBudget": Flag("seconds that the fit takes, instead of --epochs; 0 is off", not_negative, 0.0),
     "targetError": Flag(
-        "held-out surface error, domain units, at which the fit stops if the signs off the surface are right; 0 is off",
+        "the fit stops when the surface error and the surface distance of held-out points, domain units, are both this "
+        "small and the signs off the surface are right; 0 is off",
         not_negative,
         0.0,
     ),

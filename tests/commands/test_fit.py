@@ -310,7 +310,8 @@ def test_a_gpu_that_cannot_be_used(tmp_path, capsys, monkeypatch):
     assert code == 0 and "GPU" not in err
 
 
-def test_what_the_reconstruction_lacks_is_said_and_kept(tmp_path, capsys):
+def test_what_the_reconstruction_lacks_is_said_and_kept(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("neuralparts.part.explain_disagreement", lambda *_: "errors that contradict each other")
     mesh = trimesh.util.concatenate(
         [trimesh.creation.box((10, 10, 10)), trimesh.creation.box((10, 10, 0.05)).apply_translation((0, 0, 9))]
     )
@@ -318,8 +319,11 @@ def test_what_the_reconstruction_lacks_is_said_and_kept(tmp_path, capsys):
     code, _, err = run(capsys, tmp_path / "plate.stl", "--outputDir", tmp_path / "out", *SMALL, *QUICK)
     record = json.loads((tmp_path / "out/plate.json").read_text())
     assert code == 0 and record["metrics"]["missed_surface"] > 0.2
-    assert "the reconstruction lacks" in record["notes"][-1] and record["notes"][-1] in err
-    assert record["notes"][-1] in (tmp_path / "out/plate.html").read_text()
+    contradiction, lacking = record["notes"][-2:]
+    assert contradiction == "errors that contradict each other" and "the reconstruction lacks" in lacking
+    page = (tmp_path / "out/plate.html").read_text()
+    assert all(line in err and line in page for line in (contradiction, lacking))
+    assert record["metrics"]["iou_low"] <= record["metrics"]["iou"] <= record["metrics"]["iou_high"]
 
 
 def test_a_memory_bound_that_is_too_small_costs_the_reconstruction_alone(tmp_path, capsys):
