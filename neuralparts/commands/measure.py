@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from neuralparts.commands import complain
 from neuralparts.errors import UserError, one_line
-from neuralparts.flags import add_flags
+from neuralparts.flags import CommandLine, add_flags
 from neuralparts.machine import settle_threads
 from neuralparts.wording import say
 
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None, program: str = "metrics.py") -> int:
     """Print the errors of a fitted model against a mesh file, a line each; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog=program, description="The errors of a fitted model against a mesh file, in domain units."
-    )
+    parser = CommandLine(prog=program, description="The errors of a fitted model against a mesh file, in domain units.")
     parser.add_argument("model", metavar="MODEL", type=Path, help="a fitted model, .safetensors")
     parser.add_argument("mesh", metavar="MESH", type=Path, help="the mesh that it was fitted to")
     add_flags(parser, "num_points", default=200_000, help="fresh points for each error")
