@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from neuralparts.domain import Transform
+from neuralparts.domain import DOMAIN_RADIUS, Transform
 from neuralparts.network.continuation import distance_everywhere
 from neuralparts.network.hash_grid import HashGrid
 from neuralparts.network.layers import DAM_WIDTHS, initialise, make_layers
@@ -21,6 +21,7 @@ from neuralparts.network.model_checks import check_description, check_finite
 from neuralparts.network.model_file import not_a_model, read_model, write_model
 from neuralparts.network.queries import NARROW, Points, answer, result_dtype
 from neuralparts.network.scalers import NoScaler, make_scaler
+from neuralparts.network.self_description import html_table, one_line
 
 # Points evaluated at once on the CPU: 7 MB of activations of the DAM network, which stay in the caches.
 _CPU_BATCH = 4096
@@ -34,7 +35,8 @@ class NeuralSDF(nn.Module):
     """A signed distance function held by a network, negative inside.
 
     widths: hidden widths. encoding: a HashGrid or None. scaler: a module of `scalers`, or None for none. center (3,),
-    scale: the map from file units to the domain, domain = (file - center) * scale. In training mode gradients may be
+    scale: the map from file units to the domain, domain = (file - center) * scale. about: what a fit records of itself
+    (`self_description`), as JSON can hold it; nothing that is computed depends on it. In training mode gradients may be
     rounded (`matrix_products`); a network is made, and left by a fit, in evaluation mode. Raises ValueError for
     widths, an activation or a map that make no sense.
     """
@@ -47,6 +49,7 @@ class NeuralSDF(nn.Module):
         scaler: nn.Module | None = None,
         center: np.ndarray | tuple[float, float, float] = (0.0, 0.0, 0.0),
         scale: float = 1.0,
+        about: dict | None = None,
     ):
         super().__init__()
         self.widths, self.activation = tuple(int(width) for width in widths), activation
@@ -54,6 +57,7 @@ class NeuralSDF(nn.Module):
         self.layers = make_layers(self.widths, activation, 3 if encoding is None else encoding.output_width)
         self.scaler = NoScaler() if scaler is None else scaler
         self.transform = Transform(center, scale)
+        self.about = {} if about is None else about
         self.eval()
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "NeuralSDF":
@@ -67,6 +71,23 @@ class NeuralSDF(nn.Module):
     def parameter_count(self) -> int:
         """Number of trained parameters, the encoding's among them."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """(2, 3) float64, file units: the lowest and the highest corner of the box of the mesh that was fitted.
+
+        Where the model does not name it (fitted to samples, or by an earlier version): of the ball that holds the part.
+        """
+        if (box := self.about.get("bounds")) is not None:
+            return np.array(box, dtype=np.float64)
+        radius = self.transform.length_to_file(DOMAIN_RADIUS)
+        return np.stack([self.transform.center - radius, self.transform.center + radius])
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+    def _repr_html_(self) -> str:
+        return html_table(self)
 
     def initialise(self, init: str, generator: torch.Generator) -> None:
         """Draw all weights from `generator`, the encoding's first. Raises ValueError for an unknown name."""
@@ -182,9 +203,7 @@ class NeuralSDF(nn.Module):
             distance = self._distance(places).sum()
             return torch.autograd.grad(distance, places, create_graph=is_followed)[0]
 
-    def _answer(
-        self, points: Points, function: Callable[[torch.Tensor], torch.Tensor]
-    ) -> np.ndarray | torch.Tensor:
+    def _answer(self, points: Points, function: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray | torch.Tensor:
         """function(places) for points (..., 3) in file units, of the same kind. function: (B, 3) float64, domain."""
         points = points if isinstance(points, torch.Tensor) else np.asarray(points)
         is_followed = torch.is_grad_enabled() and isinstance(points, torch.Tensor) and points.requires_grad
@@ -210,6 +229,7 @@ class NeuralSDF(nn.Module):
             "scaler": self.scaler.name,
             "center": self.transform.center.tolist(),
             "scale": self.transform.scale,
+            "about": self.about,
         }
 
     def save(self, path: str | os.PathLike) -> None:
@@ -246,6 +266,7 @@ class NeuralSDF(nn.Module):
             make_scaler(description["scaler"], scaler_state),
             description["center"],
             description["scale"],
+            description.get("about"),  # models of earlier versions have none
         )
         model.load_state_dict(tensors)
         return model
