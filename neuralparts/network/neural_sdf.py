@@ -162,8 +162,10 @@ class NeuralSDF(nn.Module):
 
         fixed_table: nobody asks for the gradient by the hash grid's table.
         """
-        features = points if self.encoding is None else self.encoding(points, fixed_table)
-        return self.scaler.inverse(self.layers(features).squeeze(-1))
+        values = points if self.encoding is None else self.encoding(points, fixed_table)
+        for layer in self.layers:
+            values = layer(values)
+        return self.scaler.inverse(values.squeeze(-1))
 
     def _distance(self, places: torch.Tensor, fixed_table: bool = False) -> torch.Tensor:
         """places (N, 3) float64, domain, on any device -> (N,) float64 signed distance, domain units, on that device.
