@@ -184,7 +184,7 @@ class NeuralSDF(nn.Module):
         return distance_everywhere(in_cube, places)
 
     def _few_in_cube(self, points: np.ndarray) -> np.ndarray | None:
-        """Values as `_answer` gives them for `_distance`, in a third of its time for one point.
+        """Values as `_answer` gives them for `_distance`, to the bit, by fewer calls.
 
         points (..., 3), a few, file units -> (...). None unless there are points, and all of them lie in the cube.
         """
@@ -210,7 +210,7 @@ class NeuralSDF(nn.Module):
         is_followed = torch.is_grad_enabled() and places.requires_grad
         with torch.enable_grad():
             places = places if is_followed else places.detach().requires_grad_(True)
-            distance = self._distance(places, fixed_table=True).sum()
+            distance = self._distance(places, fixed_table=not is_followed).sum()
             return torch.autograd.grad(distance, places, create_graph=is_followed)[0]
 
     def _answer(self, points: Points, function: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray | torch.Tensor:
