@@ -12,8 +12,6 @@ from neuralparts.wording import quoted
 if TYPE_CHECKING:
     import numpy as np
 
-    from neuralparts.network import NeuralSDF
-
 
 def main(arguments: list[str] | None = None, program: str = "network.py") -> int:
     """Print what a model holds, or with --points its signed distance at each, file units; returns the exit code."""
@@ -24,36 +22,17 @@ def main(arguments: list[str] | None = None, program: str = "network.py") -> int
     add_flags(parser, "points")
     flags = parser.parse_args(arguments)
     settle_threads()
-    from neuralparts.network import NeuralSDF
+    from neuralparts.network import NeuralSDF, facts
 
     try:
         model = NeuralSDF.load(flags.model)
         if flags.points is None:
-            print("\n".join(f"{name:14} {value}" for name, value in facts(model).items()))
+            print("\n".join(f"{name:18} {value}" for name, value in facts(model).items()))
         else:
             print("\n".join(f"{value:.9g}" for value in model(read_points(flags.points))))
     except (ValueError, OSError) as error:
         return complain(program, error)
     return 0
-
-
-def facts(model: "NeuralSDF") -> dict[str, str]:
-    """What there is to say about a model, by name."""
-    transform = model.transform
-    extent = transform.length_to_file(1.0)
-    encoding = "none"
-    if model.encoding is not None:
-        encoding = ", ".join(f"{name} {value}" for name, value in model.encoding.description().items())
-    return {
-        "parameters": f"{model.parameter_count:,}",
-        "hidden widths": " ".join(map(str, model.widths)),
-        "activation": model.activation,
-        "hash grid": encoding,
-        "scaler": model.scaler.name,
-        "center": " ".join(f"{value:.9g}" for value in transform.center) + " (file units)",
-        "cube": f"center +- {extent:.9g} (file units)",
-        "scale": f"{transform.scale:.9g} domain units per file unit",
-    }
 
 
 def read_points(path: str) -> "np.ndarray":
