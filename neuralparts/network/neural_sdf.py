@@ -150,7 +150,7 @@ class NeuralSDF(nn.Module):
         return self._answer(points, self._gradient)
 
     def level_distance(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-        """points (N, 3), domain -> (N,) distance to the zero level, to first order, of the same kind; dtype as `domain`.
+        """points (N, 3), domain -> (N,) distance to the zero level, to first order, of the kind and dtype of `domain`.
 
         |f| / |gradient of f| (Taubin 1991): domain units, 0 or more. Unlike |f| it is not small merely because the
         function is flat. See LEAST_SLOPE for tiny gradients. NaN for a point that is not finite. Raises ValueError for
@@ -169,7 +169,7 @@ class NeuralSDF(nn.Module):
     def _answer_in_domain(
         self, points: np.ndarray | torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]
     ) -> np.ndarray | torch.Tensor:
-        """function(points) for points (N, 3), domain, of the same kind. function: (B, 3) as `signed_distance` -> (B,)."""
+        """function(points) for points (N, 3), domain, of the same kind. function: (B, 3) -> (B,)."""
         if np.ndim(points) != 2 or np.shape(points)[1] != 3:
             raise ValueError(f"points must have shape (N, 3); got {tuple(np.shape(points))}")
         weight = self.layers[0].weight

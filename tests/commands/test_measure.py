@@ -29,7 +29,7 @@ def test_prints_the_table(fitted, capsys):
     assert metrics.main([*map(str, fitted), "--num_points", "5000", "--reconstructionRes", "64"]) == 0
     table = dict(row.split() for row in capsys.readouterr().out.strip().splitlines())
     assert float(table["surface_error"]) < 1e-5 and float(table["iou"]) > 0.999
-    assert float(table["surface_distance"]) == pytest.approx(float(table["surface_error"]), rel=0.1)
+    assert float(table["surface_distance"]) == pytest.approx(float(table["surface_error"]), rel=0.3)
     assert float(table["iou_low"]) <= float(table["iou"]) <= float(table["iou_high"])
     assert float(table["chamfer"]) < 1e-3 and float(table["normal_consistency"]) > 0.98
 
