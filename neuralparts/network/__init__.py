@@ -1,7 +1,9 @@
 """The network: `NeuralSDF`, its layers, the hash grid and the target scalers."""
 
 from neuralparts.network.hash_grid import HashGrid, threads_for
-from neuralparts.network.layers import DAM_WIDTHS, initialise, make_layers
+from neuralparts.network.hash_grid import interpolate as interpolate_hash_grid
+from neuralparts.network.hash_levels import PRIMES as HASH_PRIMES
+from neuralparts.network.layers import DAM_WIDTHS, SINE_FREQUENCY, initialise, make_layers
 from neuralparts.network.matrix_products import gradient_dtype, is_rounded
 from neuralparts.network.model_file import read_tensors
 from neuralparts.network.neural_sdf import NeuralSDF
@@ -9,11 +11,14 @@ from neuralparts.network.scalers import fit_scaler
 
 __all__ = [
     "DAM_WIDTHS",
+    "HASH_PRIMES",
+    "SINE_FREQUENCY",
     "HashGrid",
     "NeuralSDF",
     "fit_scaler",
     "gradient_dtype",
     "initialise",
+    "interpolate_hash_grid",
     "is_rounded",
     "make_layers",
     "read_tensors",

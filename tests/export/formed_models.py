@@ -1,0 +1,77 @@
+"""Small models of every kind for the tests of the forms, points around them, and their distances everywhere."""
+
+import itertools
+
+import numpy as np
+import torch
+
+from neuralparts.choices import ACTIVATIONS, SCALERS
+from neuralparts.domain import DOMAIN_RADIUS
+from neuralparts.network import HashGrid, NeuralSDF, fit_scaler
+
+# Sizes of hash grids: with dense levels and hashed ones, with dense ones alone, with hashed ones alone, of one level.
+GRIDS = {"none": None, "mixed": (4, 2, 3, 40, 9), "dense": (2, 3, 2, 4, 9), "hashed": (3, 1, 9, 30, 5), "one": (1, 4, 7, 7, 6)}
+KINDS = list(itertools.product(GRIDS, ACTIVATIONS, SCALERS))
+# The cube of a part far from the origin of its file, whose coordinates float32 rounds.
+CENTER, SCALE = (1234.5678, -98.7654, 5.4321), 0.0371
+
+
+def formed_model(grid="none", activation="relu", scaler="none", center=CENTER, scale=SCALE, seed=3) -> NeuralSDF:
+    """A model with random weights whose values are of the size of distances."""
+    generator = torch.Generator().manual_seed(seed)
+    encoding = None if GRIDS[grid] is None else HashGrid(*GRIDS[grid])
+    targets = np.random.default_rng(seed).laplace(0.05, 0.2, 4000).astype(np.float32)
+    model = NeuralSDF((16, 16), activation, encoding, fit_scaler(scaler, targets), center, scale)
+    model.initialise("siren" if activation == "sine" else "he_uniform", generator)
+    if encoding is not None:
+        with torch.no_grad():
+            encoding.table.uniform_(-0.1, 0.1, generator=generator)
+    return model
+
+
+def places(count=400, seed=0) -> np.ndarray:
+    """Points (N, 3) float64 in the domain: in the cube, on its border and corners, beyond it, and far beyond."""
+    generator = np.random.default_rng(seed)
+    near = generator.uniform(-1.5, 1.5, (count, 3))
+    border = np.clip(generator.uniform(-2, 2, (count // 4, 3)), -1, 1)
+    directions = generator.normal(size=(40, 3))
+    far = directions * np.geomspace(2, 1e9, 40)[:, None]
+    corners = np.array(list(itertools.product((-1.0, 0.0, 1.0), repeat=3)))
+    return np.concatenate([near, border, far, corners])
+
+
+def file_points(model, count=400, seed=0) -> np.ndarray:
+    """`places` in file units, (N, 3) float32, and six points with a coordinate that is not finite at the end."""
+    points = model.transform.to_file(places(count, seed))
+    bad = np.repeat(np.asarray(model.transform.center)[None], 6, axis=0)
+    bad[[0, 1, 2], [0, 1, 2]] = np.nan
+    bad[3, 0], bad[4, 1], bad[5] = np.inf, -np.inf, (np.nan, np.inf, 0)
+    return np.concatenate([points, bad]).astype(np.float32)
+
+
+def true_distance(model, points) -> np.ndarray:
+    """The model's distance (N,) float64 in domain units at points (N, 3) in file units, everywhere: NaN for a NaN,
+    infinity for an infinite coordinate, and beyond the cube the larger of two lower bounds."""
+    place = (np.asarray(points, np.float64) - model.transform.center) * model.transform.scale
+    nearest = np.clip(np.nan_to_num(place, nan=0.0), -1, 1).astype(np.float32)
+    inside = model.domain(nearest).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        step = np.linalg.norm(place - np.clip(place, -1, 1), axis=1)
+        radius = np.linalg.norm(place, axis=1)
+        beyond = np.maximum(np.hypot(np.maximum(inside, 0), step), radius - DOMAIN_RADIUS)
+    distance = np.where(step > 0, beyond, inside)
+    distance[np.isinf(place).any(axis=1)] = np.inf
+    distance[np.isnan(place).any(axis=1)] = np.nan
+    return distance
+
+
+def worst_difference(model, points, distances) -> float:
+    """The largest error of distances (N,) in file units, in domain units; beyond 1, relative to the distance.
+
+    Raises AssertionError unless exactly the right ones are NaN or infinite.
+    """
+    expected, found = true_distance(model, points), np.asarray(distances, np.float64) * model.transform.scale
+    finite = np.isfinite(expected)
+    np.testing.assert_array_equal(found[~finite], expected[~finite])
+    errors = np.abs(found[finite] - expected[finite]) / np.maximum(1, np.abs(expected[finite]))
+    return float(errors.max())
