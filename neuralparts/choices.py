@@ -8,6 +8,13 @@ module imports nothing, so that `--help` is fast.
 MESH_SUFFIXES = (".stl", ".obj", ".ply", ".off", ".glb", ".gltf", ".3mf")
 SAMPLES_SUFFIX = ".npz"
 OUTPUT_FORMATS = ("stl", "ply", "obj", "glb", "3mf", "off")
+# Forms that a model is exported to, and the suffix that each form's file has. Every suffix belongs to one form.
+EXPORT_FORMS = {
+    "c": ".h",
+    "numpy": ".py",
+    "glsl": ".glsl",
+    "mujoco": ".c",
+}
 
 # Labels.
 DISTANCE_ENGINES = ("auto", "open3d", "numba")

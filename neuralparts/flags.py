@@ -204,6 +204,7 @@ FLAGS = {
         "with .stl)",
         metavar="FILE",
     ),
+    "to": Flag("form to write (default: that of --out's suffix)", choices=tuple(choices.EXPORT_FORMS)),
     "refine": Flag("Newton steps that move vertices onto the level; 0 is off", natural, 0),
     "dense": Flag("1 evaluates every node of the grid; 0 is off", int, 0, ON_OFF),
     "points": Flag(
