@@ -27,6 +27,9 @@ LARGEST_IMPORTANCE_WEIGHT = 10_000
 UNIFORM_RATIO = 0.05
 SCALERS = ("none", "StandardScaler", "PowerTransformer", "QuantileTransformer")
 
+# The reconstruction: nodes along an edge of its grid.
+RECONSTRUCTION_RESOLUTION = 256
+
 # The network.
 ACTIVATIONS = ("relu", "leakyrelu", "elu", "sine")
 INITIALISATIONS = ("he_uniform", "he_normal", "xavier_uniform", "xavier_normal", "siren")

@@ -103,7 +103,7 @@ FLAGS = {
     # output
     "outputDir": Flag("folder of the results", default="results"),
     "suffix": Flag("text added to the name of every part's files", default=""),
-    "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, 256),
+    "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, choices.RECONSTRUCTION_RESOLUTION),
     "outputFormat": one_of("format of the reconstruction", choices.OUTPUT_FORMATS),
     "maxMemory": Flag(
         "skip the reconstruction if the process would need more memory than this, such as 2G; 0 is no limit",

@@ -6,13 +6,13 @@ tracer knows that the hash fits into 32 bits. Metadata: source, units, sign, bou
 """
 
 import json
-import math
 from pathlib import Path
 
 import numpy as np
 
-from neuralparts.domain import DOMAIN_RADIUS
+from neuralparts.domain import DOMAIN_RADIUS, Transform
 from neuralparts.errors import UserError
+from neuralparts.export.network_arrays import NetworkArrays, network_arrays
 from neuralparts.export.onnx_builder import GraphBuilder
 from neuralparts.export.onnx_hash_grid import add_hash_grid
 from neuralparts.export.onnx_scalers import add_scaler_inverse
@@ -20,7 +20,7 @@ from neuralparts.network import SINE_FREQUENCY, NeuralSDF
 from neuralparts.whole_file import write_whole
 
 
-def export_onnx(sdf: NeuralSDF, out: Path) -> list[Path]:
+def write_onnx(sdf: NeuralSDF, out: Path) -> list[Path]:
     """Write the model as an ONNX file; returns [out]. Needs the package onnx.
 
     Raises UserError if onnx is missing, the network is larger than 2 GiB, or float32 cannot hold the part's units;
@@ -31,9 +31,9 @@ def export_onnx(sdf: NeuralSDF, out: Path) -> list[Path]:
 
 
 def onnx_model(sdf: NeuralSDF) -> "onnx.ModelProto":  # noqa: F821 (an optional extra)
-    """The model as an `onnx.ModelProto`. Raises as `export_onnx`."""
-    graph = GraphBuilder()
-    place = _add_domain_points(graph, sdf)
+    """The model as an `onnx.ModelProto`. Raises as `write_onnx`."""
+    graph, network = GraphBuilder(), network_arrays(sdf)
+    place = _add_domain_points(graph, sdf.transform)
     # How far the points lie from the origin (N,): infinite or NaN if a coordinate is.
     radius = _add_norm(graph, place)
     is_finite = graph.add("Less", radius, graph.constant(np.inf))
@@ -41,7 +41,7 @@ def onnx_model(sdf: NeuralSDF) -> "onnx.ModelProto":  # noqa: F821 (an optional 
     is_usable = graph.add("Unsqueeze", is_finite, graph.axes(1))
     usable = graph.add("Where", is_usable, place, graph.constant(0.0))
     nearest = graph.add("Clip", usable, graph.constant(-1.0), graph.constant(1.0))
-    inside = _add_distance(graph, sdf, nearest)
+    inside = _add_distance(graph, network, nearest)
     distance = _add_continuation(graph, inside, graph.add("Sub", usable, nearest), radius)
     distance = graph.add("Where", is_finite, distance, radius)
     graph.add("Div", distance, graph.constant(sdf.transform.scale), result="distance")
@@ -58,17 +58,16 @@ def _metadata(sdf: NeuralSDF) -> dict[str, str]:
     }
 
 
-def _add_domain_points(graph: GraphBuilder, sdf: NeuralSDF) -> str:
+def _add_domain_points(graph: GraphBuilder, transform: Transform) -> str:
     """The input in the domain (N, 3).
 
     The center is subtracted in two parts, since a part may lie so far from the origin of its file that float32 holds
     its center too roughly. Raises UserError if float32 cannot hold the center or the scale.
     """
-    center, scale = sdf.transform.center, sdf.transform.scale
+    center, scale = transform.center, transform.scale
     limits = np.finfo(np.float32)
     if not (limits.tiny <= scale <= limits.max and abs(center).max() <= limits.max):
-        extent = sdf.transform.length_to_file(1.0)
-        raise UserError(f"a part of size {extent:.3g} at {center.tolist()} is beyond the numbers of float32 (onnx)")
+        raise UserError(f"the form onnx computes in float32, which cannot hold the center {center} or scale {scale:g}")
     coarse = center.astype(np.float32)
     moved = graph.add("Sub", "points", graph.constant(coarse))
     moved = graph.add("Sub", moved, graph.constant(center - coarse))
@@ -81,17 +80,15 @@ def _add_norm(graph: GraphBuilder, vectors: str) -> str:
     return graph.add("Sqrt", squares)
 
 
-def _add_distance(graph: GraphBuilder, sdf: NeuralSDF, points: str) -> str:
+def _add_distance(graph: GraphBuilder, network: NetworkArrays, points: str) -> str:
     """The signed distances (N,) at points (N, 3) of the cube, domain units."""
-    values = points if sdf.encoding is None else add_hash_grid(graph, sdf.encoding, points)
-    linear_layers = list(sdf.layers[::2])
-    for index, layer in enumerate(linear_layers):
-        weight, bias = (graph.constant(tensor.detach().cpu().numpy()) for tensor in (layer.weight, layer.bias))
-        values = graph.add("Gemm", values, weight, bias, transB=1)
-        if index < len(linear_layers) - 1:
-            values = _add_activation(graph, sdf.activation, values)
+    values = points if network.grid is None else add_hash_grid(graph, network.grid, points)
+    for index, layer in enumerate(network.layers):
+        values = graph.add("Gemm", values, graph.constant(layer.weight), graph.constant(layer.bias), transB=1)
+        if index < len(network.layers) - 1:
+            values = _add_activation(graph, network.activation, values)
     scaled = graph.add("Squeeze", values, graph.axes(1))
-    return add_scaler_inverse(graph, sdf.scaler, scaled)
+    return add_scaler_inverse(graph, network.scaler, network.constants, scaled)
 
 
 def _add_activation(graph: GraphBuilder, name: str, values: str) -> str:

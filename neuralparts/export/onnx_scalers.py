@@ -6,44 +6,44 @@ Each follows `inverse` of its class in `network/scalers.py`, which says what it 
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from torch import nn
 
 from neuralparts.export.onnx_builder import GraphBuilder
 
+# A scaler's numbers by name, as `network_arrays` gives them.
+Constants = dict[str, np.ndarray]
 # As in `network/scalers.py`: with an exponent this near to 0 the power transform is the logarithm.
 _LOGARITHM_BELOW = 1e-6
 
 
-def add_scaler_inverse(graph: GraphBuilder, scaler: nn.Module, scaled: str) -> str:
-    """Add the inverse of `scaler` to the graph; returns the name of the distances."""
-    return _INVERSES[scaler.name](graph, scaler, scaled)
+def add_scaler_inverse(graph: GraphBuilder, scaler: str, constants: Constants, scaled: str) -> str:
+    """Add the inverse of `scaler`, one of SCALERS, to the graph; returns the name of the distances."""
+    return _INVERSES[scaler](graph, constants, scaled)
 
 
-def _no_scaler(graph: GraphBuilder, scaler: nn.Module, scaled: str) -> str:
+def _no_scaler(graph: GraphBuilder, constants: Constants, scaled: str) -> str:
     return scaled
 
 
-def _standard(graph: GraphBuilder, scaler: nn.Module, scaled: str) -> str:
-    product = graph.add("Mul", scaled, graph.constant(float(scaler.standard_deviation)))
-    return graph.add("Add", product, graph.constant(float(scaler.mean)))
+def _standard(graph: GraphBuilder, constants: Constants, scaled: str) -> str:
+    product = graph.add("Mul", scaled, graph.constant(constants["standard_deviation"]))
+    return graph.add("Add", product, graph.constant(constants["mean"]))
 
 
-def _power(graph: GraphBuilder, scaler: nn.Module, scaled: str) -> str:
+def _power(graph: GraphBuilder, constants: Constants, scaled: str) -> str:
     """In float64: ONNX has neither expm1 nor log1p, and what they save would be lost in float32."""
-    parameters = {name: float(value) for name, value in scaler.state_dict().items()}
-    exponent = parameters["exponent"]
-    low, high = scaler.forward(torch.stack([scaler.low, scaler.high])).tolist()
+    exponent = float(constants["exponent"])
+    lowest, highest, deviation, mean, unit = (
+        _double(graph, constants[name]) for name in ("lowest", "highest", "standard_deviation", "mean", "unit")
+    )
     # Within the fitted range, in the units of the bent values: (N,).
-    inside = graph.add("Clip", graph.cast(scaled, np.float64), _double(graph, low), _double(graph, high))
-    spread = graph.add("Mul", inside, _double(graph, parameters["standard_deviation"]))
-    bent = graph.add("Add", spread, _double(graph, parameters["mean"]))
+    inside = graph.add("Clip", graph.cast(scaled, np.float64), lowest, highest)
+    bent = graph.add("Add", graph.add("Mul", inside, deviation), mean)
     # Each side of 0 has an exponent of its own.
     zero = _double(graph, 0.0)
     positive = _power_inverse(graph, graph.add("Max", bent, zero), exponent)
     negative = _power_inverse(graph, graph.add("Max", graph.add("Neg", bent), zero), 2 - exponent)
     straight = graph.add("Sub", positive, negative)  # one of the two is 0
-    return graph.cast(graph.add("Mul", straight, _double(graph, parameters["unit"])), np.float32)
+    return graph.cast(graph.add("Mul", straight, unit), np.float32)
 
 
 def _power_inverse(graph: GraphBuilder, bent: str, exponent: float) -> str:
@@ -53,18 +53,18 @@ def _power_inverse(graph: GraphBuilder, bent: str, exponent: float) -> str:
         product = graph.add("Mul", bent, _double(graph, exponent))
         base = graph.add("Add", product, _double(graph, 1.0))
         # A negative exponent has an asymptote at base 0.
-        base = graph.add("Max", base, _double(graph, torch.finfo(torch.float32).eps))
+        base = graph.add("Max", base, _double(graph, np.finfo(np.float32).eps))
         logarithm = graph.add("Div", graph.add("Log", base), _double(graph, exponent))
     return graph.add("Sub", graph.add("Exp", logarithm), _double(graph, 1.0))
 
 
-def _double(graph: GraphBuilder, value: float) -> str:
+def _double(graph: GraphBuilder, value: float | np.ndarray) -> str:
     return graph.constant(value, np.float64)
 
 
-def _quantile(graph: GraphBuilder, scaler: nn.Module, scaled: str) -> str:
+def _quantile(graph: GraphBuilder, constants: Constants, scaled: str) -> str:
     """Piecewise linear between K knots; the knot is found by halving, which ONNX has no operation for."""
-    knots, images = scaler.scaled.numpy(), scaler.distances.numpy()
+    knots, images = constants["scaled"], constants["distances"]
     inside = graph.add("Clip", scaled, graph.constant(knots[0]), graph.constant(knots[-1]))
     left = _interval_of(graph, knots, inside)
     # Slope and start of each interval (K - 1,), in float64 until they are rounded once.
@@ -92,7 +92,7 @@ def _interval_of(graph: GraphBuilder, knots: np.ndarray, values: str) -> str:
     return place
 
 
-_INVERSES: dict[str, Callable[[GraphBuilder, nn.Module, str], str]] = {
+_INVERSES: dict[str, Callable[[GraphBuilder, Constants, str], str]] = {
     "none": _no_scaler,
     "StandardScaler": _standard,
     "PowerTransformer": _power,
