@@ -56,7 +56,7 @@ def _import_warp() -> ModuleType:
             "the form nvdb needs the package warp-lang: pip install -r requirements-volume.txt, or the extra "
             "neuralparts[volume]"
         ) from error
-    warp.config.quiet = True
+    warp.config.log_level = warp.LOG_WARNING  # without a greeting
     warp.init()
     return warp
 

@@ -3,6 +3,7 @@
 from neuralparts.network.hash_grid import HashGrid, threads_for
 from neuralparts.network.hash_grid import interpolate as interpolate_hash_grid
 from neuralparts.network.hash_levels import PRIMES as HASH_PRIMES
+from neuralparts.network.keras_file import read_keras_file
 from neuralparts.network.layers import DAM_WIDTHS, SINE_FREQUENCY, initialise, make_layers
 from neuralparts.network.matrix_products import gradient_dtype, is_rounded
 from neuralparts.network.model_file import read_tensors
@@ -21,6 +22,7 @@ __all__ = [
     "interpolate_hash_grid",
     "is_rounded",
     "make_layers",
+    "read_keras_file",
     "read_tensors",
     "threads_for",
 ]
