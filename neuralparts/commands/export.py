@@ -18,8 +18,9 @@ def main(arguments: list[str] | None = None, program: str = "export.py") -> int:
     parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors")
     add_flags(parser, "to")
     add_flags(parser, "out", help="file to write (default: the model's name with the form's suffix)")
-    grid_help = f"nodes along an edge of a grid ({', '.join(GRID_FORMS)}), 2 or more (default {RECONSTRUCTION_RESOLUTION})"
-    add_flags(parser, "reconstructionRes", help=grid_help, default=None)
+    grids = ", ".join(GRID_FORMS)
+    nodes = f"nodes along an edge of the grid that {grids} hold, 2 or more (default {RECONSTRUCTION_RESOLUTION})"
+    add_flags(parser, "reconstructionRes", help=nodes, default=None)
     flags = parser.parse_args(arguments)
     if flags.to is None and flags.out is None:
         parser.error("give --to FORM, or --out FILE with a form's suffix")

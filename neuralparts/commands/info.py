@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None, program: str = "network.py") -> int
     parser = argparse.ArgumentParser(
         prog=program, description="What a model file holds; or its signed distance at points, negative inside."
     )
-    parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors, or a published Keras network, .h5")
+    parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors; or a published network, .h5")
     add_flags(parser, "points")
     add_flags(parser, "out", help="model file to write from a published network, .safetensors")
     flags = parser.parse_args(arguments)

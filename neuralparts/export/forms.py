@@ -1,8 +1,8 @@
 """Which function writes which form.
 
 In: a model, the name of a form, the path of its file. Out: that file, and others beside it where the form has several.
-A form's function takes (sdf, path), that of a grid also its resolution, and returns the paths of the files that it wrote, that one first; it writes whole
-files only, in file units. What a form cannot hold it refuses with a UserError.
+A form's function takes (sdf, path), and that of a grid its resolution. It returns the paths of the files that it wrote,
+that one first; it writes whole files only, in file units. What a form cannot hold it refuses with a UserError.
 """
 
 import os
@@ -47,9 +47,7 @@ def form_of(path: str | os.PathLike) -> str:
     raise UserError(f"{path}: no form has the suffix '{suffix}'; use one of {forms}")
 
 
-def export_model(
-    sdf: NeuralSDF, form: str, out: Path, resolution: int = RECONSTRUCTION_RESOLUTION
-) -> list[Path]:
+def export_model(sdf: NeuralSDF, form: str, out: Path, resolution: int = RECONSTRUCTION_RESOLUTION) -> list[Path]:
     """Write the model in a form, in file units.
 
     form: one of EXPORT_FORMS. out: the path of its file, with the form's suffix; an existing file is replaced.

@@ -1,9 +1,9 @@
 """The forms `npz` and `vti`: the distances at the nodes of a grid, for tools that take volumes.
 
 In: a model and a number R of nodes along an edge. Out: R^3 float32 distances in file units, negative inside. The grid
-spans the cube in which the part was fitted, a margin of a tenth of the half edge around its bounding sphere: all values
-are the network's own, and the nodes are those that `march` visits at this resolution. Planes are computed and written one
-by one, so memory grows with R^2.
+spans the cube in which the part was fitted, with a margin around its bounding sphere. So all values are the network's
+own, and the nodes are those that `march` visits at this resolution. Planes are computed and written one by one: memory
+grows with R^2.
 """
 
 import struct
@@ -16,6 +16,7 @@ import numpy as np
 
 from neuralparts.choices import RECONSTRUCTION_RESOLUTION
 from neuralparts.domain import grid_cell
+from neuralparts.errors import UserError
 from neuralparts.network import NeuralSDF
 from neuralparts.whole_file import whole_file
 
@@ -29,9 +30,9 @@ class Grid(NamedTuple):
 
 
 def grid_of(sdf: NeuralSDF, resolution: int) -> Grid:
-    """The grid of resolution^3 nodes over the model's cube. Raises ValueError for fewer than two nodes along an edge."""
+    """The grid of resolution^3 nodes over the model's cube. Raises UserError for a resolution below 2."""
     if resolution < 2:
-        raise ValueError(f"a grid needs 2 nodes along an axis or more; got {resolution}")
+        raise UserError(f"a grid needs 2 nodes along an axis or more; got {resolution}")
     transform = sdf.transform
     return Grid(transform.to_file(np.full(3, -1.0)), transform.length_to_file(grid_cell(resolution)), resolution)
 
@@ -55,8 +56,9 @@ def planes(sdf: NeuralSDF, resolution: int, order: tuple[int, int, int]) -> Iter
 def write_npz_grid(sdf: NeuralSDF, out: Path, resolution: int = RECONSTRUCTION_RESOLUTION) -> list[Path]:
     """Write the grid as an .npz of numpy; returns [out].
 
-    Its arrays: sdf (R, R, R) float32, sdf[i, j, k] at origin + spacing * (i, j, k); origin (3,) and spacing (), float64.
-    Not compressed, since distances hardly shrink. Raises ValueError for a resolution below 2, OSError.
+    Its arrays: sdf (R, R, R) float32; origin (3,) and spacing (), float64. sdf[i, j, k] is the distance at
+    origin + spacing * (i, j, k). Not compressed, since distances hardly shrink. Raises UserError for a resolution
+    below 2, OSError.
     """
     grid = grid_of(sdf, resolution)
     with whole_file(out) as file, zipfile.ZipFile(file, "w") as archive:
@@ -79,7 +81,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
 def write_vti_grid(sdf: NeuralSDF, out: Path, resolution: int = RECONSTRUCTION_RESOLUTION) -> list[Path]:
     """Write the grid as VTK's image data (ParaView, PyVista, 3D Slicer); returns [out].
 
-    The point data `sdf`, float32, raw, appended to the XML. Raises ValueError for a resolution below 2, OSError.
+    The point data `sdf`, float32, raw, appended to the XML. Raises UserError for a resolution below 2, OSError.
     """
     grid = grid_of(sdf, resolution)
     with whole_file(out) as file:

@@ -28,7 +28,7 @@ def write_nanovdb(sdf: NeuralSDF, out: Path, resolution: int = RECONSTRUCTION_RE
     """Write the band about the surface as an .nvdb file; returns [out]. Needs the package warp-lang.
 
     Memory grows with the tiles that are kept, three times 4 bytes for each of their voxels. Raises UserError if Warp is
-    missing or the part lies too far from the origin for it, ValueError for a resolution below 2, OSError.
+    missing, the part lies too far from the origin for it, or the resolution is below 2; OSError.
     """
     warp, grid = _import_warp(), grid_of(sdf, resolution)
     if np.abs(grid.origin).max() * np.finfo(np.float32).eps > _LARGEST_SHIFT * grid.spacing:

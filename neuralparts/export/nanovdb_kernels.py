@@ -1,4 +1,6 @@
-"""The loop that fills a NanoVDB volume, compiled by Warp. Only `nanovdb.py` imports it, once it knows that Warp is there.
+"""The loop that fills a NanoVDB volume, compiled by Warp.
+
+Only `nanovdb.py` imports this module, once it knows that Warp is there.
 """
 
 import warp

@@ -65,8 +65,8 @@ def _add_domain_points(graph: GraphBuilder, transform: Transform) -> str:
     its center too roughly. Raises UserError if float32 cannot hold the center or the scale.
     """
     center, scale = transform.center, transform.scale
-    limits = np.finfo(np.float32)
-    if not (limits.tiny <= scale <= limits.max and abs(center).max() <= limits.max):
+    smallest, largest = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+    if not (smallest <= scale <= largest and abs(center).max() <= largest):
         raise UserError(f"the form onnx computes in float32, which cannot hold the center {center} or scale {scale:g}")
     coarse = center.astype(np.float32)
     moved = graph.add("Sub", "points", graph.constant(coarse))

@@ -1,7 +1,7 @@
 """Networks that others published: Keras weights (HDF5) of dense layers, read as a `NeuralSDF`.
 
 In: an .h5 file as Davies, Nowrouzezahrai, Jacobson published for Thingi10k (2020): layers in order, each with a kernel
-(inputs, outputs) and a bias, ReLU between them and tanh at the end; inside is negative. The file holds weights alone, so
+(inputs, outputs) and a bias, ReLU between them and tanh at the end; inside is negative. The file holds weights alone:
 the activations are those of that set. Out: a model like any other, whose file units are the network's own coordinates.
 The package h5py is an optional extra.
 """

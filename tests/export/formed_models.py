@@ -10,7 +10,13 @@ from neuralparts.domain import DOMAIN_RADIUS
 from neuralparts.network import HashGrid, NeuralSDF, fit_scaler
 
 # Sizes of hash grids: with dense levels and hashed ones, with dense ones alone, with hashed ones alone, of one level.
-GRIDS = {"none": None, "mixed": (4, 2, 3, 40, 9), "dense": (2, 3, 2, 4, 9), "hashed": (3, 1, 9, 30, 5), "one": (1, 4, 7, 7, 6)}
+GRIDS = {
+    "none": None,
+    "mixed": (4, 2, 3, 40, 9),
+    "dense": (2, 3, 2, 4, 9),
+    "hashed": (3, 1, 9, 30, 5),
+    "one": (1, 4, 7, 7, 6),
+}
 KINDS = list(itertools.product(GRIDS, ACTIVATIONS, SCALERS))
 # The cube of a part far from the origin of its file, whose coordinates float32 rounds.
 CENTER, SCALE = (1234.5678, -98.7654, 5.4321), 0.0371
@@ -26,6 +32,17 @@ def formed_model(grid="none", activation="relu", scaler="none", center=CENTER, s
     if encoding is not None:
         with torch.no_grad():
             encoding.table.uniform_(-0.1, 0.1, generator=generator)
+    return model
+
+
+def octahedron(center=CENTER, scale=SCALE) -> NeuralSDF:
+    """A model whose zero level is the octahedron |x| + |y| + |z| = 0.7 of the domain, to rounding."""
+    model = NeuralSDF((6,), center=center, scale=scale)
+    with torch.no_grad():
+        model.layers[0].weight.copy_(torch.cat([torch.eye(3), -torch.eye(3)]))
+        model.layers[0].bias.zero_()
+        model.layers[2].weight.fill_(3**-0.5)
+        model.layers[2].bias.fill_(-0.7 * 3**-0.5)
     return model
 
 
