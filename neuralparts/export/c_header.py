@@ -12,10 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from neuralparts.domain import DOMAIN_RADIUS, Transform
-from neuralparts.errors import UserError
+from neuralparts.domain import DOMAIN_RADIUS
 from neuralparts.export.names import identifier
-from neuralparts.export.network_arrays import GridArrays, Layer, NetworkArrays, network_arrays
+from neuralparts.export.network_arrays import GridArrays, Layer, NetworkArrays, check_range, network_arrays
 from neuralparts.export.templating import render
 from neuralparts.network import SINE_FREQUENCY, NeuralSDF
 from neuralparts.whole_file import write_whole
@@ -24,8 +23,6 @@ from neuralparts.whole_file import write_whole
 LANES = 4
 # Numbers on a line.
 ROW = 8
-# Lengths in file units must stay within float32, with room for points far from the part.
-SMALLEST_LENGTH, LARGEST_LENGTH = 1e-30, 1e30
 
 
 def write_c_header(sdf: NeuralSDF, out: Path) -> list[Path]:
@@ -58,16 +55,6 @@ def header_text(arrays: NetworkArrays, out: Path) -> str:
         grid=None if arrays.grid is None else grid_text(arrays.grid),
         scaler=arrays.scaler,
         **scaler_text(arrays),
-    )
-
-
-def check_range(transform: Transform, out: Path) -> None:
-    """Raise UserError unless the cube's size and place in file units are far from the ends of float32."""
-    if 1 / transform.scale > SMALLEST_LENGTH and 1 / transform.scale + abs(transform.center).max() < LARGEST_LENGTH:
-        return
-    raise UserError(
-        f"{out}: the part's size and place in file units do not fit single precision (radius "
-        f"{DOMAIN_RADIUS / transform.scale:.3g}); fit the mesh in another unit of length"
     )
 
 
@@ -111,13 +98,15 @@ def grid_text(grid: GridArrays) -> dict[str, Any]:
 
 def scaler_text(arrays: NetworkArrays) -> dict[str, Any]:
     """Constants of the scaler, or the knots of a QuantileTransformer, as the template takes them."""
-    constants = arrays.constants
     if arrays.scaler == "QuantileTransformer":
-        scaled, distances = constants["scaled"], constants["distances"]
+        scaled, distances = arrays.constants["scaled"], arrays.constants["distances"]
         return {"knots": len(scaled), "scaled": floats(scaled), "distances": floats(distances)}
-    if arrays.scaler == "PowerTransformer":
-        constants = constants | {"negative_exponent": 2 - constants["exponent"]}
-    return {"constants": {name: f"{float(value):.8e}f" for name, value in constants.items()}}
+    return {"constants": constant_text(arrays)}
+
+
+def constant_text(arrays: NetworkArrays) -> dict[str, str]:
+    """The scaler's single numbers by name, as C's and GLSL's."""
+    return {name: floats(value) for name, value in arrays.constants.items() if value.ndim == 0}
 
 
 def floats(values: np.ndarray) -> str:

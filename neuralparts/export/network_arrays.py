@@ -3,13 +3,18 @@
 In: a model. Out: its layers, the levels of its hash grid, its scaler's constants, its map to file units.
 """
 
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from neuralparts.domain import Transform
+from neuralparts.domain import DOMAIN_RADIUS, Transform
+from neuralparts.errors import UserError
 from neuralparts.network import HashGrid, NeuralSDF
+
+# Lengths in file units must stay within float32, with room for points far from the part.
+SMALLEST_LENGTH, LARGEST_LENGTH = 1e-30, 1e30
 
 
 class Layer(NamedTuple):
@@ -57,6 +62,16 @@ def network_arrays(sdf: NeuralSDF) -> NetworkArrays:
     return NetworkArrays(layers, sdf.activation, grid, sdf.scaler.name, _scaler_constants(sdf), sdf.transform)
 
 
+def check_range(transform: Transform, out: Path) -> None:
+    """Raise UserError unless the cube's size and place in file units are far from the ends of float32."""
+    if 1 / transform.scale > SMALLEST_LENGTH and 1 / transform.scale + abs(transform.center).max() < LARGEST_LENGTH:
+        return
+    raise UserError(
+        f"{out}: the part's size and place in file units do not fit single precision (radius "
+        f"{DOMAIN_RADIUS / transform.scale:.3g}); fit the mesh in another unit of length"
+    )
+
+
 def _grid_arrays(grid: HashGrid) -> GridArrays:
     """The numbers of a hash grid."""
     sizes = grid.arrays
@@ -67,12 +82,13 @@ def _scaler_constants(sdf: NeuralSDF) -> dict[str, np.ndarray]:
     """The scaler's buffers by name.
 
     For a PowerTransformer also `lowest` and `highest` (): the scaled values of the ends of the fitted range, to which
-    scaled values are clamped before they are inverted.
+    scaled values are clamped before they are inverted, and `negative_exponent` (): the exponent of negative values.
     """
     constants = {name: _array(value) for name, value in sdf.scaler.state_dict().items()}
     if sdf.scaler.name == "PowerTransformer":
         ends = sdf.scaler(torch.stack([sdf.scaler.low, sdf.scaler.high]))
         constants["lowest"], constants["highest"] = _array(ends)
+        constants["negative_exponent"] = 2 - constants["exponent"]
     return constants
 
 

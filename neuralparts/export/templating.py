@@ -9,13 +9,13 @@ from typing import Any
 import jinja2
 
 
-def _template_text(name: str) -> str:
+def template_text(name: str) -> str:
     """A file of templates/, from wherever the package is installed."""
     return (files("neuralparts.export") / "templates" / name).read_text("utf-8")
 
 
 _TEMPLATES = jinja2.Environment(
-    loader=jinja2.FunctionLoader(_template_text),
+    loader=jinja2.FunctionLoader(template_text),
     undefined=jinja2.StrictUndefined,  # a misspelt name in a template is an error
     trim_blocks=True,
     lstrip_blocks=True,
