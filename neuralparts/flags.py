@@ -105,6 +105,7 @@ FLAGS = {
     "suffix": Flag("text added to the name of every part's files", default=""),
     "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, choices.RECONSTRUCTION_RESOLUTION),
     "outputFormat": one_of("format of the reconstruction", choices.OUTPUT_FORMATS),
+    "modelCard": Flag("1 writes NAME.md, a page about the model for those who get it; 0 is off", int, 0, ON_OFF),
     "maxMemory": Flag(
         "skip the reconstruction if the process would need more memory than this, such as 2G; 0 is no limit",
         memory,
@@ -216,7 +217,16 @@ FLAGS = {
 SPELLINGS = {"layerWidth": ["firstLayerHiddenSize"], "rayTransfer": ["ray-transfer"]}
 
 FIT_GROUPS = {
-    "output": ("outputDir", "suffix", "reconstructionRes", "outputFormat", "maxMemory", "validationRes", "showVis"),
+    "output": (
+        "outputDir",
+        "suffix",
+        "reconstructionRes",
+        "outputFormat",
+        "modelCard",
+        "maxMemory",
+        "validationRes",
+        "showVis",
+    ),
     "network": (
         "damArch",
         "numLayers",

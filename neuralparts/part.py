@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
+import neuralparts
 from neuralparts import choices
 from neuralparts.distance import DistanceOracle
 from neuralparts.domain import Transform, grid_cell
@@ -33,9 +34,9 @@ from neuralparts.metrics import (
     point_errors,
     sample_errors,
 )
-from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
-from neuralparts.output import StagedFiles
-from neuralparts.report import curves_png, html_report, thumbnail_png
+from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, facts, fit_scaler
+from neuralparts.output import StagedFiles, decisive, plain
+from neuralparts.report import curves_png, html_report, model_card, thumbnail_png
 from neuralparts.sampling import draw_samples, load_samples, negative_inside, points_on_surface
 from neuralparts.watch import Watch
 from neuralparts.wording import count_bar, fraction_bar, say
@@ -101,13 +102,14 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     with watch.timed("fit"):
         network = make_network(flags, samples[1], shape.transform).to(device)
         result = fit_network(network, samples, shape, content, flags, files.checkpoint, watch)
-        files.write_model(network)
     with watch.timed("reconstruct"):
         surface, failure = reconstruct(network, flags)
         if surface is not None:
             write_reconstruction(surface, shape.transform, flags, files, watch)
     with watch.timed("evaluate"):
         evaluation = evaluate(network, shape, surface, flags, watch)
+        network.about = about_fit(Path(name or source).name, shape, flags, evaluation.metrics)
+        files.write_model(network)
     watch.timings["total"] = time.perf_counter() - start
     record = {
         "input": name or str(source),
@@ -125,6 +127,8 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         "failure": result.collapsed or failure,
         "notes": [*watch.notes, *filter(None, [evaluation.missed])],
     }
+    if flags.modelCard:
+        files.write_card(model_card(files.model.name, facts(network)))
     write_report(files, record, result, shape, surface, evaluation.deviation, watch.in_folder)
     files.write_record(record)
     return record
@@ -364,6 +368,15 @@ def evaluate(
 
 
 # ---------------------------------------------------------------------------------------------------------- write
+
+
+def about_fit(source: str, shape: Shape, flags: SimpleNamespace, metrics: dict[str, float]) -> dict:
+    """What the model file says of its fit. It goes where the model goes, so it names no folder and no machine."""
+    about = {"source": source, "version": neuralparts.__version__, "metrics": metrics, "flags": decisive(vars(flags))}
+    if shape.mesh is not None:
+        corners = np.stack([shape.mesh.vertices.min(axis=0), shape.mesh.vertices.max(axis=0)])  # (2, 3)
+        about["bounds"] = shape.transform.to_file(corners)
+    return plain(about)
 
 
 def versions() -> dict[str, str]:

@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None, program: str = "network.py") -> int
     add_flags(parser, "out", help="model file to write from a published network, .safetensors")
     flags = parser.parse_args(arguments)
     settle_threads()
-    from neuralparts.network import NeuralSDF, read_keras_file
+    from neuralparts.network import NeuralSDF, facts, read_keras_file
 
     try:
         is_keras = Path(flags.model).suffix.lower() in KERAS_SUFFIXES
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None, program: str = "network.py") -> int
         if flags.out is not None:
             write_converted(model, Path(flags.out), is_keras)
         elif flags.points is None:
-            print("\n".join(f"{name:14} {value}" for name, value in facts(model).items()))
+            print("\n".join(f"{name:18} {value}" for name, value in facts(model).items()))
         else:
             print("\n".join(f"{value:.9g}" for value in model(read_points(flags.points))))
     except (ValueError, OSError) as error:
@@ -57,25 +57,6 @@ def write_converted(model: "NeuralSDF", out: Path, is_keras: bool) -> None:
         raise UserError(f"{out}: a model file has the suffix .safetensors")
     model.save(out)
     print(f"{out}: {out.stat().st_size:,} bytes")
-
-
-def facts(model: "NeuralSDF") -> dict[str, str]:
-    """What there is to say about a model, by name."""
-    transform = model.transform
-    extent = transform.length_to_file(1.0)
-    encoding = "none"
-    if model.encoding is not None:
-        encoding = ", ".join(f"{name} {value}" for name, value in model.encoding.description().items())
-    return {
-        "parameters": f"{model.parameter_count:,}",
-        "hidden widths": " ".join(map(str, model.widths)),
-        "activation": model.activation,
-        "hash grid": encoding,
-        "scaler": model.scaler.name,
-        "center": " ".join(f"{value:.9g}" for value in transform.center) + " (file units)",
-        "cube": f"center +- {extent:.9g} (file units)",
-        "scale": f"{transform.scale:.9g} domain units per file unit",
-    }
 
 
 def read_points(path: str) -> "np.ndarray":

@@ -50,11 +50,11 @@ def onnx_model(sdf: NeuralSDF) -> "onnx.ModelProto":  # noqa: F821 (an optional 
 
 def _metadata(sdf: NeuralSDF) -> dict[str, str]:
     """What the file says about itself, texts by name."""
-    cube = sdf.transform.to_file(np.array([[-1.0] * 3, [1.0] * 3]))
     return {
-        "units": "those of the file that the model was fitted to",
+        "source": sdf.about.get("source", "not recorded"),
+        "units": "those of the source file",
         "sign": "negative inside",
-        "cube": json.dumps(cube.tolist()),
+        "bounds": json.dumps(sdf.bounds.tolist()),
     }
 
 

@@ -12,8 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from neuralparts.domain import DOMAIN_RADIUS
-from neuralparts.network import NeuralSDF, interpolate_hash_grid
+from neuralparts.network import NeuralSDF, continue_outside, interpolate_hash_grid
 from neuralparts.whole_file import write_whole
 
 
@@ -44,8 +43,9 @@ class PlainSDF(nn.Module):
 
     def __init__(self, sdf: NeuralSDF):
         super().__init__()
-        self.layers, self.scaler = copy.deepcopy(sdf.layers).cpu(), copy.deepcopy(sdf.scaler).cpu()
-        self.encoding = None if sdf.encoding is None else copy.deepcopy(sdf.encoding).cpu()
+        parts = copy.deepcopy(nn.ModuleList([sdf.layers, sdf.scaler, *([sdf.encoding] if sdf.encoding else [])]))
+        self.layers, self.scaler, *encoding = parts.cpu().float()
+        self.encoding = encoding[0] if encoding else None
         self.register_buffer("center", torch.tensor(sdf.transform.center, dtype=torch.float64))
         self.scale = sdf.transform.scale
         self.requires_grad_(False)
@@ -59,22 +59,10 @@ class PlainSDF(nn.Module):
         place = (points.double() - self.center) * self.scale
         nearest = place.nan_to_num(0.0).clamp(-1, 1)
         inside = self._distance_in_cube(nearest.float()).double()
-        return (_continued(place, inside) / self.scale).float()
+        return (continue_outside(place, inside) / self.scale).float()
 
     def _distance_in_cube(self, points: torch.Tensor) -> torch.Tensor:
         """points (N, 3) float32 of the cube -> (N,) signed distance, domain units."""
         if self.encoding is not None:
             points = interpolate_hash_grid(points, self.encoding.table, self.encoding.level_sizes)
         return self.scaler.inverse(self.layers(points).squeeze(-1))
-
-
-def _continued(points: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
-    """The distance (N,) at points (N, 3), domain, from that at the nearest points of the cube (N,)."""
-    is_inside = (points.abs() <= 1).all(1)
-    # A fixed point stands for those inside, so that no root of 0 spoils a gradient.
-    outer = torch.where(is_inside[:, None], 2.0, points)
-    beyond = outer - outer.clamp(-1, 1)
-    from_nearest = (beyond.square().sum(1) + inside.clamp(min=0).square()).sqrt()
-    from_sphere = outer.square().sum(1).sqrt() - DOMAIN_RADIUS
-    # An infinite point is infinitely far from its nearest one in the cube; a NaN stays one.
-    return torch.where(is_inside, inside, torch.maximum(from_nearest, from_sphere))

@@ -210,9 +210,10 @@ class HashGrid(nn.Module):
         """points (N, 3) floating, domain -> features (N, output_width). Raises ValueError for other shapes."""
         if points.ndim != 2 or points.shape[1] != 3:
             raise ValueError(f"points must have shape (N, 3); got {tuple(points.shape)}")
-        on_cpu = points.device.type == "cpu" and self.table.device.type == "cpu"
-        if on_cpu and points.dtype == self.table.dtype == torch.float32:
-            return CompiledInterpolation.apply(
-                points.contiguous(), self.table.contiguous(), self.level_sizes, self.arrays
-            )
-        return interpolate(points, self.table, self.level_sizes)
+        table = self.table
+        if not (points.is_cpu and table.is_cpu and points.dtype == table.dtype == torch.float32):
+            return interpolate(points, table, self.level_sizes)
+        points, table = points.contiguous(), table.contiguous()
+        if torch.is_grad_enabled() and (points.requires_grad or table.requires_grad):
+            return CompiledInterpolation.apply(points, table, self.level_sizes, self.arrays)
+        return _kernels().encode_points(points.detach(), table.detach(), self.arrays)

@@ -266,6 +266,9 @@ def encode_points(points: torch.Tensor, table: torch.Tensor, levels: LevelArrays
     features = torch.empty(len(points), len(levels.dense) * table.shape[1], dtype=table.dtype)
     common = (points.numpy(), table.numpy(), *levels, features.numpy())
     lanes = (0,) * table.shape[1]
+    if len(points) <= BLOCK:  # a single point must not wait for what divides the work
+        encode(*common, 0, len(points), lanes)
+        return features
     run(encode, [(*common, start, stop, lanes) for start, stop in ranges(len(points))])
     return features
 

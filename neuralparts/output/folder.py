@@ -18,7 +18,7 @@ from neuralparts.output.staging import StagedFiles
 from neuralparts.output.summary import SUMMARY_COLUMNS
 
 # An unfinished file as `whole_file` names it, .NAME.SUFFIX.RANDOM.part, of a file that this program writes.
-SUFFIXES = ("safetensors", "json", "html", "png", "csv", "checkpoint", "log", *OUTPUT_FORMATS)
+SUFFIXES = ("safetensors", "json", "html", "png", "md", "csv", "checkpoint", "log", *OUTPUT_FORMATS)
 UNFINISHED = re.compile(rf"\.(?P<name>.+)\.(?:{'|'.join(SUFFIXES)})\.[0-9a-f]{{8}}\.part", re.DOTALL)
 # The hidden folder of a fit; only the one that `StagedFiles` names is touched.
 STAGED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.new", re.DOTALL)

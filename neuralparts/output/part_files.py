@@ -1,8 +1,8 @@
 """The files of one part: their names, whose they are, and whether they are complete.
 
-A fit leaves NAME.safetensors, NAME.stl (or another format), NAME.html, NAME.png, in a folder run thumbnails/NAME.png,
-and NAME.json. While a fit runs there are NAME.checkpoint, .NAME.lock and a hidden folder (`staging.py`); after a fault
-of the program, NAME.log.
+A fit leaves NAME.safetensors, NAME.stl (or another format), NAME.html, NAME.png, with --modelCard 1 NAME.md, in a
+folder run thumbnails/NAME.png, and NAME.json. While a fit runs there are NAME.checkpoint, .NAME.lock and a hidden folder
+(`staging.py`); after a fault of the program, NAME.log.
 
 NAME.json, the record, names the other files with their sizes and SHA-256. A part is complete when all of them agree. A
 fit replaces or removes only what the record of an earlier fit names, byte for byte. Any other file is a user's own.
@@ -21,7 +21,7 @@ from neuralparts.output.records import agrees, is_blank, is_regular, read_record
 from neuralparts.whole_file import write_whole
 
 # The suffixes of files that a record may name.
-RESULT_SUFFIXES = ("safetensors", "html", "png", *OUTPUT_FORMATS)
+RESULT_SUFFIXES = ("safetensors", "html", "png", "md", *OUTPUT_FORMATS)
 # The first line of every NAME.log; a file without it is a user's own.
 LOG_HEAD = b"A fault of the program, as it was raised:\n\n"
 # The content of .NAME.unfinished.
@@ -41,6 +41,9 @@ NEUTRAL_FLAGS = {
     "ray",
     "rayTransfer",
 }
+
+# Flags that the records of earlier versions lack, with the value that those fits had.
+LATER_FLAGS = {"modelCard": 0}
 
 
 class PartFiles:
@@ -70,6 +73,10 @@ class PartFiles:
         return self._path("png")
 
     @property
+    def card(self) -> Path:
+        return self._path("md")
+
+    @property
     def thumbnail(self) -> Path:
         return self.folder / "thumbnails" / f"{self.name}.png"
 
@@ -91,7 +98,7 @@ class PartFiles:
 
     def results(self) -> tuple[Path, ...]:
         """The files that a record names, as far as the fit made them."""
-        return self.model, self.reconstruction, self.page, self.curves, self.thumbnail
+        return self.model, self.reconstruction, self.page, self.curves, self.card, self.thumbnail
 
     def in_writing_order(self) -> dict[str, Path]:
         """Every file that a fit may leave, the model first and the record last, by its name relative to the folder."""
@@ -235,7 +242,7 @@ class PartFiles:
         OSError for a source that cannot be read.
         """
         record = self.read_record()
-        if record is None or _decisive(record["flags"]) != _decisive(plain(flags)) or self.is_unfinished():
+        if record is None or decisive(LATER_FLAGS | record["flags"]) != decisive(plain(flags)) or self.is_unfinished():
             return None
         if record["failure"] and record["flags"].get("maxMemory") != flags.get("maxMemory"):
             return None  # another memory limit may be enough
@@ -278,8 +285,8 @@ def outcome(record: dict) -> dict:
     return {"record": record, "reason": record["failure"], "status": status}
 
 
-def _decisive(flags: dict) -> dict:
-    """The flags that change the result."""
+def decisive(flags: dict) -> dict:
+    """The flags that change the result, of all flags by name."""
     return {name: value for name, value in flags.items() if name not in NEUTRAL_FLAGS}
 
 

@@ -82,6 +82,10 @@ class StagedFiles(PartFiles):
         write_whole(self.page, page.encode())
         write_whole(self.curves, curves)
 
+    def write_card(self, card: str) -> None:
+        """Write NAME.md. Raises OSError."""
+        write_whole(self.card, card.encode())
+
     def write_thumbnail(self, picture: bytes) -> None:
         """Write thumbnails/NAME.png. Raises OSError."""
         self.thumbnail.parent.mkdir(exist_ok=True)

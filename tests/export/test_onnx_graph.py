@@ -80,12 +80,15 @@ def test_a_hash_that_needs_more_than_32_bits_gets_64(tmp_path, sizes, integers):
 
 def test_the_file_says_what_it_is(tmp_path):
     model = formed_model(center=(1, 2, 3), scale=0.5)
+    model.about = {"source": "part.stl", "bounds": [[0, 1, 2], [2, 3, 4]]}
     found = session(tmp_path, model)
     (points,), (distance,) = found.get_inputs(), found.get_outputs()
     assert (points.name, points.shape, points.type) == ("points", ["N", 3], "tensor(float)")
     assert (distance.name, distance.shape, distance.type) == ("distance", ["N"], "tensor(float)")
     metadata = found.get_modelmeta().custom_metadata_map
-    assert json.loads(metadata["cube"]) == [[-1, 0, 1], [3, 4, 5]] and metadata["sign"] == "negative inside"
+    assert json.loads(metadata.pop("bounds")) == [[0, 1, 2], [2, 3, 4]]
+    units = "those of the source file"
+    assert metadata == {"source": "part.stl", "units": units, "sign": "negative inside"}
     assert onnx.load(tmp_path / "part.onnx").opset_import[0].version == 18
 
 
