@@ -10,14 +10,14 @@ from skimage.measure import marching_cubes
 from neuralparts.errors import UserError
 from neuralparts.export import export_model
 from neuralparts.marching import as_function, march
-from tests.export.formed_models import formed_model, octahedron
+from tests.export.formed_models import octahedron
 
 RESOLUTION = 21
 
 
 @pytest.fixture
 def model():
-    return formed_model("mixed", "elu", "StandardScaler")
+    return octahedron()
 
 
 def marched_vertices(model):
@@ -55,8 +55,7 @@ def test_npz_has_the_distances_at_its_places(model, tmp_path):
     np.testing.assert_allclose(model.transform.to_domain(origin + spacing * (RESOLUTION - 1)), 1, atol=1e-12)
 
 
-def test_the_contour_of_the_grid_is_the_marched_mesh(tmp_path):
-    model = octahedron()
+def test_the_contour_of_the_grid_is_the_marched_mesh(model, tmp_path):
     export_model(model, "npz", tmp_path / "part.npz", RESOLUTION)
     with np.load(tmp_path / "part.npz") as arrays:
         contour = arrays["origin"] + arrays["spacing"] * marching_cubes(arrays["sdf"], 0.0)[0]
@@ -74,9 +73,8 @@ def test_vti_holds_the_same_grid(model, tmp_path):
         np.testing.assert_array_equal(spacing, [arrays["spacing"]] * 3)
 
 
-def test_pyvista_reads_the_vti(tmp_path):
+def test_pyvista_reads_the_vti(model, tmp_path):
     pyvista = pytest.importorskip("pyvista", reason="PyVista is not installed")
-    model = octahedron()
     export_model(model, "vti", tmp_path / "part.vti", RESOLUTION)
     image = pyvista.read(tmp_path / "part.vti")
     assert image.dimensions == (RESOLUTION,) * 3
