@@ -1,8 +1,9 @@
 """The form `onnx`: one file for onnxruntime, onnxruntime-web and whatever else reads ONNX.
 
 In: a model. Out: a graph of operator set 18 with the input `points (N, 3)` and the output `distance (N,)`, both
-float32 in file units, N any number from 0 on. Everything is float32 but the power transform. Written by hand: no
-tracer knows that the hash fits into 32 bits. Metadata: source, units, sign, bounds.
+float32 in file units, N any number from 0 on. Everything is float32 but the power transform: 10^19 domain units away,
+where squares overflow, the distance is infinite. Written by hand: no tracer knows that the hash fits into 32 bits.
+Metadata: source, units, sign, bounds.
 """
 
 import json

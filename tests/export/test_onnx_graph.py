@@ -92,6 +92,12 @@ def test_the_file_says_what_it_is(tmp_path):
     assert onnx.load(tmp_path / "part.onnx").opset_import[0].version == 18
 
 
+def test_a_network_larger_than_a_file_can_be_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("neuralparts.export.onnx_builder.LARGEST_FILE", 1000)
+    with pytest.raises(UserError, match="2 GiB"):
+        export_model(formed_model(), "onnx", tmp_path / "part.onnx")
+
+
 @pytest.mark.parametrize(("center", "scale"), [((0, 0, 0), 1e-60), ((0, 0, 0), 1e60), ((0, 1e60, 0), 1.0)])
 def test_units_beyond_float32_are_refused(tmp_path, center, scale):
     with pytest.raises(UserError, match="float32"):
