@@ -40,7 +40,7 @@ def read_keras_file(path: str | os.PathLike) -> NeuralSDF:
             raise ValueError(fault)
         with h5py.File(path, "r") as file:
             layers = _read_layers(file, os.path.getsize(path))
-        return _make_model(layers)
+        return _make_model(layers, {"source": os.path.basename(path)})
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
@@ -88,12 +88,12 @@ def _read_layers(file: Any, size: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return layers
 
 
-def _make_model(layers: list[tuple[np.ndarray, np.ndarray]]) -> NeuralSDF:
+def _make_model(layers: list[tuple[np.ndarray, np.ndarray]], about: dict) -> NeuralSDF:
     """The model of these layers: a function of domain coordinates, whose first layer undoes their scale."""
     widths = tuple(len(bias) for _, bias in layers[:-1])
     knots = np.linspace(-_LAST_KNOT, _LAST_KNOT, _KNOTS)
     scaler = QuantileTransformer((PUBLISHED_SCALE * np.tanh(knots)).astype(np.float32), knots.astype(np.float32))
-    model = NeuralSDF(widths, "relu", None, scaler, scale=PUBLISHED_SCALE)
+    model = NeuralSDF(widths, "relu", None, scaler, scale=PUBLISHED_SCALE, about=about)
     with torch.no_grad():
         for linear, (weight, bias) in zip(model.layers[::2], layers, strict=True):
             linear.weight.copy_(torch.from_numpy(weight))

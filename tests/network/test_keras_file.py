@@ -70,6 +70,7 @@ def test_the_command_writes_a_model_file(tmp_path, capsys):
     source, out = keras_file(tmp_path / "part.h5", random_arrays()), tmp_path / "part.safetensors"
     assert network.main([str(source)]) == 0 and "16 16" in capsys.readouterr().out
     assert network.main([str(source), "--out", str(out)]) == 0
+    assert NeuralSDF.load(out).about == {"source": "part.h5"}
     points = np.random.default_rng(3).uniform(-1, 1, (50, 3))
     np.testing.assert_array_equal(NeuralSDF.load(out)(points), read_keras_file(source)(points))
     capsys.readouterr()
