@@ -20,7 +20,7 @@ from neuralparts.network.layers import DAM_WIDTHS, initialise, make_layers
 from neuralparts.network.matrix_products import evaluate
 from neuralparts.network.model_checks import check_description, check_finite
 from neuralparts.network.model_file import not_a_model, read_model, write_model
-from neuralparts.network.queries import NARROW, Points, answer, result_dtype
+from neuralparts.network.queries import NARROW, Points, answer, check_points, result_dtype
 from neuralparts.network.scalers import NoScaler, make_scaler
 from neuralparts.network.self_description import html_table, one_line
 
@@ -103,11 +103,8 @@ class NeuralSDF(nn.Module):
 
         Differentiable. On the CPU a layer may hide a NaN of its input; `signed_distance` does not.
         """
-        return evaluate(self.layers, self._features(points)).squeeze(-1)
-
-    def _features(self, points: torch.Tensor) -> torch.Tensor:
-        """points (N, 3) -> (N, inputs of the first layer)."""
-        return points if self.encoding is None else self.encoding(points)
+        features = points if self.encoding is None else self.encoding(points)
+        return evaluate(self.layers, features).squeeze(-1)
 
     def signed_distance(self, points: torch.Tensor) -> torch.Tensor:
         """points (N, 3), domain, of the network's dtype and device -> (N,) signed distance, domain units.
@@ -123,7 +120,7 @@ class NeuralSDF(nn.Module):
         `signed_distance` in batches, without gradients, in the network's dtype: float32, or float64 after `double()`.
         Raises ValueError for other shapes.
         """
-        if np.ndim(points) != 2:
+        if np.ndim(points) != 2 or np.shape(points)[1] != 3:
             raise ValueError(f"points must have shape (N, 3); got {tuple(np.shape(points))}")
         weight = self.layers[0].weight
         if not isinstance(points, torch.Tensor):
@@ -161,18 +158,29 @@ class NeuralSDF(nn.Module):
         """points (N, 3) in the cube, of the network's dtype and device -> (N,) signed distance, domain units."""
         return self.scaler.inverse(self.scaled(points))
 
-    def _in_cube_by_layers(self, points: torch.Tensor) -> torch.Tensor:
-        """As `_in_cube`, layer by layer: faster for a few points than one product that is padded to many rows."""
-        return self.scaler.inverse(self.layers(self._features(points)).squeeze(-1))
+    def _in_cube_by_layers(self, points: torch.Tensor, fixed_table: bool = False) -> torch.Tensor:
+        """As `_in_cube`, layer by layer: for a few points faster than one product that is padded to many rows.
 
-    def _distance(self, places: torch.Tensor) -> torch.Tensor:
+        fixed_table: nobody asks for the gradient by the hash grid's table.
+        """
+        features = points if self.encoding is None else self.encoding(points, fixed_table)
+        return self.scaler.inverse(self.layers(features).squeeze(-1))
+
+    def _distance(self, places: torch.Tensor, fixed_table: bool = False) -> torch.Tensor:
         """places (N, 3) float64, domain, on any device -> (N,) float64 signed distance, domain units, on that device.
 
         The network's dtype holds the point of the cube alone: how far a point lies from it is computed in float64.
+        fixed_table: nobody asks for the gradient by the hash grid's table.
         """
         weight = self.layers[0].weight
-        in_cube = self._in_cube_by_layers if len(places) <= _FEW_POINTS else self._in_cube
-        return distance_everywhere(lambda inside: in_cube(inside.to(weight)).to(places), places)
+
+        def in_cube(inside: torch.Tensor) -> torch.Tensor:
+            inside = inside.to(weight)
+            if fixed_table or len(inside) <= _FEW_POINTS:
+                return self._in_cube_by_layers(inside, fixed_table).to(places)
+            return self._in_cube(inside).to(places)
+
+        return distance_everywhere(in_cube, places)
 
     def _few_in_cube(self, points: np.ndarray) -> np.ndarray | None:
         """Values as `_answer` gives them for `_distance`, in a third of its time for one point.
@@ -201,12 +209,13 @@ class NeuralSDF(nn.Module):
         is_followed = torch.is_grad_enabled() and places.requires_grad
         with torch.enable_grad():
             places = places if is_followed else places.detach().requires_grad_(True)
-            distance = self._distance(places).sum()
+            distance = self._distance(places, fixed_table=True).sum()
             return torch.autograd.grad(distance, places, create_graph=is_followed)[0]
 
     def _answer(self, points: Points, function: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray | torch.Tensor:
         """function(places) for points (..., 3) in file units, of the same kind. function: (B, 3) float64, domain."""
         points = points if isinstance(points, torch.Tensor) else np.asarray(points)
+        check_points(points)
         is_followed = torch.is_grad_enabled() and isinstance(points, torch.Tensor) and points.requires_grad
         with torch.set_grad_enabled(is_followed):
             places = self._to_domain(points)

@@ -20,6 +20,12 @@ def result_dtype(dtype: np.dtype | torch.dtype) -> torch.dtype:
     return torch.float32 if dtype in NARROW else torch.float64
 
 
+def check_points(points: np.ndarray | torch.Tensor) -> None:
+    """Raise ValueError unless points have shape (..., 3)."""
+    if points.shape[-1:] != (3,):
+        raise ValueError(f"points must have shape (..., 3); got {tuple(points.shape)}")
+
+
 def answer(
     points: np.ndarray | torch.Tensor,
     function: Callable[[torch.Tensor], torch.Tensor],
@@ -29,13 +35,9 @@ def answer(
     """function(points), points (..., 3), for `batch_size` points at a time, as `dtype`.
 
     function: (B, 3) tensor of the points' dtype, on their device -> (B, ...). It may answer on another device. Returns
-    (..., ...), an array for an array, else a tensor on the points' device. Raises ValueError for points of other
-    shapes.
+    (..., ...), an array for an array, else a tensor on the points' device. The points must have passed `check_points`.
     """
-    shape = points.shape
-    if not shape or shape[-1] != 3:
-        raise ValueError(f"points must have shape (..., 3); got {tuple(shape)}")
-    is_array = not isinstance(points, torch.Tensor)
+    shape, is_array = points.shape, not isinstance(points, torch.Tensor)
     rows = (torch.from_numpy(np.ascontiguousarray(points)) if is_array else points).reshape(-1, 3)
     # One batch on the network's device at a time; its values come back at once.
     batches = rows.split(batch_size) if len(rows) > batch_size else (rows,)

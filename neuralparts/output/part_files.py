@@ -1,8 +1,8 @@
 """The files of one part: their names, whose they are, and whether they are complete.
 
 A fit leaves NAME.safetensors, NAME.stl (or another format), NAME.html, NAME.png, with --modelCard 1 NAME.md, in a
-folder run thumbnails/NAME.png, and NAME.json. While a fit runs there are NAME.checkpoint, .NAME.lock and a hidden folder
-(`staging.py`); after a fault of the program, NAME.log.
+folder run thumbnails/NAME.png, and NAME.json. While a fit runs there are NAME.checkpoint, .NAME.lock and a hidden
+folder (`staging.py`); after a fault of the program, NAME.log.
 
 NAME.json, the record, names the other files with their sizes and SHA-256. A part is complete when all of them agree. A
 fit replaces or removes only what the record of an earlier fit names, byte for byte. Any other file is a user's own.

@@ -32,8 +32,8 @@ def _template_text(name: str) -> str:
 
 
 def _escaped_in_markdown(text: str) -> str:
-    """Text as Markdown shows it letter by letter: a backslash before every sign that it may take for a command."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", text)
+    """Text on one line that Markdown and HTML show letter by letter: a backslash before each of their signs."""
+    return re.sub(r"([\\`*_<>&|#~$\[\]])", r"\\\1", text)
 
 
 _TEMPLATES = jinja2.Environment(
