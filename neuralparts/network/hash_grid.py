@@ -218,6 +218,6 @@ class HashGrid(nn.Module):
         if not (points.is_cpu and table.is_cpu and points.dtype == table.dtype == torch.float32):
             return interpolate(points, table, self.level_sizes)
         points, table = points.contiguous(), table.contiguous()
-        if torch.is_grad_enabled() and (points.requires_grad or table.requires_grad):
+        if torch.is_grad_enabled():
             return CompiledInterpolation.apply(points, table, self.level_sizes, self.arrays)
         return _kernels().encode_points(points.detach(), table.detach(), self.arrays)

@@ -183,10 +183,10 @@ def table_gradient(points, feature_gradient, resolution, is_dense, level_mask, c
 
 
 @njit(inline="always")
-def row_product(table, row, feature_gradient, sample, column, features):
+def row_product(table, row, feature_gradient, sample, column, lanes):
     """Scalar product of table[row], (F,), and of one level's part, (F,), of a sample's feature gradient."""
     total = type(table[0, 0])(0)
-    for feature in range(features):
+    for feature in range(np.uint64(len(lanes))):
         total += table[row, feature] * feature_gradient[sample, column + feature]
     return total
 
@@ -206,12 +206,11 @@ def chain(coordinate, resolution):
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
-def point_gradient(points, table, feature_gradient, resolutions, offsets, dense, mask, gradient, start, stop):
+def point_gradient(points, table, feature_gradient, resolutions, offsets, dense, mask, gradient, start, stop, lanes):
     """Write gradient[start:stop], (N, 3), of the points from feature_gradient (N, L * F). The others: see `encode`."""
-    features = table.shape[1]
-    for sample in range(start, stop):
+    for sample in range(np.uint64(start), np.uint64(stop)):
         # The sum over all levels, each the slope of the trilinear blend times the cells per unit length.
-        px, py, pz = points[sample, 0], points[sample, 1], points[sample, 2]
+        px, py, pz = points[sample, X], points[sample, Y], points[sample, Z]
         gradient[sample] = 0
         for level in range(len(resolutions)):
             rows, resolution = table[offsets[level] : offsets[level + 1]], resolutions[level]
@@ -221,18 +220,18 @@ def point_gradient(points, table, feature_gradient, resolutions, offsets, dense,
             stride_y, stride_z = strides(resolution, dense[level])
             corners = corner_rows(x, y, z, stride_y, stride_z, dense[level], mask[level])
             # Products of the eight corners' features with the gradient; their differences are the slopes.
-            column = level * features
-            p0 = row_product(rows, corners[0], feature_gradient, sample, column, features)
-            p1 = row_product(rows, corners[1], feature_gradient, sample, column, features)
-            p2 = row_product(rows, corners[2], feature_gradient, sample, column, features)
-            p3 = row_product(rows, corners[3], feature_gradient, sample, column, features)
-            p4 = row_product(rows, corners[4], feature_gradient, sample, column, features)
-            p5 = row_product(rows, corners[5], feature_gradient, sample, column, features)
-            p6 = row_product(rows, corners[6], feature_gradient, sample, column, features)
-            p7 = row_product(rows, corners[7], feature_gradient, sample, column, features)
-            gradient[sample, 0] += chain(px, resolution) * slope(v, w, p1 - p0, p3 - p2, p5 - p4, p7 - p6)
-            gradient[sample, 1] += chain(py, resolution) * slope(u, w, p2 - p0, p3 - p1, p6 - p4, p7 - p5)
-            gradient[sample, 2] += chain(pz, resolution) * slope(u, v, p4 - p0, p5 - p1, p6 - p2, p7 - p3)
+            column = np.uint64(level * len(lanes))
+            p0 = row_product(rows, corners[0], feature_gradient, sample, column, lanes)
+            p1 = row_product(rows, corners[1], feature_gradient, sample, column, lanes)
+            p2 = row_product(rows, corners[2], feature_gradient, sample, column, lanes)
+            p3 = row_product(rows, corners[3], feature_gradient, sample, column, lanes)
+            p4 = row_product(rows, corners[4], feature_gradient, sample, column, lanes)
+            p5 = row_product(rows, corners[5], feature_gradient, sample, column, lanes)
+            p6 = row_product(rows, corners[6], feature_gradient, sample, column, lanes)
+            p7 = row_product(rows, corners[7], feature_gradient, sample, column, lanes)
+            gradient[sample, X] += chain(px, resolution) * slope(v, w, p1 - p0, p3 - p2, p5 - p4, p7 - p6)
+            gradient[sample, Y] += chain(py, resolution) * slope(u, w, p2 - p0, p3 - p1, p6 - p4, p7 - p5)
+            gradient[sample, Z] += chain(pz, resolution) * slope(u, v, p4 - p0, p5 - p1, p6 - p2, p7 - p3)
 
 
 @cache
@@ -263,14 +262,14 @@ def ranges(count: int) -> list[tuple[int, int]]:
 
 def encode_points(points: torch.Tensor, table: torch.Tensor, levels: LevelArrays) -> torch.Tensor:
     """Features (N, L * F) of points (N, 3) from table (rows, F), contiguous tensors of one floating dtype."""
-    features = torch.empty(len(points), len(levels.dense) * table.shape[1], dtype=table.dtype)
-    common = (points.numpy(), table.numpy(), *levels, features.numpy())
-    lanes = (0,) * table.shape[1]
+    points, table = points.numpy(), table.numpy()
+    features = np.empty((len(points), len(levels.dense) * table.shape[1]), table.dtype)
+    common, lanes = (points, table, *levels, features), (0,) * table.shape[1]
     if len(points) <= BLOCK:  # a single point must not wait for what divides the work
         encode(*common, 0, len(points), lanes)
-        return features
-    run(encode, [(*common, start, stop, lanes) for start, stop in ranges(len(points))])
-    return features
+    else:
+        run(encode, [(*common, start, stop, lanes) for start, stop in ranges(len(points))])
+    return torch.from_numpy(features)
 
 
 def table_gradients(
@@ -293,5 +292,6 @@ def point_gradients(
     """Gradient (N, 3) of the points from the gradient (N, L * F) of the features."""
     gradient = torch.empty_like(points)
     common = (points.numpy(), table.numpy(), feature_gradient.numpy(), *levels, gradient.numpy())
-    run(point_gradient, [(*common, start, stop) for start, stop in ranges(len(points))])
+    lanes = (0,) * table.shape[1]
+    run(point_gradient, [(*common, start, stop, lanes) for start, stop in ranges(len(points))])
     return gradient
