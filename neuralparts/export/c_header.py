@@ -48,8 +48,10 @@ def header_text(arrays: NetworkArrays, out: Path) -> str:
         radius=DOMAIN_RADIUS,
         layers=[layer_text(layer) for layer in layers],
         last_inputs=layers[-1].weight.shape[1],
+        restrict=f"{name.upper()}_RESTRICT",
         inputs=arrays.inputs,
-        widest=max(arrays.inputs, *(len(layer.bias) for layer in layers)),
+        padded_inputs=layers[0].weight.shape[1],
+        widest=max(size for layer in layers for size in layer.weight.shape),
         activation=arrays.activation,
         sine_frequency=SINE_FREQUENCY,
         grid=None if arrays.grid is None else grid_text(arrays.grid),
@@ -59,9 +61,9 @@ def header_text(arrays: NetworkArrays, out: Path) -> str:
 
 
 def padded_layers(layers: list[Layer]) -> list[Layer]:
-    """The layers with zeros added to hidden outputs, and to the inputs that follow, up to a multiple of LANES."""
+    """The layers with zeros added to all inputs and to the hidden outputs, up to a multiple of LANES."""
     padded = []
-    inputs = layers[0].weight.shape[1]
+    inputs = -(-layers[0].weight.shape[1] // LANES) * LANES
     for layer in layers:
         outputs = -(-len(layer.bias) // LANES) * LANES if layer is not layers[-1] else len(layer.bias)
         weight, bias = np.zeros((outputs, inputs), np.float32), np.zeros(outputs, np.float32)
