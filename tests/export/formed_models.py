@@ -1,4 +1,7 @@
-"""Small models of every kind for the tests of the forms, points around them, and their distances everywhere."""
+"""Models with every kind of hash grid, points around them of which some are not finite, and how far a form is off.
+
+`cases.py` has the distances that every form must answer.
+"""
 
 import itertools
 
@@ -6,8 +9,8 @@ import numpy as np
 import torch
 
 from neuralparts.choices import ACTIVATIONS, SCALERS
-from neuralparts.domain import DOMAIN_RADIUS
 from neuralparts.network import HashGrid, NeuralSDF, fit_scaler
+from tests.export import cases
 
 # Sizes of hash grids: with dense levels and hashed ones, with dense ones alone, with hashed ones alone, of one level.
 GRIDS = {
@@ -66,29 +69,12 @@ def file_points(model, count=400, seed=0) -> np.ndarray:
     return np.concatenate([points, bad]).astype(np.float32)
 
 
-def true_distance(model, points) -> np.ndarray:
-    """The model's distance (N,) float64 in domain units at points (N, 3) in file units, everywhere: NaN for a NaN,
-    infinity for an infinite coordinate, and beyond the cube the larger of two lower bounds."""
-    place = (np.asarray(points, np.float64) - model.transform.center) * model.transform.scale
-    nearest = np.clip(np.nan_to_num(place, nan=0.0), -1, 1).astype(np.float32)
-    inside = model.domain(nearest).astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        step = np.linalg.norm(place - np.clip(place, -1, 1), axis=1)
-        radius = np.linalg.norm(place, axis=1)
-        beyond = np.maximum(np.hypot(np.maximum(inside, 0), step), radius - DOMAIN_RADIUS)
-    distance = np.where(step > 0, beyond, inside)
-    distance[np.isinf(place).any(axis=1)] = np.inf
-    distance[np.isnan(place).any(axis=1)] = np.nan
-    return distance
-
-
 def worst_difference(model, points, distances) -> float:
-    """The largest error of distances (N,) in file units, in domain units; beyond 1, relative to the distance.
+    """`cases.worst_difference` at the finite ones of points (N, 3), for distances (N,), both in file units.
 
-    Raises AssertionError unless exactly the right ones are NaN or infinite.
+    Raises AssertionError unless the distance is NaN for a NaN, and infinite for any other infinite coordinate.
     """
-    expected, found = true_distance(model, points), np.asarray(distances, np.float64) * model.transform.scale
-    finite = np.isfinite(expected)
-    np.testing.assert_array_equal(found[~finite], expected[~finite])
-    errors = np.abs(found[finite] - expected[finite]) / np.maximum(1, np.abs(expected[finite]))
-    return float(errors.max())
+    finite = np.isfinite(points).all(axis=1)
+    expected = np.where(np.isnan(points[~finite]).any(axis=1), np.nan, np.inf)
+    np.testing.assert_array_equal(distances[~finite], expected)
+    return cases.worst_difference(model, points[finite], distances[finite])

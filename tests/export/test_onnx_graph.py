@@ -9,13 +9,11 @@ from neuralparts.choices import ACTIVATIONS, SCALERS
 from neuralparts.errors import UserError
 from neuralparts.export import export_model
 from neuralparts.network import HashGrid, NeuralSDF
+from tests.export.cases import TOLERANCE
 from tests.export.formed_models import GRIDS, KINDS, file_points, formed_model, worst_difference
 
 onnx = pytest.importorskip("onnx", reason="onnx is not installed: requirements-export.txt")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: requirements-dev.txt")
-
-# Domain units. float32 rounds a coordinate by 6e-8, which the slopes of a network multiply.
-TOLERANCE = 1e-5
 
 
 def session(folder, model):
