@@ -32,6 +32,8 @@ def main(arguments: list[str] | None = None, program: str = "network.py") -> int
     add_flags(parser, "points")
     add_flags(parser, "out", help="model file to write from a published network, .safetensors")
     flags = parser.parse_args(arguments)
+    if flags.out is not None and flags.points is not None:
+        parser.error("--points prints distances and --out writes a model; leave one of them out")
     settle_threads()
     from neuralparts.network import NeuralSDF, facts, read_keras_file
 
