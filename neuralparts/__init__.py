@@ -5,7 +5,7 @@
     sdf(points)     # (..., 3) in file units -> (...) signed distances in file units, negative inside
 
 Each stage is a folder of this package: mesh_files, mesh, distance, sampling, network, fitting, marching, metrics,
-report, output, fleet. `part.fit_part` is the way of one part through all of them.
+report, output, export, fleet. `part.fit_part` is the way of one part through all of them.
 """
 
 from typing import TYPE_CHECKING

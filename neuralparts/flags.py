@@ -124,7 +124,7 @@ FLAGS = {
     # output
     "outputDir": Flag("folder of the results", default="results"),
     "suffix": Flag("text added to the name of every part's files", default=""),
-    "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, 256),
+    "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, choices.RECONSTRUCTION_RESOLUTION),
     "outputFormat": one_of("format of the reconstruction", choices.OUTPUT_FORMATS),
     "modelCard": Flag("1 writes NAME.md, a page about the model for those who get it; 0 is off", int, 0, ON_OFF),
     "maxMemory": Flag(
@@ -227,6 +227,7 @@ FLAGS = {
         "with .stl)",
         metavar="FILE",
     ),
+    "to": Flag("form to write (default: that of --out's suffix)", choices=tuple(choices.EXPORT_FORMS)),
     "refine": Flag("Newton steps that move vertices onto the level; 0 is off", natural, 0),
     "dense": Flag("1 evaluates every node of the grid; 0 is off", int, 0, ON_OFF),
     "points": Flag(

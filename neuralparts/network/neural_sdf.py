@@ -7,6 +7,7 @@ points to signed distances, negative inside: in scaled targets (`scaled`, which 
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -272,6 +273,16 @@ class NeuralSDF(nn.Module):
     def save(self, path: str | os.PathLike) -> None:
         """Write the whole model to `path` (.safetensors). Raises OSError."""
         write_model(path, self.description(), self.state_dict())
+
+    def export(self, path: str | os.PathLike) -> list[Path]:
+        """Write the model in the form of the path's suffix (`choices.EXPORT_FORMS`), in file units.
+
+        Returns the paths of the files written, the given one first. Raises UserError for a suffix that belongs to no
+        form and for a model that the form cannot hold, OSError where a file cannot be written.
+        """
+        from neuralparts.export import export_model, form_of
+
+        return export_model(self, form_of(path), Path(path))
 
     @classmethod
     def load(cls, path: str | os.PathLike, device: str | torch.device = "cpu") -> "NeuralSDF":

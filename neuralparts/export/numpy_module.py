@@ -1,0 +1,72 @@
+"""A model as a Python module that needs numpy and safetensors alone, and its weights beside.
+
+In: a model, the path of the module. Out: the module, with a function for the signed distance and one for its gradient,
+and the model's own file, NAME.safetensors, from which the module reads. The code is templates/numpy_module.py.j2.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from neuralparts.domain import DOMAIN_RADIUS
+from neuralparts.errors import UserError
+from neuralparts.export.network_arrays import NetworkArrays, network_arrays
+from neuralparts.export.templating import render
+from neuralparts.network import SINE_FREQUENCY, NeuralSDF
+from neuralparts.whole_file import write_whole
+
+
+def write_numpy_module(sdf: NeuralSDF, out: Path) -> list[Path]:
+    """Write the module and the model's file beside it, unless that holds this model already; returns both paths.
+
+    Raises UserError if there is another file of that name.
+    """
+    weights = out.with_suffix(".safetensors")
+    if not weights.exists():
+        sdf.save(weights)
+    elif not holds_model(weights, sdf):
+        raise UserError(f"{weights}: exists and holds something else; give the module another name")
+    write_whole(out, module_text(network_arrays(sdf), weights.name).encode())
+    return [out, weights]
+
+
+def holds_model(path: Path, sdf: NeuralSDF) -> bool:
+    """True if the file holds a model with this description and these tensors."""
+    try:
+        other = NeuralSDF.load(path)
+    except (ValueError, OSError):
+        return False
+    if other.description() != sdf.description():
+        return False
+    tensors = other.state_dict()
+    return all(torch.equal(value.cpu(), tensors[name]) for name, value in sdf.state_dict().items())
+
+
+def module_text(arrays: NetworkArrays, weights: str) -> str:
+    """The text of the module. weights: the name of the model's file."""
+    return render(
+        "numpy_module.py.j2",
+        weights=weights,
+        layers=len(arrays.layers),
+        inputs=arrays.inputs,
+        center=arrays.transform.center.tolist(),
+        scale=arrays.transform.scale,
+        radius=DOMAIN_RADIUS,
+        activation=arrays.activation,
+        frequency=SINE_FREQUENCY,
+        scaler=arrays.scaler,
+        lowest=float(arrays.constants.get("lowest", 0)),
+        highest=float(arrays.constants.get("highest", 0)),
+        grid=arrays.grid is not None,
+        **grid_values(arrays),
+    )
+
+
+def grid_values(arrays: NetworkArrays) -> dict[str, Any]:
+    """What the template needs of the hash grid, if there is one."""
+    grid = arrays.grid
+    if grid is None:
+        return {}
+    rows = zip(grid.resolutions.tolist(), grid.starts.tolist(), grid.dense.tolist(), strict=True)
+    return {"levels": list(rows), "mask": grid.table_size - 1}
