@@ -43,7 +43,7 @@ def onnx_model(sdf: NeuralSDF) -> "onnx.ModelProto":  # noqa: F821 (an optional 
     usable = graph.add("Where", is_usable, place, graph.constant(0.0))
     nearest = graph.add("Clip", usable, graph.constant(-1.0), graph.constant(1.0))
     inside = _add_distance(graph, network, nearest)
-    distance = _add_continuation(graph, inside, graph.add("Sub", usable, nearest), radius)
+    distance = _add_continuation(graph, inside, nearest, graph.add("Sub", usable, nearest), radius)
     distance = graph.add("Where", is_finite, distance, radius)
     graph.add("Div", distance, graph.constant(sdf.transform.scale), result="distance")
     return graph.model("signed_distance", {"points": ["N", 3]}, {"distance": ["N"]}, _metadata(sdf))
@@ -100,15 +100,20 @@ def _add_activation(graph: GraphBuilder, name: str, values: str) -> str:
     return graph.add(operation, values)
 
 
-def _add_continuation(graph: GraphBuilder, inside: str, step: str, radius: str) -> str:
-    """The distance (N,) everywhere, from that at the nearest points of the cube (N,), and the steps from there (N, 3).
+def _add_continuation(graph: GraphBuilder, inside: str, nearest: str, step: str, radius: str) -> str:
+    """The distance (N,) everywhere, from that at the nearest points (N, 3) of the cube.
 
-    radius: distance (N,) of the points from the origin. Beyond the cube the value is the larger of two lower bounds.
+    step (N, 3): the way from there. radius (N,): distance from the origin. Beyond the cube the value is the larger of
+    two lower bounds.
     """
     length = _add_norm(graph, step)
     positive = graph.add("Max", inside, graph.constant(0.0))
     squares = graph.add("Add", graph.add("Mul", positive, positive), graph.add("Mul", length, length))
-    from_sphere = graph.add("Sub", radius, graph.constant(DOMAIN_RADIUS))
+    # At the border of the cube the network may say that the part is nearer than its sphere: that fades with the length.
+    lacking = graph.add("Sub", graph.add("Sub", _add_norm(graph, nearest), graph.constant(DOMAIN_RADIUS)), inside)
+    lacking = graph.add("Max", lacking, graph.constant(0.0))
+    faded = graph.add("Div", lacking, graph.add("Add", length, graph.constant(1.0)))
+    from_sphere = graph.add("Sub", graph.add("Sub", radius, graph.constant(DOMAIN_RADIUS)), faded)
     beyond = graph.add("Max", graph.add("Sqrt", squares), from_sphere)
     is_beyond = graph.add("Greater", length, graph.constant(0.0))
     return graph.add("Where", is_beyond, beyond, inside)

@@ -5,10 +5,11 @@ Inside the cube it is f(p), to the bit. Outside it is the larger of two lower bo
 
 - sqrt(max(f(q), 0)^2 + |p - q|^2). The cube is convex and q is its point nearest to p, so for a surface point s the
   angle at q between p and s is at least a right one: |p - s|^2 >= |p - q|^2 + |q - s|^2.
-- |p| - DOMAIN_RADIUS, because the surface lies in the ball of that radius.
+- |p| - DOMAIN_RADIUS - e / (1 + |p - q|), because the surface lies in the ball of that radius. e is what f(q) lacks to
+  |q| - DOMAIN_RADIUS, by an error of the fit; it is 0 if f(q) is larger.
 
-So beyond the cube the value overestimates the true distance by no more than f does at q: by the fit's own error. At
-the border of the cube the two sides agree, unless f(q) itself is below |q| - DOMAIN_RADIUS by an error of the fit.
+So beyond the cube the value overestimates the true distance by no more than f does at q: by the fit's own error. With e
+it is continuous at the border of the cube where f(q) is positive, and the error fades with the distance.
 """
 
 from collections.abc import Callable
@@ -38,9 +39,11 @@ def continue_outside(points: torch.Tensor, values: torch.Tensor) -> torch.Tensor
     outside = ~(points.abs() <= 1).all(-1)  # (...), True for NaN
     # (..., 3): a point inside is replaced by a fixed one outside, so that no NaN arises in a gradient that is not used.
     outer = torch.where(outside[..., None], points, 2.0)
-    beyond = outer - outer.clamp(-1, 1)  # (..., 3): p - q
+    nearest = outer.clamp(-1, 1)  # (..., 3): q
+    beyond = outer - nearest  # (..., 3)
     legs = torch.cat([beyond, values.clamp(min=0)[..., None]], -1)  # (..., 4)
-    bound = torch.maximum(_length(legs), _length(outer) - DOMAIN_RADIUS)
+    lacking = (_length(nearest) - DOMAIN_RADIUS - values).clamp(min=0)  # (...): e
+    bound = torch.maximum(_length(legs), _length(outer) - DOMAIN_RADIUS - lacking / (1 + _length(beyond)))
     if torch.is_grad_enabled() and points.requires_grad:
         # (...): 0, or NaN for a point that is not finite, and so its derivative by all three coordinates. An infinite
         # distance keeps its value; its gradient is 0 times NaN, which is NaN.

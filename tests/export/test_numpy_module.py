@@ -25,8 +25,8 @@ for name in sys.argv[3:]:
     part = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(part)
     points = np.load(f"{sys.argv[2]}/{name}.npy")
-    shapes = [part.distance(np.zeros((0, 3))).shape, part.gradient(np.zeros((2, 5, 3))).shape, part.distance([0, 0, 0]).shape]
-    assert shapes == [(0,), (2, 5, 3), ()], shapes
+    assert part.distance(np.zeros((0, 3))).shape == (0,) and part.distance([0, 0, 0]).shape == ()
+    assert part.gradient(np.zeros((2, 5, 3))).shape == (2, 5, 3)
     odd = np.array([[np.nan, 0, 0], [np.nan, np.inf, 0], [0, 0, -np.inf]])
     assert str(part.distance(odd)) == "[nan nan inf]" and np.isnan(part.gradient(odd)).all()
     np.savez(f"{sys.argv[2]}/{name}.npz", distance=part.distance(points), gradient=part.gradient(points))
