@@ -144,7 +144,7 @@ def light_fit(source, flags, files, watch, name):
     for path in (files.model, files.reconstruction, files.page, files.curves):
         write_whole(path, (MODEL_HEAD if path == files.model else b"") + content * 10_000 + epochs)
         time.sleep(0.002)
-    files.write_thumbnail(content)
+    files.write_thumbnail(content + epochs)
     number = float(int.from_bytes(content[:4].ljust(4), "little"))
     record = {"input": name, "content": content_of(source), "flags": vars(flags), "failure": ""}
     record |= {"metrics": {"surface_error": number}, "fit": {"ended_by": "epochs"}, "timings": {"total": 0.06}}

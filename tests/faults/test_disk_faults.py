@@ -4,7 +4,6 @@ Afterwards the earlier or the new result is whole, no mixture is called done, an
 """
 
 import json
-import os
 import shutil
 import subprocess
 import sys
