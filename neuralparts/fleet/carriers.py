@@ -7,6 +7,7 @@ from typing import Protocol
 
 from neuralparts.choices import MESH_SUFFIXES
 from neuralparts.errors import UserError
+from neuralparts.foreign_files import check_link
 from neuralparts.mesh_files import MeshError, SourceFile, read_source
 from neuralparts.output import BusyError, PartFiles, StagedFiles, failure_line, find_finished, outcome
 from neuralparts.whole_file import write_whole
@@ -53,6 +54,7 @@ class Sender:
         try:
             held.enter_context(files.lock())
             self.locks[job["name"]] = held
+            check_link(source)
             path, overwrite = os.path.abspath(source), job["flags"]["overwrite"]
             record = find_finished(StagedFiles(files, path), job["flags"], source, job["input"])
             if record is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from neuralparts.metric_names import METRIC_NAMES
 from neuralparts.output.locks import locked
+from neuralparts.output.records import is_regular
 from neuralparts.whole_file import whole_file
 from neuralparts.wording import visible
 
@@ -97,7 +98,9 @@ class Summary:
         return locked(self.path.with_name(".summary.lock"), WRITING_PATIENCE)
 
     def _read(self) -> Iterator[list[str]]:
-        """The lines of the file, without its header; lines that cannot be read are left out."""
+        """The lines of the file, without its header. One that cannot be read, or whose name is a path, is left out."""
+        if not is_regular(self.path):
+            return
         try:
             file = open(self.path, newline="", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except FileNotFoundError:
@@ -111,7 +114,8 @@ class Summary:
                     return
                 except csv.Error:  # such as a cell of 131,073 characters
                     continue
-                if len(row) == len(SUMMARY_COLUMNS) and not header:
+                # A name that is a path would lead out of the folder.
+                if len(row) == len(SUMMARY_COLUMNS) and not header and not {"/", "\0"} & set(row[0]):
                     yield row
                 header = False
 
