@@ -108,14 +108,14 @@ def _write_files(job: dict, sent: dict[str, bytes]) -> str:
     """
     files = _files_of(job)
     _check_sent(job, sent, files)
-    kept = ""
-    if sent.keys() - {files.checkpoint.name, files.log.name}:
+    kept, (checkpoint, log, record) = "", map(files.relative, (files.checkpoint, files.log, files.record))
+    if sent.keys() - {checkpoint, log}:
         kept = _stage(job, sent, files)
-    elif files.checkpoint.name in sent:
-        files.replace_checkpoint(sent[files.checkpoint.name])
-    if files.log.name in sent:
-        files.replace_log(sent[files.log.name])
-    elif files.record.name in sent:
+    elif checkpoint in sent:
+        files.replace_checkpoint(sent[checkpoint])
+    if log in sent:
+        files.replace_log(sent[log])
+    elif record in sent:
         files.remove_log()
     return kept
 
@@ -139,9 +139,9 @@ def _stage(job: dict, sent: dict[str, bytes], files: PartFiles) -> str:
     staged = StagedFiles(files)
     try:
         staged.begin()
-        for name in files.in_writing_order():
-            if name in sent and name not in (files.checkpoint.name, files.log.name):
-                path = staged.folder / name
+        for name, home in files.in_writing_order().items():
+            if name in sent and home not in (files.checkpoint, files.log):
+                path = staged.folder / home.relative_to(files.folder)
                 path.parent.mkdir(exist_ok=True)
                 write_whole(path, sent[name])
         if staged.complete() is None:

@@ -20,6 +20,7 @@ from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError, locked
 from neuralparts.output.records import agrees, is_blank, is_folder, is_regular, is_there, read_record
 from neuralparts.whole_file import write_whole
+from neuralparts.wording import as_utf8
 
 # The suffixes of files that a record may name.
 RESULT_SUFFIXES = ("safetensors", "html", "png", *OUTPUT_FORMATS)
@@ -102,13 +103,14 @@ class PartFiles:
         return {self.relative(path): path for path in ordered}
 
     def relative(self, path: Path) -> str:
-        """A file's name in a record: relative to the folder, with / between."""
-        return path.relative_to(self.folder).as_posix()
+        """A file's name in a record: relative to the folder, with / between, the same in every locale."""
+        return as_utf8(path.relative_to(self.folder).as_posix())
 
     def named(self, record: dict) -> dict[Path, dict | int]:
         """The files that a record names, with their descriptions; names that are not this part's are left out."""
-        own = {f"{self.name}.{suffix}" for suffix in RESULT_SUFFIXES} | {self.relative(self.thumbnail)}
-        return {self.folder / name: described for name, described in record["files"].items() if name in own}
+        paths = [*map(self._path, RESULT_SUFFIXES), self.thumbnail]
+        own = {self.relative(path): path for path in paths}
+        return {own[name]: described for name, described in record["files"].items() if name in own}
 
     def lock(self) -> AbstractContextManager[None]:
         """The right to write this part's files, for a `with` block.

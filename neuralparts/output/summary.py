@@ -9,7 +9,7 @@ from neuralparts.metric_names import METRIC_NAMES
 from neuralparts.output.locks import locked
 from neuralparts.output.records import is_regular
 from neuralparts.whole_file import whole_file
-from neuralparts.wording import visible
+from neuralparts.wording import as_utf8, visible
 
 SUMMARY_COLUMNS = ("name", "input", "status", "reason", "ended_by", *METRIC_NAMES, "seconds")
 # Seconds to wait while another run writes summary.csv or index.html; writing takes milliseconds.
@@ -28,7 +28,7 @@ def text(value: object) -> str:
     Control characters, ends of lines and bytes that are not UTF-8 are escaped. A cell that a spreadsheet would take for
     a formula begins with '. A long one is cut.
     """
-    cell = "" if value is None else visible(str(value))
+    cell = "" if value is None else visible(as_utf8(str(value)))
     cell = f"'{cell}" if cell.startswith(FORMULA_BEGINNINGS) else cell
     return cell if len(cell) <= LONGEST_CELL else f"{cell[: LONGEST_CELL - 3]}..."
 

@@ -25,7 +25,6 @@ import struct
 import subprocess
 import sys
 import time
-import types
 from itertools import count
 from pathlib import Path
 
@@ -114,9 +113,7 @@ def run_child(command: str, epochs: int, place: Path, output: Path) -> int:
             os.dup2(file, 1)
             os.dup2(file, 2)
             time.sleep = lambda _: None
-            part = types.ModuleType("neuralparts.part")
-            part.fit_part = fit_with_checkpoint
-            sys.modules["neuralparts.part"] = part
+            fleet_stubs.replace_fit(fit_with_checkpoint)
             worker = "neuralparts.job:fit_one" if "worker" not in command else "tests.fleet_stubs:light"
             commands_fit.fit_folder = functools.partial(commands_fit.fit_folder, worker=worker)
             code = commands_fit.main(command_words(command, epochs))
