@@ -115,7 +115,9 @@ def test_a_signal_leaves_the_checkpoint_of_a_run_that_nobody_listens_to(tmp_path
     assert (tmp_path / "out/part_00.checkpoint").exists() and not list((tmp_path / "out").glob(".*"))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.long) for n in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_signal_leaves_a_checkpoint_though_nobody_reads_what_the_fit_prints(tmp_path, number):
     trimesh.creation.box((20, 16, 12)).export(tmp_path / "box.stl")
     flags = [

@@ -67,10 +67,10 @@ def compile_shim(folder: Path) -> Path | None:
     return shim
 
 
-def environment_of(shim: Path, state: Path) -> dict[str, str]:
-    """The environment of a process that can be struck; makes the file of its state, which strikes nothing yet."""
+def preloading(shim: Path, state: Path) -> dict[str, str]:
+    """Variables of a process that can be struck; makes the file of its state, which strikes nothing yet."""
     state.write_bytes(bytes(STATE_BYTES))
-    return os.environ | {"LD_PRELOAD": str(shim), "FAULT_STATE": str(state)}
+    return {"LD_PRELOAD": str(shim), "FAULT_STATE": str(state)}
 
 
 def set_state(state: Path, folder: Path | None = None, fault: str = "", number: int = 0) -> None:

@@ -4,9 +4,11 @@ import os
 import random
 import re
 import shutil
+import signal
 
 import pytest
 
+from neuralparts.errors import Interrupted
 from neuralparts.output import verify_folder
 from tests.fleet.runs import a_folder, check_folder, summary
 
@@ -19,9 +21,9 @@ def files_of(out, name):
 
 @pytest.fixture
 def fitted(tmp_path, here, monkeypatch):
-    """(inputs, results, results of an older fit, names) of 25 parts."""
+    """(inputs, results, results of an older fit, names) of 12 parts."""
     monkeypatch.setattr("time.sleep", lambda _: None)
-    source, out = a_folder(tmp_path / "parts", 25), tmp_path / "out"
+    source, out = a_folder(tmp_path / "parts", 12), tmp_path / "out"
     assert here(source, out, "--epochs", 7)[0] == 0
     shutil.copytree(out, tmp_path / "older")
     assert here(source, out)[0] == 0
@@ -63,12 +65,12 @@ def flip_and_restore(fitted, here, rounds, seed):
 
 
 def test_flipped_bytes_are_never_called_done(fitted, here):
-    flip_and_restore(fitted, here, 4, 1)
+    flip_and_restore(fitted, here, 6, 1)
 
 
 @pytest.mark.long
 def test_a_thousand_flipped_bytes_are_never_called_done(fitted, here):
-    flip_and_restore(fitted, here, 40, 2)
+    flip_and_restore(fitted, here, 84, 2)
 
 
 # ------------------------------------------------------------------------------------------------------------ swaps
@@ -149,12 +151,12 @@ def swap_and_mend(fitted, here, count, seed):
 
 
 def test_swapped_files_are_never_called_done_and_the_lines_say_how_to_mend_them(fitted, here):
-    swap_and_mend(fitted, here, 36, 3)
+    swap_and_mend(fitted, here, 18, 3)
 
 
 @pytest.mark.long
 def test_a_hundred_swapped_files_are_never_called_done(fitted, here):
-    swap_and_mend(fitted, here, 120, 4)
+    swap_and_mend(fitted, here, 102, 4)
 
 
 # ------------------------------------------------------------------------------------------------------- single fits
@@ -174,3 +176,22 @@ def test_a_single_fit_with_a_flipped_byte_is_not_called_done(tmp_path, here, suf
         assert "(changed or damaged)" in err and str(path) in err
         path.write_bytes(before)
     assert here(source, out)[0] == 0
+
+
+def test_a_stopped_run_says_which_contents_it_did_not_read(fitted, here, monkeypatch):
+    source, out, _, names = fitted
+    flip_a_byte(out / f"{names[-1]}.stl", random.Random(1))
+    for path in files_of(out, names[0]):
+        path.unlink()
+
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise Interrupted("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("neuralparts.part.fit_part", stop)
+        assert here(source, out)[0] == 143
+    assert {row["status"] for row in summary(out)} == {"done"} and len(summary(out)) == 11
+    assert all("their contents were not read" in row["reason"] for row in summary(out))
+    code, _, _, fitted_again = here(source, out)
+    assert (code, fitted_again) == (1, names[:1]) and summary(out)[-1]["status"] == "failed"

@@ -4,14 +4,16 @@ Afterwards the earlier or the new result is whole, no mixture is called done, an
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
 
 import pytest
+import trimesh
 
 from tests.faults import injector
-from tests.fleet.runs import ROOT
+from tests.fleet.runs import REAL, ROOT
 
 SUFFIXES = ("html", "json", "png", "safetensors", "stl")
 # One command of every kind, and whether it runs over an earlier result.
@@ -41,7 +43,7 @@ def a_place(tmp_path, command, earlier):
 def strike_all(tmp_path, shim, command, earlier, fault, numbers="all"):
     """Strike a command at each number, or at all its operations, and check each outcome; returns how many were."""
     place = a_place(tmp_path, command, earlier)
-    environment = injector.environment_of(shim, tmp_path / "state")
+    environment = os.environ | injector.preloading(shim, tmp_path / "state")
     words = [sys.executable, "-m", "tests.faults.injector", str(place), command, fault, json.dumps(numbers)]
     words[-1] = numbers if numbers == "all" else words[-1]
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
@@ -101,3 +103,31 @@ def test_a_fault_at_a_few_file_operations(tmp_path, shim, fault):
 def test_a_fault_at_every_file_operation(tmp_path, shim, command, earlier, fault):
     count, last = strike_all(tmp_path, shim, command, earlier, fault)
     assert count > last["operations"] > 30
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("fault", injector.FAULTS)
+def test_a_real_fit_that_is_struck_at_a_sample_of_its_operations(tmp_path, shim, fault):
+    """The trainer's own command with its checkpoints, over an earlier result."""
+    (tmp_path / "in").mkdir()
+    trimesh.creation.box((20, 16, 12)).export(tmp_path / "in/a.stl")
+    state, out = tmp_path / "state", tmp_path / "out"
+    environment = os.environ | injector.preloading(shim, state)
+
+    def fit(epochs):
+        words = [sys.executable, "trainer.py", tmp_path / "in/a.stl", "--outputDir", out, "--epochs", epochs]
+        words += [*REAL, "--checkpointSeconds", 0.05, "--overwrite", 1]
+        done = subprocess.run(list(map(str, words)), cwd=ROOT, env=environment, capture_output=True, text=True)
+        return done.returncode, done.stderr
+
+    assert fit(1)[0] == 0
+    for number in (3, 20, 45, 60, 75, 95):
+        injector.set_state(state, out, fault, number)
+        code, printed = fit(2)
+        operations, struck = injector.read_state(state)
+        injector.set_state(state)
+        outcome = {"struck": struck, "operations": operations, "code": code, "printed": printed}
+        outcome["between"] = injector.found_in(out)
+        check_between(outcome, ["a"], True, fault, "single")
+        outcome |= {"again": fit(2)[0], "after": injector.found_in(out)}
+        check_afterwards(outcome, ["a"], "single")
