@@ -114,9 +114,17 @@ class FolderBook:
             print("stopped; the same command without --overwrite 1 resumes; other parts keep their earlier result")
         elif stopped:
             print("stopped; the same command resumes")
-        for _, source, status, reason, *_ in self.summary.rows():
-            if status != "done":
-                print(visible(f"{status}: {_with_source(source, reason)}"))
+        self._print_failures()
+
+    def _print_failures(self) -> None:
+        """Print a line for each part that is not done."""
+        try:
+            failures = [row for row in self.summary.rows() if row[2] != "done"]
+        except OSError as error:  # each was said when its part ended
+            self.progress.say(visible(f"not read: {self.summary.path}: {error.strerror}"))
+            return
+        for _, source, status, reason, *_ in failures:
+            print(visible(f"{status}: {_with_source(source, reason)}"))
 
     def _row_on_disk(self, name: str) -> dict | None:
         """The line of a part that an earlier run finished with these flags, from its record, or None.

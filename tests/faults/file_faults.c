@@ -28,7 +28,7 @@ struct state {
 };
 
 static struct state *state;
-static unsigned char ours[65536]; /* descriptors of files below the folder */
+static unsigned char ours[65536]; /* descriptors of files below the folder: the class of their opening */
 
 __attribute__((constructor)) static void begin(void) {
   const char *path = getenv("FAULT_STATE");
@@ -56,7 +56,7 @@ static int below(const char *path) {
   return !strncmp(path, state->folder, length) && (path[length] == '/' || path[length] == 0);
 }
 
-static int is_ours(int fd) { return state && state->armed && fd >= 0 && fd < (int)sizeof ours && ours[fd]; }
+static int is_ours(int fd) { return state && state->armed && fd >= 0 && fd < (int)sizeof ours ? ours[fd] : 0; }
 
 /* 1 below a directory descriptor, or below the folder. */
 static int below_at(int at, const char *path) {
@@ -76,8 +76,8 @@ static int fails(int class) {
 
 #define REAL(name) ((typeof(&name))dlsym(RTLD_NEXT, #name))
 
-static int opened(int fd, int mine) {
-  if (fd >= 0 && fd < (int)sizeof ours) ours[fd] = mine;
+static int opened(int fd, int class) {
+  if (fd >= 0 && fd < (int)sizeof ours) ours[fd] = (unsigned char)class;
   return fd;
 }
 
@@ -90,7 +90,7 @@ static int class_of(int flags) { return flags & O_CREAT || (flags & O_TMPFILE) =
     int mode = va_arg(more, int), mine = below(path);           \
     va_end(more);                                               \
     if (mine && fails(class_of(flags))) return -1;              \
-    return opened(REAL(name)(path, flags, mode), mine);         \
+    return opened(REAL(name)(path, flags, mode), mine * class_of(flags)); \
   }
 OPEN(open)
 OPEN(open64)
@@ -102,7 +102,7 @@ OPEN(open64)
     int mode = va_arg(more, int), mine = below_at(at, path);    \
     va_end(more);                                               \
     if (mine && fails(class_of(flags))) return -1;              \
-    return opened(REAL(name)(at, path, flags, mode), mine);     \
+    return opened(REAL(name)(at, path, flags, mode), mine * class_of(flags)); \
   }
 OPENAT(openat)
 OPENAT(openat64)
@@ -138,9 +138,9 @@ FUNCTION(int, lstat64, (const char *path, struct stat64 *found), (path, found), 
 FUNCTION(int, fstat64, (int fd, struct stat64 *found), (fd, found), is_ours(fd), READS, -1)
 FUNCTION(int, fstatat64, (int at, const char *path, struct stat64 *found, int flags), (at, path, found, flags), below_at(at, path), READS, -1)
 
-/* A descriptor is free after close, also if that fails. */
+/* A descriptor is free after close, also if that fails. To close a file that was read writes nothing. */
 int close(int fd) {
-  int mine = is_ours(fd), failed = mine && fails(WRITES), error = errno;
+  int mine = is_ours(fd), failed = mine && fails(mine == READS ? READS : WRITES), error = errno;
   opened(fd, 0);
   int result = REAL(close)(fd);
   if (failed) errno = error;
