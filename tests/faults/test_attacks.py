@@ -129,10 +129,13 @@ def test_what_stands_at_a_name_of_the_output_folder_leads_nowhere(tmp_path, here
     path = out / PLACES[place].replace("{staging}", StagedFiles(PartFiles(out, "part_00")).folder.name)
     with preparing():
         put(kind, path, outside)
+        stands = os.lstat(path).st_ino
     for words in ((source / "part_00.stl", out), (source, out, "--overwrite", 1)):
         code, _, err, _ = here(*words)
         assert code in (0, 1) and "Traceback" not in err
     assert commands.main(["verify", str(out)]) in (0, 1)
+    # It stays, unless it is in a folder that a fit made.
+    assert "{staging}/" in PLACES[place] or os.lstat(path).st_ino == stands
     if kind == "hard link" and os.path.lexists(path):
         path.unlink()
 
