@@ -22,6 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from neuralparts.errors import CheckpointError, Interrupted, UserError, lacks_memory, one_line, with_place
+from neuralparts.foreign_files import check_link
 from neuralparts.mesh_files import MeshError
 from neuralparts.output import (
     BusyError,
@@ -52,6 +53,8 @@ def fit_one(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitFu
     staged = StagedFiles(files, job.get("path") or os.path.abspath(job["input"]))
     try:
         with files.lock():
+            if job.get("folder"):
+                check_link(source)
             record = find_finished(staged, job["flags"], source, job["input"])
             if record is not None:
                 old = has_sizes_alone(record) and not job.get("folder")
