@@ -8,7 +8,7 @@ import math
 import numba
 import numpy as np
 
-from neuralparts.distance.common_kernels import compiled, near_order, quick
+from neuralparts.distance.common_kernels import compiled, near_order
 from neuralparts.distance.ray_kernels import count_crossings, sum_of_angles
 from neuralparts.distance.search_kernels import STACK
 
@@ -16,8 +16,11 @@ from neuralparts.distance.search_kernels import STACK
 # caps; their area; the sum of their area vectors (3); the sums of area vector times distance from the centre, as xx,
 # yy, zz, xy + yx, xz + zx, yz + zy.
 MOMENT_COLUMNS = 14
+# A sum may be taken in any order, so that the compiler can vectorise its loop.
+vectorised = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+
 # Neighbouring points that look for the near caps together.
-GROUP = 16
+GROUP = 64
 # Largest remainder of a node that is not opened. The points whose side of one half stays open are tried with the next.
 REMAINDERS = (4e-3, 4e-4)
 # Bound on the rounding of all sums, in winding numbers.
@@ -156,11 +159,11 @@ def _sort_nodes(centre, reach, tree, most_remainder, stack, far, near):
     return far_count, near_count, error
 
 
-@numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
-def _far_winding(far, x, y, z):
-    """The winding number of nodes, by their moments (MOMENT_COLUMNS, M), at a point."""
+@vectorised
+def _far_winding(far, count, x, y, z):
+    """The winding number at a point of the first `count` nodes, by their moments, the columns of far."""
     total = 0.0
-    for j in range(far.shape[1]):
+    for j in range(count):
         dx, dy, dz = far[0, j] - x, far[1, j] - y, far[2, j] - z
         inverse2 = 1.0 / (dx * dx + dy * dy + dz * dz)
         plain = far[5, j] * dx + far[6, j] * dy + far[7, j] * dz + far[8, j] + far[9, j] + far[10, j]
@@ -170,15 +173,15 @@ def _far_winding(far, x, y, z):
     return total
 
 
-@quick
-def _near_tangents(near, x, y, z, sine, cosine):
-    """Fill sine and cosine (T,) of half the solid angle of each cap, corners (9, T), seen from a point.
+@vectorised
+def _near_tangents(near, count, x, y, z, sine, cosine):
+    """Fill sine and cosine of half the solid angle, seen from a point, of the first `count` caps, columns of near.
 
     Returns True if rounding may put the point on the other side of a cap. Source: van Oosterom and Strackee, "The solid
     angle of a plane triangle" (1983).
     """
     beside = 0.0
-    for j in range(near.shape[1]):
+    for j in range(count):
         ax, ay, az = near[0, j] - x, near[1, j] - y, near[2, j] - z
         bx, by, bz = near[3, j] - x, near[4, j] - y, near[5, j] - z
         cx, cy, cz = near[6, j] - x, near[7, j] - y, near[8, j] - z
@@ -189,7 +192,7 @@ def _near_tangents(near, x, y, z, sine, cosine):
         lower = a * b * c + (ax * bx + ay * by + az * bz) * c
         lower += (bx * cx + by * cy + bz * cz) * a + (cx * ax + cy * ay + cz * az) * b
         rounding = BESIDE_CAP * (a + BESIDE_CORNER) * (b + BESIDE_CORNER) * (c + BESIDE_CORNER)
-        beside = max(beside, 1.0 if (lower <= rounding) & (abs(triple) <= rounding) else 0.0)
+        beside += 1.0 if (lower <= rounding) & (abs(triple) <= rounding) else 0.0
         scale = 1.0 / math.sqrt(triple * triple + lower * lower + 1e-300)
         sine[j], cosine[j] = triple * scale, lower * scale
     return beside > 0
@@ -249,8 +252,8 @@ def capped_block(
                 if not doubtful[at]:
                     continue
                 x, y, z = group[i, 0], group[i, 1], group[i, 2]
-                beside = _near_tangents(near[:, :near_count], x, y, z, sine, cosine)
-                total = crossings[i] + _far_winding(far[:, :far_count], x, y, z)
+                beside = _near_tangents(near, near_count, x, y, z, sine, cosine)
+                total = crossings[i] + _far_winding(far, far_count, x, y, z)
                 if near_count > 0:
                     total += sum_of_angles(sine[:near_count], cosine[:near_count], revolutions[:near_count])
                 winding[at] = total

@@ -15,6 +15,8 @@ from neuralparts.wording import counted
 COARSE_STEP = 1e-3
 # Most sample points of all shells together, and of one shell, to find bodies that overlap.
 OVERLAP_SAMPLES, OVERLAP_SAMPLES_PER_SHELL = 20_000, 64
+# Pairs of overlapping bodies after which no more are counted.
+MOST_PAIRS = 1_000_000
 # What `diagnosis_lines` calls the flaws, by key.
 FLAWS = {
     "boundary_edges": "boundary edge",
@@ -97,12 +99,17 @@ def overlapping_shells(corners: np.ndarray, shells: Shells) -> int:
     points, owner = points[deep], owner[deep]
     if not len(points):
         return 0
-    # Find the other body of each: compare with the shells whose box holds the point, one by one.
-    pairs, (low, high), (order, starts) = set(), shell_boxes(corners, shells.label), faces_by_shell(shells.label)
+    # Find the other body of each: compare with the shells whose box holds the point, one by one. (P,) pairs of shells,
+    # each as one number; a pair may come twice, once for either shell.
+    pairs, found = [], 0
+    (low, high), (order, starts) = shell_boxes(corners, shells.label), faces_by_shell(shells.label)
     for other in solid[:MOST_SHELLS]:
         near = (owner != other) & ((points >= low[other]) & (points <= high[other])).all(axis=1)
         if near.any():
             own = corners[order[starts[other] : starts[other + 1]]]
-            within = winding_number(points[near], own) > 0.5
-            pairs |= {(int(min(a, other)), int(max(a, other))) for a in owner[near][within]}
-    return len(pairs)
+            shell = np.unique(owner[near][winding_number(points[near], own) > 0.5])
+            pairs.append(np.minimum(shell, other) * len(shells.closed) + np.maximum(shell, other))
+            found += len(shell)
+            if found > MOST_PAIRS:
+                break
+    return len(np.unique(np.concatenate(pairs))) if pairs else 0
