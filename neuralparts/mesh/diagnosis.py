@@ -15,6 +15,9 @@ from neuralparts.wording import counted
 COARSE_STEP = 1e-3
 # Most sample points of all shells together, and of one shell, to find bodies that overlap.
 OVERLAP_SAMPLES, OVERLAP_SAMPLES_PER_SHELL = 20_000, 64
+# Of more shells than the first number, so many points in all: far more shells than a part has may lie within each other,
+# and then no approximation of their winding number is quick.
+MANY_SHELLS, OVERLAP_SAMPLES_OF_MANY = 1000, 4000
 # Pairs of overlapping bodies after which no more are counted.
 MOST_PAIRS = 1_000_000
 # What `diagnosis_lines` calls the flaws, by key.
@@ -90,7 +93,8 @@ def overlapping_shells(corners: np.ndarray, shells: Shells) -> int:
     if len(solid) < 2:
         return 0
     # Points (N, 3) just below the surface of each outward shell, and the shell of each.
-    per_shell = max(1, min(OVERLAP_SAMPLES_PER_SHELL, OVERLAP_SAMPLES // len(shells.closed)))
+    most = OVERLAP_SAMPLES if len(shells.closed) <= MANY_SHELLS else OVERLAP_SAMPLES_OF_MANY
+    per_shell = max(1, min(OVERLAP_SAMPLES_PER_SHELL, most // len(shells.closed)))
     face, owner = sample_faces(shells.label, per_shell)
     outward = shells.orientation[owner] > 0
     points, owner = points_beside(corners[face[outward]], -JUST_BESIDE), owner[outward]
