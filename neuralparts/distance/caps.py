@@ -31,7 +31,7 @@ def close_boundary(starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     starts, ends: (B,) int64 vertices of the boundary edges in the direction in which the mesh uses them. As many edges
     begin at a vertex as end there, so they form rings.
     """
-    # (B,) the edge that follows each edge in its ring: the k-th that begins at a vertex follows the k-th that ends there.
+    # (B,) the next edge of each edge's ring: the k-th that begins at a vertex follows the k-th that ends there.
     following = np.empty(len(starts), dtype=np.int64)
     following[np.argsort(ends, kind="stable")] = np.argsort(starts, kind="stable")
     return cap_kernels.cut_rings(starts, following)

@@ -42,7 +42,6 @@ EXACT_INSIDE = 64
 VALUE_ERROR = 0.01
 
 
-
 class RayGrid(NamedTuple):
     """A grid of bins over the plane that the rays cross at right angles; each bin lists the triangles over it.
 

@@ -15,8 +15,8 @@ from neuralparts.wording import counted
 COARSE_STEP = 1e-3
 # Most sample points of all shells together, and of one shell, to find bodies that overlap.
 OVERLAP_SAMPLES, OVERLAP_SAMPLES_PER_SHELL = 20_000, 64
-# Of more shells than the first number, so many points in all: far more shells than a part has may lie within each other,
-# and then no approximation of their winding number is quick.
+# Of more shells than the first number, so many points in all: thousands of shells may lie within each other, and then
+# no approximation of their winding number is quick.
 MANY_SHELLS, OVERLAP_SAMPLES_OF_MANY = 1000, 4000
 # Pairs of overlapping bodies after which no more are counted.
 MOST_PAIRS = 1_000_000

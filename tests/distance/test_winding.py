@@ -18,7 +18,6 @@ from tests.distance.brute import (
     points_around,
     real_mesh,
     rotated,
-    soup,
     torus,
     without,
 )
