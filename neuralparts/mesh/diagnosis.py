@@ -19,7 +19,7 @@ OVERLAP_SAMPLES, OVERLAP_SAMPLES_PER_SHELL = 20_000, 64
 # no approximation of their winding number is quick.
 MANY_SHELLS, OVERLAP_SAMPLES_OF_MANY = 1000, 4000
 # Pairs of overlapping bodies after which no more are counted.
-MOST_PAIRS = 1_000_000
+MOST_PAIRS = 100_000
 # What `diagnosis_lines` calls the flaws, by key.
 FLAWS = {
     "boundary_edges": "boundary edge",
