@@ -5,7 +5,8 @@ folder can be written, and raises for a file that is cut or damaged. Here a file
 function without such a file is compiled, and code that no folder takes is used and forgotten, which is said once.
 
 A file holds one function for one set of argument types: its checksum (32 bytes), then the pickled code. What the code
-was made from (sources, types, CPU, version of Numba) is not stored but goes into the checksum, so old code does not fit.
+was made from (sources, types, CPU, version of Numba) goes into the checksum without being stored, so the checksum of
+old code does not fit.
 """
 
 import hashlib

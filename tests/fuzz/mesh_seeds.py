@@ -45,10 +45,17 @@ def obj_files() -> list[bytes]:
         "f " + " ".join(f"{i}/1/1" for i in line.split()[1:]) for line in OBJ_QUADS.splitlines()
     )
     negative = "\n".join("f " + " ".join(str(i - 8) for i in quad) for quad in QUADS) + "\n"
-    notch = "0 0, 4 0, 4 4, 2 1, 0 4".split(", ")
+    notch = ["0 0", "4 0", "4 4", "2 1", "0 4"]
     prism = "".join(f"v {xy} {z}\n" for z in (0, 1) for xy in notch) + "f 5 4 3 2 1\nf 6 7 8 9 10\n"
     prism += "".join(f"f {i} {i % 5 + 1} {i % 5 + 6} {i + 5}\n" for i in range(1, 6))
-    files = [obj_text(OBJ_QUADS), obj_text(triangles), obj_text(full), obj_text(with_normals), obj_text(negative), prism]
+    files = [
+        obj_text(OBJ_QUADS),
+        obj_text(triangles),
+        obj_text(full),
+        obj_text(with_normals),
+        obj_text(negative),
+        prism,
+    ]
     files += [obj_text(OBJ_QUADS, "v {} {} {} 1 0.5 0"), obj_text(OBJ_QUADS, "v {} {} {} 1 # corner")]
     files += [obj_text(with_normals.replace("/1/1", "//1")), obj_text(OBJ_QUADS.replace(" 3 ", " \\\n3 ", 2))]
     return [file.encode() for file in files]
@@ -158,7 +165,9 @@ def glb_files() -> list[bytes]:
 def three_mf_files(folder: Path) -> list[bytes]:
     """Items and components with transforms, a second model file, a slicer's notes, another unit."""
     moved = 'transform="1 0 0 0 1 0 0 0 1 10 0 0"'
-    parts = f'<object id="2"><components><component objectid="1"/><component objectid="1" {moved}/></components></object>'
+    parts = (
+        f'<object id="2"><components><component objectid="1"/><component objectid="1" {moved}/></components></object>'
+    )
     nested = parts + f'<object id="3"><components><component objectid="2" {moved}/></components></object>'
     items = f'<item objectid="1"/><item objectid="1" {moved}/>'
     support = object_3mf(2).replace('type="model"', 'type="support"')
