@@ -20,7 +20,7 @@ LONGEST = 300_000
 NUMBERS = ["0", "1", "2", "3", "-1", "0.25", "8", "255", "256", "65535", "65536", "2147483647", "-2147483648"]
 NUMBERS += ["4294967295", "1e308", "-1e308", "1e300", "1e-320", "1e-160", "1e20", "1e5", "NaN", "Infinity", "-inf"]
 NUMBERS += ["9" * 15, "9" * 20, "9" * 5000, "1e999", "0x10", "1,5", "1_0", "--1", "", "null", "true", '"x"', "[]", "{}"]
-WORDS = NUMBERS + ["\x1b[31m", "a\nb", "\0", "é" * 5, "\u202e", "a" * 300, "../x", "/etc/passwd", "%s", "=1+1"]
+WORDS = [*NUMBERS, "\x1b[31m", "a\nb", "\0", "é" * 5, "\u202e", "a" * 300, "../x", "/etc/passwd", "%s", "=1+1"]
 # Values for a place in JSON.
 VALUES = [0, 1, 2, 3, -1, 0.25, 255, 65536, 2**31, 2**32 - 1, 10**12, 10**20, 1e308, 1e-320, float("nan"), float("inf")]
 VALUES += [None, True, False, "", "x", "\x1b[31m", "a\nb", "é", "a" * 300, [], {}, [0], [[]], {"a": 0}, [1e300] * 16]
@@ -65,8 +65,8 @@ def some_bytes(data: bytes, other: bytes, random: Random) -> bytes:
 
 
 def some_text(data: bytes, other: bytes, random: Random) -> bytes:
-    """One to four changes of words or lines: numbers replaced, words removed or moved, lines removed, doubled, shuffled,
-    repeated, spliced with another file; rarely another encoding or line ending."""
+    """One to four changes of words or lines: numbers replaced, words removed or moved, lines removed, doubled,
+    shuffled, repeated, spliced with another file; rarely another encoding or line ending."""
     for _ in range(random.randint(1, 4)):
         kind = random.randrange(20)
         if kind < 10:
