@@ -17,7 +17,7 @@ from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
 from neuralparts.commands import complain, show
 from neuralparts.errors import UserError
 from neuralparts.flags import parse_fit_flags
-from neuralparts.machine import settle_threads, usable_gpus, usable_processors
+from neuralparts.machine import check_address_space, settle_threads, usable_gpus, usable_processors
 from neuralparts.wording import say, visible
 
 if TYPE_CHECKING:
@@ -33,11 +33,12 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
     """Fit what the command line asks for; returns the exit code."""
     flags = parse_fit_flags(arguments, program)
     settle_threads()
-    # The stages are imported only now, so that --help does not wait for them.
-    from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
-
     source, folder = Path(flags.input), Path(flags.outputDir)
     try:
+        check_address_space()
+        # The stages are imported only now, so that --help does not wait for them.
+        from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
+
         inputs = find_inputs(source)
         check_folder_flags(source, folder, flags)
         prepare_folder(folder)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
 from neuralparts.flags import add_flags
-from neuralparts.machine import settle_threads
+from neuralparts.machine import LIGHT_ADDRESS_SPACE, check_address_space, settle_threads
 from neuralparts.wording import quoted
 
 if TYPE_CHECKING:
@@ -25,16 +25,17 @@ def main(arguments: list[str] | None = None, program: str = "network.py") -> int
     add_flags(parser, "points")
     flags = parser.parse_args(arguments)
     settle_threads()
-    from neuralparts.network import NeuralSDF
-
     try:
+        check_address_space(LIGHT_ADDRESS_SPACE)
+        from neuralparts.network import NeuralSDF
+
         model = NeuralSDF.load(flags.model)
         if flags.points is None:
             print("\n".join(f"{name:14} {value}" for name, value in facts(model).items()))
         else:
             print("\n".join(f"{value:.9g}" for value in model(read_points(flags.points))))
-    except (ValueError, OSError) as error:
-        return complain(program, error)
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        return complain(program, error, flags.model)
     return 0
 
 

@@ -17,7 +17,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuralparts.errors import UserError, one_line
+from neuralparts.errors import UserError, lacks_memory, one_line
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError
 from neuralparts.output.part_files import RESULT_SUFFIXES, PartFiles
@@ -227,6 +227,8 @@ def failure_line(error: BaseException, home: PartFiles, given: str) -> str:
             "the name of the input, --suffix or --outputDir"
         )
     line = str(error).strip() if isinstance(error, UserError) else one_line(error)
+    if lacks_memory(error):
+        line = f"{given}: {line}"
     return visible(line.replace(str(home.folder / staging_name(home.name)), str(home.folder)))
 
 
