@@ -21,8 +21,8 @@ class Interrupted(RuntimeError):
 def one_line(error: BaseException) -> str:
     """An error as one line for the user, control characters escaped.
 
-    A UserError is its message, a lack of memory says so, an OSError is `file: reason of the system`, any other error its
-    message's first line.
+    A UserError is its message, a lack of memory says so, an OSError is `file: reason of the system`, any other error is
+    its message's first line.
     """
     text = str(error).strip() or type(error).__name__
     if isinstance(error, UserError):
@@ -47,12 +47,6 @@ def with_place(error: BaseException) -> str:
 
 def lacks_memory(error: BaseException) -> bool:
     """True if memory ran out, the machine's or the GPU's; torch and the loader of libraries say so in words."""
-    words = (
-        "out of memory",
-        "can't allocate memory",
-        "ALLOC_FAILED",
-        "Cannot allocate memory",
-        "failed to map segment",
-    )
-    words += ("can't start new thread",)
+    words = ("out of memory", "can't allocate memory", "Cannot allocate memory", "ALLOC_FAILED")
+    words += ("failed to map segment", "can't start new thread")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)

@@ -60,9 +60,8 @@ def run_here(kind: str, seed: int, first: int, count: int, saved: Path | None = 
         write_mesh(path.with_name("box.stl"), *box())
         # Healthy files first: they must be read, and they have Numba load its loops before memory is limited.
         for index, data in enumerate(healthy):
-            for k in (0, 1, 2) if kind == "model" else (0,):
-                path.write_bytes(data)
-                target(path, index * (k == 0) + k)
+            path.write_bytes(data)
+            target(path, index)
         for index in range(first, first + count):
             data = mutant(kind, healthy, seed, index)
             path.write_bytes(data)
