@@ -32,7 +32,7 @@ def test_some_mutants_of_every_kind():
             outcomes[kind] = Counter()
         else:
             outcomes[kind][line] += 1
-    assert {kind: counts.keys() for kind, counts in outcomes.items()} == dict.fromkeys(KINDS, {"read", "refused"})
+    assert {kind: counts.keys() for kind, counts in outcomes.items()} == {key: {"read", "refused"} for key in KINDS}
     assert {kind: counts.total() for kind, counts in outcomes.items()} == SHORT
 
 
