@@ -136,7 +136,7 @@ def test_all_commands_go_on_with_damaged_machine_code(project):
         "marching.py": [model, "--reconstructionRes", "32", "--output", "again.stl"],
         "metrics.py": [model, "box.stl", "--num_points", "500", "--reconstructionRes", "32"],
         "sampling.py": ["box.stl", "--num_points", "500", "--out", "samples.npz"],
-        "network.py": [model, "--at", "0,0,0"],
+        "network.py": [model],
     }
     for seed, (script, arguments) in enumerate(commands.items()):
         assert damage_all(project, seed) > 20
