@@ -22,7 +22,7 @@ MEMORY_FILES = {
 }
 
 # Address space in bytes that a command needs on one thread, that of one without fit or march, and that each further
-# thread needs: its stacks and heaps. Measured were 1.04, 0.58 and 0.45 GiB (docs/log.md).
+# thread needs: its stacks and heaps. Measured were up to 1.04, 0.58 and 0.45 GiB (docs/log.md).
 ADDRESS_SPACE, LIGHT_ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 5 * 2**28, 3 * 2**28, 2**29
 
 
