@@ -21,8 +21,9 @@ $(READY): requirements.txt requirements-dev.txt
 demo: $(READY)
 	presets/demo.sh
 
+# Two processes, each with files of its own, so that what a file's tests have in common is made once.
 test: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-long: $(READY)
 	$(RUN) -m pytest -m long

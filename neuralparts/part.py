@@ -26,6 +26,7 @@ from neuralparts.mesh import Mesh, diagnosis_lines, load_mesh
 from neuralparts.mesh_files import open_hashed, read_source, rounding_note, write_mesh
 from neuralparts.metrics import (
     LARGEST_MISSED_FRACTION,
+    explain_disagreement,
     explain_missed,
     grid_points,
     mean_absolute_error,
@@ -77,11 +78,11 @@ class Surface:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: by name. missed: what of the surface the reconstruction lacks and why, or ''. deviation: (V,) distance
-    of each reconstructed vertex from the input, file units, or None."""
+    """metrics: by name. notes: a line on errors that contradict each other, one on what the reconstruction lacks.
+    deviation: (V,) distance of each reconstructed vertex from the input, file units, or None."""
 
     metrics: dict[str, float]
-    missed: str = ""
+    notes: tuple[str, ...] = ()
     deviation: np.ndarray | None = None
 
 
@@ -123,7 +124,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         "metrics": evaluation.metrics,
         "reconstruction": None if surface is None else {"vertices": len(surface.vertices), "faces": len(surface.faces)},
         "failure": result.collapsed or failure,
-        "notes": [*watch.notes, *filter(None, [evaluation.missed])],
+        "notes": [*watch.notes, *evaluation.notes],
     }
     write_report(files, record, result, shape, surface, evaluation.deviation, watch.in_folder)
     files.write_record(record)
@@ -347,20 +348,22 @@ def evaluate(
     if shape.mesh is None:
         return Evaluation(sample_errors(network.domain, *shape.kept))
     generator = random_stream(flags.seed, "metrics")
-    metrics = point_errors(network.domain, shape.oracle, METRIC_POINTS, generator, flags.importanceWeight)
-    if surface is None:
-        return Evaluation(metrics)
-    cell = grid_cell(flags.reconstructionRes)
-    triangles = surface.vertices, surface.faces
-    generator = random_stream(flags.seed, "mesh_metrics")
-    metrics |= mesh_errors(*triangles, shape.mesh, shape.oracle, METRIC_POINTS, generator, cell)
-    missed = ""
-    if metrics["missed_surface"] > LARGEST_MISSED_FRACTION:
-        generator = random_stream(flags.seed, "missed")
-        missed = explain_missed(network.domain, *triangles, shape.oracle, generator, cell)
-        if not watch.in_folder:  # of many parts, summary.csv has the fraction
-            say(missed)
-    return Evaluation(metrics, missed, shape.transform.length_to_file(shape.oracle.distance(surface.vertices)))
+    functions = network.domain, network.level_distance
+    metrics = point_errors(*functions, shape.oracle, METRIC_POINTS, generator, flags.importanceWeight)
+    missed, deviation, cell = "", None, 0.0
+    if surface is not None:
+        cell = grid_cell(flags.reconstructionRes)
+        triangles = surface.vertices, surface.faces
+        generator = random_stream(flags.seed, "mesh_metrics")
+        metrics |= mesh_errors(*triangles, shape.mesh, shape.oracle, METRIC_POINTS, generator, cell)
+        if metrics["missed_surface"] > LARGEST_MISSED_FRACTION:
+            generator = random_stream(flags.seed, "missed")
+            missed = explain_missed(network.domain, *triangles, shape.oracle, generator, cell)
+        deviation = shape.transform.length_to_file(shape.oracle.distance(surface.vertices))
+    notes = tuple(filter(None, (explain_disagreement(metrics, shape.mesh.closed, cell), missed)))
+    if notes and not watch.in_folder:  # of many parts, summary.csv has the numbers
+        say("\n".join(notes))
+    return Evaluation(metrics, notes, deviation)
 
 
 # ---------------------------------------------------------------------------------------------------------- write

@@ -4,6 +4,7 @@ The root scripts (`python trainer.py ...`) and the installed program (`neuralpar
 module has `main(arguments, program)`, which returns the exit code; `program` is the name that its messages begin with.
 """
 
+import gc
 import importlib
 import os
 import sys
@@ -59,6 +60,7 @@ def run(main: Callable[[], int] = main) -> None:
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
+    gc.freeze()  # Python would go through the objects of all libraries once more before it ends, for seconds.
     sys.exit(code)
 
 

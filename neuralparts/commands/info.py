@@ -1,12 +1,11 @@
 """`network.py`, `neuralparts info`: what a model file holds, and its signed distance at given points."""
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
 
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
-from neuralparts.flags import add_flags
+from neuralparts.flags import CommandLine, add_flags
 from neuralparts.machine import LIGHT_ADDRESS_SPACE, check_address_space, settle_threads
 from neuralparts.wording import quoted
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None, program: str = "network.py") -> int:
     """Print what a model holds, or with --points its signed distance at each, file units; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog=program, description="What a model file holds; or its signed distance at points, negative inside."
     )
     parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors")

@@ -25,6 +25,9 @@ from neuralparts.network.scalers import NoScaler, make_scaler
 _CPU_BATCH = 4096
 # Elsewhere more of them, but their activations, all of which a gradient keeps, are at most so many numbers.
 _GPU_BATCH, _GPU_ACTIVATIONS = 2**18, 2**29
+# `level_distance` takes a gradient for no shorter than this. The function is nearly constant there, and |f| over the
+# gradient says nothing. A hundredth of the true length 1 gives the right mean on flat fits (docs/log.md).
+LEAST_SLOPE = 0.01
 
 
 class NeuralSDF(nn.Module):
@@ -104,12 +107,31 @@ class NeuralSDF(nn.Module):
         """
         return self._in_batches(self._to_domain(points), self._domain_gradient)
 
+    def level_distance(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+        """points (N, 3), domain -> (N,) float32 distance to the zero level, to first order, of the same kind.
+
+        |f| / |gradient of f| (Taubin 1991): domain units, 0 or more. Unlike |f| it is not small merely because the
+        function is flat. See LEAST_SLOPE for tiny gradients. NaN for a point that is not finite. Raises ValueError for
+        other shapes.
+        """
+        return self._in_batches(points, self._level_distance)
+
+    def _level_distance(self, points: torch.Tensor) -> torch.Tensor:
+        """points (N, 3) float32, domain -> (N,) as `level_distance`."""
+        values, gradient = self._value_and_gradient(points)
+        return values.abs() / torch.linalg.vector_norm(gradient, dim=1).clamp(min=LEAST_SLOPE)
+
     def _domain_gradient(self, points: torch.Tensor) -> torch.Tensor:
         """points (N, 3) float32, domain -> (N, 3) gradient of the signed distance."""
+        return self._value_and_gradient(points)[1]
+
+    def _value_and_gradient(self, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """points (N, 3) float32, domain -> signed distances (N,) and their gradients (N, 3)."""
         with torch.enable_grad():
             points = points.detach().requires_grad_(True)
-            (gradient,) = torch.autograd.grad(self.signed_distance(points).sum(), points)
-        return gradient
+            values = self.signed_distance(points)
+            (gradient,) = torch.autograd.grad(values.sum(), points)
+        return values.detach(), gradient
 
     def _to_domain(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
         """points (N, 3) in file units -> (N, 3) float32 in the domain, of the same kind."""
