@@ -35,6 +35,8 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
     source, folder = Path(flags.input), Path(flags.outputDir)
     try:
         check_address_space()
+        if "://" in flags.input and not source.exists():
+            raise UserError(f"{flags.input}: an address, not a path; name the file itself, on this machine")
         inputs = find_inputs(source)
         check_folder_flags(source, folder, flags)
     except (UserError, OSError) as error:
