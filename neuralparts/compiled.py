@@ -46,7 +46,7 @@ def cached_njit(**options: Any) -> Callable[[Callable], Callable]:
 
 
 class MachineCode(FunctionCache):
-    """The cache of one function, as Numba's dispatcher asks for it; it raises nothing but MemoryError."""
+    """The cache of one function, as Numba's dispatcher asks for it. No file and no folder makes it raise."""
 
     def __init__(self, function: Callable):
         self._py_func, self._name = function, repr(function)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from neuralparts.commands.streams import secure_streams
-from neuralparts.errors import lacks_memory, one_line
+from neuralparts.errors import UserError, lacks_memory, one_line
 from neuralparts.wording import say
 
 # Verb, which is also its module: what it does.
@@ -72,7 +72,7 @@ def complain(program: str, error: BaseException | str, file: object = "") -> int
     """
     if isinstance(error, str):
         line = error
-    elif lacks_memory(error) and file:
+    elif file and lacks_memory(error) and not isinstance(error, UserError):
         line = f"{file}: {one_line(error)}"
     elif isinstance(error, RuntimeError):
         raise error

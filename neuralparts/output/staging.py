@@ -226,9 +226,10 @@ def failure_line(error: BaseException, home: PartFiles, given: str) -> str:
             f"{given}: names of up to {longest} bytes, which its files need, are too long for {home.folder}; shorten "
             "the name of the input, --suffix or --outputDir"
         )
-    line = str(error).strip() if isinstance(error, UserError) else one_line(error)
-    if lacks_memory(error):
-        line = f"{given}: {line}"
+    if isinstance(error, UserError):
+        line = str(error).strip()
+    else:
+        line = f"{given}: {one_line(error)}" if lacks_memory(error) else one_line(error)
     return visible(line.replace(str(home.folder / staging_name(home.name)), str(home.folder)))
 
 
