@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-long lint format
+.PHONY: setup demo test test-long fuzz lint format
 
 setup: $(READY)
 
@@ -27,6 +27,10 @@ test: $(READY)
 
 test-long: $(READY)
 	$(RUN) -m pytest -m long
+
+# Damaged and hostile files of every format: make fuzz ARGS="--count 10000 --seed 1 --kinds ply glb"
+fuzz: $(READY)
+	$(RUN) -m tests.fuzz $(ARGS)
 
 lint: $(READY)
 	$(RUN) -m ruff check .

@@ -86,7 +86,7 @@ def _fit_locked(
     except (UserError, OSError, ImportError) as error:
         result = {"status": "failed", "reason": failure_line(error, files, job["input"])}
     except Exception as error:
-        result = _failure(files, error)
+        result = _failure(files, error, job["input"])
     return result | {"notes": [visible(line) for line in notes]}
 
 
@@ -112,12 +112,15 @@ def _fit_and_settle(
     return {"status": "failed", "reason": kept, "record": None} if kept else outcome(record)
 
 
-def _failure(files: PartFiles, error: Exception) -> dict:
-    """Status, reason, and perhaps again and fatal, of a fit that raised an unexpected exception."""
+def _failure(files: PartFiles, error: Exception, given: str) -> dict:
+    """Status, reason, and perhaps again and fatal, of a fit that raised an unexpected exception.
+
+    given: the input as the user wrote it.
+    """
     memory = lacks_memory(error)
     # After any other error of a GPU, every later call of its driver in this process fails too.
     lost = type(error).__name__ == "AcceleratorError" and not memory
-    reason = visible(one_line(error)) if memory or lost else _log_fault(files, error)
+    reason = failure_line(error, files, given) if memory or lost else _log_fault(files, error)
     return {"status": "failed", "reason": reason, "again": memory or lost, "fatal": lost}
 
 

@@ -17,7 +17,7 @@ from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
 from neuralparts.commands import complain, show
 from neuralparts.errors import UserError
 from neuralparts.flags import parse_fit_flags
-from neuralparts.machine import settle_threads, usable_gpus, usable_processors
+from neuralparts.machine import check_address_space, settle_threads, usable_gpus, usable_processors
 from neuralparts.wording import say, visible
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
     flags = parse_fit_flags(arguments, program)
     source, folder = Path(flags.input), Path(flags.outputDir)
     try:
+        check_address_space()
+        if "://" in flags.input and not source.exists():
+            raise UserError(f"{flags.input}: an address, not a path; name the file itself, on this machine")
         inputs = find_inputs(source)
         check_folder_flags(source, folder, flags)
     except (UserError, OSError) as error:

@@ -10,7 +10,7 @@ from neuralparts.choices import KERAS_SUFFIXES
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
 from neuralparts.flags import CommandLine, add_flags
-from neuralparts.machine import settle_threads
+from neuralparts.machine import LIGHT_ADDRESS_SPACE, check_address_space, settle_threads
 from neuralparts.wording import quoted
 
 if TYPE_CHECKING:
@@ -34,9 +34,10 @@ def main(arguments: list[str] | None = None, program: str = "network.py") -> int
     if flags.out is not None and flags.points is not None:
         parser.error("--points prints distances and --out writes a model; leave one of them out")
     settle_threads()
-    from neuralparts.network import NeuralSDF, facts, read_keras_file
-
     try:
+        check_address_space(LIGHT_ADDRESS_SPACE)
+        from neuralparts.network import NeuralSDF, facts, read_keras_file
+
         is_keras = Path(flags.model).suffix.lower() in KERAS_SUFFIXES
         model = read_keras_file(flags.model) if is_keras else NeuralSDF.load(flags.model)
         if flags.out is not None:
@@ -45,8 +46,8 @@ def main(arguments: list[str] | None = None, program: str = "network.py") -> int
             print("\n".join(f"{name:18} {value}" for name, value in facts(model).items()))
         else:
             print("\n".join(f"{value:.9g}" for value in model(read_points(flags.points))))
-    except (ValueError, OSError) as error:
-        return complain(program, error)
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        return complain(program, error, flags.model)
     return 0
 
 

@@ -7,7 +7,7 @@ from neuralparts.choices import OUTPUT_FORMATS
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
 from neuralparts.flags import CommandLine, add_flags
-from neuralparts.machine import settle_threads
+from neuralparts.machine import check_address_space, settle_threads
 
 
 def main(arguments: list[str] | None = None, program: str = "marching.py") -> int:
@@ -23,9 +23,10 @@ def main(arguments: list[str] | None = None, program: str = "marching.py") -> in
         parser.error("--maxMemory does not limit a dense march; leave one of them out")
     settle_threads()
     try:
+        check_address_space()
         return march_model(flags)
-    except (ValueError, OSError, ImportError, MemoryError) as error:
-        return complain(program, error)
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        return complain(program, error, flags.model)
 
 
 def march_model(flags: argparse.Namespace) -> int:

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuralparts.commands import complain
-from neuralparts.errors import UserError, one_line
+from neuralparts.errors import UserError
 from neuralparts.flags import CommandLine, add_flags
-from neuralparts.machine import settle_threads
+from neuralparts.machine import check_address_space, settle_threads
 from neuralparts.wording import say
 
 if TYPE_CHECKING:
@@ -26,9 +26,10 @@ def main(arguments: list[str] | None = None, program: str = "metrics.py") -> int
     flags = parser.parse_args(arguments)
     settle_threads()
     try:
+        check_address_space()
         errors, failure = model_errors(flags)
-    except (ValueError, OSError, ImportError, MemoryError) as error:
-        errors, failure = {}, one_line(error)
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        return complain(program, error, flags.model)
     for name, value in errors.items():
         print(f"{name:20} {value:.6g}")
     return complain(program, failure) if failure else 0

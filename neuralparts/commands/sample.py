@@ -7,15 +7,17 @@ from neuralparts.choices import IMPORTANCE_WEIGHT, SAMPLES_SUFFIX
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
 from neuralparts.flags import SUFFIXES, CommandLine, add_flags, sampling_contradiction
+from neuralparts.machine import LIGHT_ADDRESS_SPACE, check_address_space
 
 
 def main(arguments: list[str] | None = None, program: str = "sampling.py") -> int:
     """Label points around a mesh and write them. Exit code 1: the input cannot be used; 2: the flags are wrong."""
     flags = parse(arguments, program)
     try:
+        check_address_space(LIGHT_ADDRESS_SPACE)
         print(write_samples(flags))
-    except (UserError, OSError, ImportError, MemoryError) as error:
-        return complain(program, error)
+    except (UserError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        return complain(program, error, flags.mesh)
     return 0
 
 

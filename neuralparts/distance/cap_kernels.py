@@ -5,9 +5,9 @@ Comes in: boundary edges, caps (T, 3, 3) and points (N, 3), float64. Goes out: c
 
 import math
 
-import numba
 import numpy as np
 
+from neuralparts.compiled import cached_njit
 from neuralparts.distance.common_kernels import compiled, near_order
 from neuralparts.distance.ray_kernels import count_crossings, sum_of_angles
 from neuralparts.distance.search_kernels import STACK
@@ -17,7 +17,7 @@ from neuralparts.distance.search_kernels import STACK
 # yy, zz, xy + yx, xz + zx, yz + zy.
 MOMENT_COLUMNS = 14
 # A sum may be taken in any order, so that the compiler can vectorise its loop.
-vectorised = numba.njit(nogil=True, cache=True, error_model="numpy", fastmath={"reassoc", "contract"})
+vectorised = cached_njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
 
 # Neighbouring points that look for the near caps together.
 GROUP = 64

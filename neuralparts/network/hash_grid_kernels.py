@@ -2,7 +2,7 @@
 
 In: contiguous tensors of points, table and gradients, and the level sizes. Out: features or gradients as tensors.
 Every sum has one fixed order: one task computes a sample's features, and one task a level's gradient. So the bits are
-the same with any number of threads. Numba compiles at the first call and keeps the result beside this file.
+the same with any number of threads. Numba compiles at the first call, and the machine code is kept.
 
 Names in the kernels: N samples, L levels, F features a node (lanes of a vector register). A row is a place in the
 table: of shape (rows, F) for all levels together, and counted from 0 in each level.
@@ -20,8 +20,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from neuralparts.compiled import cached_njit
 from neuralparts.network.hash_levels import PRIMES, LevelArrays
 
+compiled = cached_njit(nogil=True, error_model="numpy")
 # Factors of the spatial hash; that of x is 1.
 PRIME_Y, PRIME_Z = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])
 ONE = np.uint32(1)
@@ -139,7 +141,7 @@ def corner_weights(x, y, z):
     return near * a, x * a, near * b, x * b, near * c, x * c, near * d, x * d
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def encode(points, table, resolutions, offsets, dense, mask, features, start, stop, lanes):
     """Write features[start:stop], (N, L * F), from points (N, 3) and table (rows, F).
 
@@ -163,7 +165,7 @@ def encode(points, table, resolutions, offsets, dense, mask, features, start, st
                 blend(rows, corners, weights, features, sample * width + column, lanes)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def table_gradient(points, feature_gradient, resolution, is_dense, level_mask, column, gradient, lanes):
     """Overwrite one level's gradient (rows, F) from points (N, 3) and feature_gradient (N, L * F), sample by sample.
 
@@ -205,7 +207,7 @@ def chain(coordinate, resolution):
     return type(coordinate)(0.5) * type(coordinate)(resolution) if inside else type(coordinate)(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def point_gradient(points, table, feature_gradient, resolutions, offsets, dense, mask, gradient, start, stop, lanes):
     """Write gradient[start:stop], (N, 3), of the points from feature_gradient (N, L * F). The others: see `encode`."""
     for sample in range(np.uint64(start), np.uint64(stop)):

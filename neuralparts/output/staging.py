@@ -16,7 +16,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuralparts.errors import UserError, one_line
+from neuralparts.errors import UserError, lacks_memory, one_line
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError
 from neuralparts.output.part_files import RESULT_SUFFIXES, PartFiles, check_thumbnails
@@ -229,7 +229,10 @@ def failure_line(error: BaseException, home: PartFiles, given: str) -> str:
             f"{given}: names of up to {longest} bytes, which its files need, are too long for {home.folder}; shorten "
             "the name of the input, --suffix or --outputDir"
         )
-    line = str(error).strip() if isinstance(error, UserError) else one_line(error)
+    if isinstance(error, UserError):
+        line = str(error).strip()
+    else:
+        line = f"{given}: {one_line(error)}" if lacks_memory(error) else one_line(error)
     return visible(line.replace(str(home.folder / staging_name(home.name)), str(home.folder)))
 
 

@@ -243,6 +243,13 @@ def test_a_wrong_flag_is_answered_with_what_was_meant(capsys, flags, line):
     assert code == 2 and err.startswith(f"trainer.py: {line}") and err.count("\n") == 1
 
 
+def test_an_address_is_no_path(tmp_path, capsys):
+    assert trainer.main(["file:///a/part.stl", "--outputDir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        "trainer.py: file:///a/part.stl: an address, not a path; name the file itself, on this machine\n"
+    )
+
+
 @pytest.mark.parametrize(("name", "hint"), [("x.stl", "no such file;"), ("geometry_200", "data/make_geometry_200.py")])
 def test_a_missing_input_is_refused_before_anything_heavy_is_imported(tmp_path, name, hint):
     script = f"import sys; from neuralparts.commands.fit import main; code = main([{str(tmp_path / name)!r}]); "
