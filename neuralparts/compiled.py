@@ -4,9 +4,9 @@
 folder can be written, and raises for a file that is cut or damaged. Here a file counts only if its checksum fits, a
 function without such a file is compiled, and code that no folder takes is used and forgotten, which is said once.
 
-A file holds one function for one set of argument types: its checksum (32 bytes), then the code as Numba pickles it. What the code
-was made from (sources, types, CPU, version of Numba) goes into the checksum without being stored, so the checksum of
-old code does not fit.
+A file holds one function for one set of argument types: its checksum (32 bytes), then the code as Numba pickles it.
+What the code was made from (sources, types, CPU, version of Numba) goes into the checksum without being stored, so the
+checksum of old code does not fit.
 """
 
 import hashlib
