@@ -6,26 +6,31 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-long lint format
+.PHONY: setup demo test test-long fuzz lint format
 
 setup: $(READY)
 
 # A first small fit has Numba compile its loops and keep the machine code: no later fit waits for that.
-$(READY): requirements.txt requirements-dev.txt
+$(READY): requirements.txt requirements-dev.txt requirements-export.txt
 	@test -x $(RUN) || test -n "$(PYTHON)" || { echo "make: needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=..." >&2; exit 1; }
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
-	$(RUN) -m pip install --disable-pip-version-check -q -r requirements.txt -r requirements-dev.txt
+	$(RUN) -m pip install --disable-pip-version-check -q -r requirements.txt -r requirements-dev.txt -r requirements-export.txt
 	presets/instant.sh --num_points 400000 --epochs 1 --reconstructionRes 32 --showVis 0 --overwrite 1 --outputDir $(VENV)/compiled > $(VENV)/compiled.log 2>&1
 	touch $@
 
 demo: $(READY)
 	presets/demo.sh
 
+# Two processes, each with files of its own, so that what a file's tests have in common is made once.
 test: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 test-long: $(READY)
 	$(RUN) -m pytest -m long
+
+# Damaged and hostile files of every format: make fuzz ARGS="--count 10000 --seed 1 --kinds ply glb"
+fuzz: $(READY)
+	$(RUN) -m tests.fuzz $(ARGS)
 
 lint: $(READY)
 	$(RUN) -m ruff check .

@@ -259,7 +259,7 @@ def stages(flags):
     for name in ("surface_error", "iou"):
         values = np.array([record["metrics"].get(name) or np.nan for record in records])
         print(f"{name:14} median {np.nanmedian(values):.5f} of {np.isfinite(values).sum()}")
-    sizes = [sum(record["files"].values()) for record in records]
+    sizes = [sum(file["bytes"] for file in record["files"].values()) for record in records]
     print(f"files: median {np.median(sizes) / 1e6:.2f} MB per part, {sum(sizes) / 1e9:.2f} GB in all")
     print(f"disk: {free_fraction(folder)}")
 

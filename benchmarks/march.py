@@ -73,7 +73,7 @@ def main() -> int:
     models = {path.stem: (path, NeuralSDF.load(path)) for path in find_models(flags)}
     functions = {name: as_function(model.signed_distance) for name, (_, model) in models.items()}
     published = {} if flags.models else published_networks()
-    functions |= {name: as_function(network) for name, network in published.items()}
+    functions |= {name: as_function(model.signed_distance) for name, model in published.items()}
     march(lambda points: np.linalg.norm(points, axis=1) - 0.5, 32)  # loads the compiled loops, untimed
     failures = [name for name, function in functions.items() if not bench(name, function, flags)]
     for path, model in models.values():

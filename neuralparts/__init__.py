@@ -2,7 +2,7 @@
 
     from neuralparts import NeuralSDF
     sdf = NeuralSDF.load("part.safetensors")
-    sdf(points)     # (N, 3) in file units -> (N,) signed distances in file units, negative inside
+    sdf(points)     # (..., 3) in file units -> (...) signed distances in file units, negative inside
 
 Each stage is a folder of this package: mesh_files, mesh, distance, sampling, network, fitting, marching, metrics,
 report, output, export, fleet. `part.fit_part` is the way of one part through all of them.

@@ -7,6 +7,8 @@ module imports nothing, so that `--help` is fast.
 # File suffixes that are read, and formats that are written.
 MESH_SUFFIXES = (".stl", ".obj", ".ply", ".off", ".glb", ".gltf", ".3mf")
 SAMPLES_SUFFIX = ".npz"
+# Suffixes of the published networks that are read as models.
+KERAS_SUFFIXES = (".h5", ".hdf5")
 OUTPUT_FORMATS = ("stl", "ply", "obj", "glb", "3mf", "off")
 # Forms that a model is exported to, and the suffix that each form's file has. Every suffix belongs to one form.
 EXPORT_FORMS = {
@@ -14,7 +16,14 @@ EXPORT_FORMS = {
     "numpy": ".py",
     "glsl": ".glsl",
     "mujoco": ".c",
+    "onnx": ".onnx",
+    "torch": ".pt2",
+    "npz": ".npz",
+    "vti": ".vti",
+    "nvdb": ".nvdb",
 }
+# Those that are grids of R^3 values.
+GRID_FORMS = ("npz", "vti", "nvdb")
 
 # Labels.
 DISTANCE_ENGINES = ("auto", "open3d", "numba")
@@ -26,6 +35,9 @@ LARGEST_IMPORTANCE_WEIGHT = 10_000
 # Fraction of the points that are uniform over the cube: the far field has a thousandth of the importance density.
 UNIFORM_RATIO = 0.05
 SCALERS = ("none", "StandardScaler", "PowerTransformer", "QuantileTransformer")
+
+# The reconstruction: nodes along an edge of its grid.
+RECONSTRUCTION_RESOLUTION = 256
 
 # The network.
 ACTIVATIONS = ("relu", "leakyrelu", "elu", "sine")

@@ -21,11 +21,14 @@ class Interrupted(RuntimeError):
 def one_line(error: BaseException) -> str:
     """An error as one line for the user, control characters escaped.
 
-    A UserError is its message, an OSError `file: reason of the system`, any other error its message's first line.
+    A UserError is its message, a lack of memory says so, an OSError is `file: reason of the system`, any other error is
+    its message's first line.
     """
     text = str(error).strip() or type(error).__name__
     if isinstance(error, UserError):
         return visible(text)
+    if lacks_memory(error):
+        return visible(": ".join(["out of memory", *str(error).strip().splitlines()[:1]]))
     if isinstance(error, OSError) and error.filename and error.strerror:
         return visible(f"{error.filename}: {error.strerror}")
     return visible(text.splitlines()[0])
@@ -43,6 +46,7 @@ def with_place(error: BaseException) -> str:
 
 
 def lacks_memory(error: BaseException) -> bool:
-    """True if memory ran out, the machine's or the GPU's; torch says so with a RuntimeError."""
-    words = ("out of memory", "can't allocate memory", "ALLOC_FAILED")
+    """True if memory ran out, the machine's or the GPU's; torch and the loader of libraries say so in words."""
+    words = ("out of memory", "can't allocate memory", "Cannot allocate memory", "ALLOC_FAILED")
+    words += ("failed to map segment", "can't start new thread")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)

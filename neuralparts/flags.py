@@ -4,20 +4,41 @@ A command adds the flags that it takes by name (`add_flags`). Nothing heavy is i
 """
 
 import argparse
+import difflib
 import os
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn
 
 from neuralparts import choices
+from neuralparts.wording import visible
 
 # ---------------------------------------------------------------------------------------------------- types of values
 
 MEMORY_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
 
 
+def whole(text: str) -> int:
+    """An integer, also written as 1e6. All types here raise ArgumentTypeError."""
+    try:
+        return int(text)
+    except ValueError:
+        value = number(text)
+    if not value.is_integer():  # nor are infinity and NaN
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number")
+    return int(value)
+
+
+def number(text: str) -> float:
+    """Any number, infinity and NaN among them."""
+    try:
+        return float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
+
+
 def natural(text: str) -> int:
-    """An integer of 0 or more. All types here raise ArgumentTypeError, or ValueError for a text that is no number."""
-    value = int(text)
+    """An integer of 0 or more."""
+    value = whole(text)
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return value
@@ -25,7 +46,7 @@ def natural(text: str) -> int:
 
 def positive(text: str) -> int:
     """An integer of 1 or more."""
-    value = int(text)
+    value = whole(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"{text} is not positive")
     return value
@@ -33,7 +54,7 @@ def positive(text: str) -> int:
 
 def gpu(text: str) -> int:
     """The number of a GPU, or -1 for the CPU."""
-    value = int(text)
+    value = whole(text)
     if value < -1:
         raise argparse.ArgumentTypeError(f"{text} is not a GPU; -1 is the CPU")
     return value
@@ -41,7 +62,7 @@ def gpu(text: str) -> int:
 
 def not_negative(text: str) -> float:
     """A finite number of 0 or more."""
-    value = float(text)
+    value = number(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
     return value
@@ -103,8 +124,9 @@ FLAGS = {
     # output
     "outputDir": Flag("folder of the results", default="results"),
     "suffix": Flag("text added to the name of every part's files", default=""),
-    "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, 256),
+    "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, choices.RECONSTRUCTION_RESOLUTION),
     "outputFormat": one_of("format of the reconstruction", choices.OUTPUT_FORMATS),
+    "modelCard": Flag("1 writes NAME.md, a page about the model for those who get it; 0 is off", int, 0, ON_OFF),
     "maxMemory": Flag(
         "skip the reconstruction if the process would need more memory than this, such as 2G; 0 is no limit",
         memory,
@@ -171,7 +193,8 @@ FLAGS = {
     ),
     "timeBudget": Flag("seconds that the fit takes, instead of --epochs; 0 is off", not_negative, 0.0),
     "targetError": Flag(
-        "held-out surface error, domain units, at which the fit stops if the signs off the surface are right; 0 is off",
+        "the fit stops when the surface error and the surface distance of held-out points, domain units, are both this "
+        "small and the signs off the surface are right; 0 is off",
         not_negative,
         0.0,
     ),
@@ -216,7 +239,16 @@ FLAGS = {
 SPELLINGS = {"layerWidth": ["firstLayerHiddenSize"], "rayTransfer": ["ray-transfer"]}
 
 FIT_GROUPS = {
-    "output": ("outputDir", "suffix", "reconstructionRes", "outputFormat", "maxMemory", "validationRes", "showVis"),
+    "output": (
+        "outputDir",
+        "suffix",
+        "reconstructionRes",
+        "outputFormat",
+        "modelCard",
+        "maxMemory",
+        "validationRes",
+        "showVis",
+    ),
     "network": (
         "damArch",
         "numLayers",
@@ -256,6 +288,41 @@ HASH_DEFAULTS = {
 }
 
 
+# The first lines of `--help` of a fit.
+FIT_HELP = """\
+Turn a triangle mesh into a small network whose zero level is that mesh.
+
+  {program} part.stl --damArch 1 --scaler StandardScaler --num_points 2000000
+  {program} parts/ --damArch 1 --outputDir out
+
+Most fits need five flags: --damArch or --encoding (the network), --num_points and --epochs (the budget), --outputDir.
+In a checkout the presets set the rest: presets/instant.sh (seconds), demo.sh, low.sh, medium.sh, high.sh, very_high.sh
+(half an hour), each with the mesh as first argument."""
+
+
+class CommandLine(argparse.ArgumentParser):
+    """A parser whose errors are one line, with the flag that a wrong one may stand for."""
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
+        """The flags as a namespace. Ends the process with code 2 and one line if they are wrong."""
+        flags, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            wrong = next((text for text in unknown if text.startswith("-")), "").partition("=")[0]
+            left_over = f"there is one input too many: {unknown[0]}"
+            self.error(f"there is no flag {wrong}{self._nearest(wrong)}" if wrong else left_over)
+        return flags
+
+    def error(self, message: str) -> NoReturn:
+        """Print one line and end the process with code 2."""
+        self.exit(2, f"{self.prog}: {visible(message.removeprefix('argument '))}; --help lists the flags\n")
+
+    def _nearest(self, wrong: str) -> str:
+        """'; did you mean ...?' with the flag that is spelled most like `wrong`, or ''."""
+        spelled = {name.strip("-").lower().replace("_", ""): name for name in self._option_string_actions}
+        nearest = difflib.get_close_matches(wrong.strip("-").lower().replace("_", ""), spelled, 1)
+        return f"; did you mean {spelled[nearest[0]]}?" if nearest else ""
+
+
 def add_flags(parser: argparse._ActionsContainer, *names: str, **changes: Any) -> None:
     """Add flags by name to a parser or a group. changes: fields of Flag that differ for this command."""
     for name in names:
@@ -269,13 +336,16 @@ def add_flags(parser: argparse._ActionsContainer, *names: str, **changes: Any) -
 
 def parse_fit_flags(arguments: list[str] | None, program: str = "trainer.py") -> argparse.Namespace:
     """The command line of a fit as a namespace. Ends the process with code 2 and one line where flags are wrong."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog=program,
-        description="Turn a triangle mesh into a small network whose zero level is that mesh.",
-        epilog="Inside is negative. Results are in the file's own units; errors are in units of the cube [-1, 1]^3, in "
-        "which the mesh's bounding sphere has radius 0.9.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage=f"{program} INPUT [flags]",
+        description=FIT_HELP.format(program=program if " " in program else f"python {program}"),
+        epilog="Inside is negative. Results are in the file's own units; errors are in units of the cube [-1, 1]^3,\n"
+        "in which the mesh's bounding sphere has radius 0.9.",
     )
-    parser.add_argument("input", help=f"a mesh ({SUFFIXES}), samples ({choices.SAMPLES_SUFFIX}), or a folder of either")
+    kinds = f"a mesh ({SUFFIXES}), samples ({choices.SAMPLES_SUFFIX}), or a folder of either"
+    parser.add_argument("input", metavar="INPUT", help=kinds)
     for title, names in FIT_GROUPS.items():
         add_flags(parser.add_argument_group(title), *names)
     flags = parser.parse_args(arguments)

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from neuralparts.errors import CheckpointError, Interrupted, UserError, lacks_memory, one_line, with_place
+from neuralparts.foreign_files import check_link
 from neuralparts.mesh_files import MeshError
 from neuralparts.output import (
     BusyError,
@@ -52,6 +53,8 @@ def fit_one(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitFu
     staged = StagedFiles(files, job.get("path") or os.path.abspath(job["input"]))
     try:
         with files.lock():
+            if job.get("folder"):
+                check_link(source)
             record = find_finished(staged, job["flags"], source, job["input"])
             if record is not None:
                 old = has_sizes_alone(record) and not job.get("folder")
@@ -83,7 +86,7 @@ def _fit_locked(
     except (UserError, OSError, ImportError) as error:
         result = {"status": "failed", "reason": failure_line(error, files, job["input"])}
     except Exception as error:
-        result = _failure(files, error)
+        result = _failure(files, error, job["input"])
     return result | {"notes": [visible(line) for line in notes]}
 
 
@@ -109,12 +112,15 @@ def _fit_and_settle(
     return {"status": "failed", "reason": kept, "record": None} if kept else outcome(record)
 
 
-def _failure(files: PartFiles, error: Exception) -> dict:
-    """Status, reason, and perhaps again and fatal, of a fit that raised an unexpected exception."""
+def _failure(files: PartFiles, error: Exception, given: str) -> dict:
+    """Status, reason, and perhaps again and fatal, of a fit that raised an unexpected exception.
+
+    given: the input as the user wrote it.
+    """
     memory = lacks_memory(error)
     # After any other error of a GPU, every later call of its driver in this process fails too.
     lost = type(error).__name__ == "AcceleratorError" and not memory
-    reason = visible(one_line(error)) if memory or lost else _log_fault(files, error)
+    reason = failure_line(error, files, given) if memory or lost else _log_fault(files, error)
     return {"status": "failed", "reason": reason, "again": memory or lost, "fatal": lost}
 
 

@@ -9,6 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from neuralparts.errors import UserError
+from neuralparts.wording import counted
+
 # Where Linux describes control groups, and which of them this process belongs to.
 GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 # The files of a memory group, by cgroup version: its limit, its use, and the line of memory.stat that counts the pages
@@ -17,6 +20,10 @@ MEMORY_FILES = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
     2: ("memory.max", "memory.current", "inactive_file"),
 }
+
+# Address space in bytes that a command needs on one thread, that of one without fit or march, and that each further
+# thread needs: its stacks and heaps. Measured were up to 1.04, 0.58 and 0.45 GiB (docs/log.md).
+ADDRESS_SPACE, LIGHT_ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 5 * 2**28, 3 * 2**28, 2**29
 
 
 def settle_threads() -> None:
@@ -28,6 +35,26 @@ def settle_threads() -> None:
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def check_address_space(least: int = ADDRESS_SPACE) -> None:
+    """Raise UserError if `ulimit -v` allows less than the libraries need. least: bytes on one thread.
+
+    They crash or hang where they run out of it while they start, or in a small allocation; no exception is raised then.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    threads = thread_count()
+    needed = least + (threads - 1) * ADDRESS_SPACE_PER_THREAD
+    if limit != resource.RLIM_INFINITY and limit < needed:
+        fewer = ", or set OMP_NUM_THREADS=1" if threads > 1 else ""
+        raise UserError(
+            f"not enough memory: ulimit -v allows {limit // 1024} KiB, and {counted(threads, 'thread')} of the "
+            f"libraries need {needed // 1024}; raise it{fewer}"
+        )
 
 
 def usable_processors() -> list[int]:

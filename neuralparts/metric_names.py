@@ -18,10 +18,17 @@ class MetricName(NamedTuple):
 METRIC_NAMES = {
     "surface_error": MetricName("Surface error", "mean |f| over points uniform on the surface", True),
     "surface_error_p99": MetricName("Surface error, worst 1%", "|f| that 99 in 100 surface points stay under", True),
+    "surface_distance": MetricName(
+        "Surface distance",
+        "mean |f| / |gradient of f| over a fifth of these points: to the zero level, to first order",
+        True,
+    ),
     "importance_error": MetricName("Importance error", "mean |f \N{MINUS SIGN} d| over fresh importance samples", True),
     "sign_error": MetricName("Wrong signs", "fraction of the importance samples on the wrong side", False),
     "grid_error": MetricName("Grid error", "mean |f \N{MINUS SIGN} d| over the uniform cube", True),
     "iou": MetricName("IoU", "intersection over union of the insides, in the bounding box", False),
+    "iou_low": MetricName("IoU, lower end", "of its 95% confidence interval", False),
+    "iou_high": MetricName("IoU, upper end", "of its 95% confidence interval", False),
     "chamfer": MetricName("Chamfer distance", "mean distance between the two surfaces", True),
     "hausdorff": MetricName("Hausdorff distance", "largest distance between the two surfaces", True),
     "normal_consistency": MetricName("Normal consistency", "mean |cosine| between the two surfaces' normals", False),

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
+import neuralparts
 from neuralparts import choices
 from neuralparts.distance import DistanceOracle
 from neuralparts.domain import Transform, grid_cell
@@ -26,6 +27,7 @@ from neuralparts.mesh import Mesh, diagnosis_lines, load_mesh
 from neuralparts.mesh_files import open_hashed, read_source, rounding_note, write_mesh
 from neuralparts.metrics import (
     LARGEST_MISSED_FRACTION,
+    explain_disagreement,
     explain_missed,
     grid_points,
     mean_absolute_error,
@@ -33,9 +35,9 @@ from neuralparts.metrics import (
     point_errors,
     sample_errors,
 )
-from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
-from neuralparts.output import StagedFiles
-from neuralparts.report import curves_png, html_report, thumbnail_png
+from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, facts, fit_scaler
+from neuralparts.output import StagedFiles, decisive, plain
+from neuralparts.report import curves_png, html_report, model_card, thumbnail_png
 from neuralparts.sampling import draw_samples, load_samples, negative_inside, points_on_surface
 from neuralparts.watch import Watch
 from neuralparts.wording import count_bar, fraction_bar, say
@@ -77,11 +79,11 @@ class Surface:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: by name. missed: what of the surface the reconstruction lacks and why, or ''. deviation: (V,) distance
-    of each reconstructed vertex from the input, file units, or None."""
+    """metrics: by name. notes: a line on errors that contradict each other, one on what the reconstruction lacks.
+    deviation: (V,) distance of each reconstructed vertex from the input, file units, or None."""
 
     metrics: dict[str, float]
-    missed: str = ""
+    notes: tuple[str, ...] = ()
     deviation: np.ndarray | None = None
 
 
@@ -101,13 +103,14 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     with watch.timed("fit"):
         network = make_network(flags, samples[1], shape.transform).to(device)
         result = fit_network(network, samples, shape, content, flags, files.checkpoint, watch)
-        files.write_model(network)
     with watch.timed("reconstruct"):
         surface, failure = reconstruct(network, flags)
         if surface is not None:
             write_reconstruction(surface, shape.transform, flags, files, watch)
     with watch.timed("evaluate"):
         evaluation = evaluate(network, shape, surface, flags, watch)
+        network.about = about_fit(Path(name or source).name, shape, flags, evaluation.metrics)
+        files.write_model(network)
     watch.timings["total"] = time.perf_counter() - start
     record = {
         "input": name or str(source),
@@ -123,8 +126,10 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         "metrics": evaluation.metrics,
         "reconstruction": None if surface is None else {"vertices": len(surface.vertices), "faces": len(surface.faces)},
         "failure": result.collapsed or failure,
-        "notes": [*watch.notes, *filter(None, [evaluation.missed])],
+        "notes": [*watch.notes, *evaluation.notes],
     }
+    if flags.modelCard:
+        files.write_card(model_card(files.model.name, facts(network)))
     write_report(files, record, result, shape, surface, evaluation.deviation, watch.in_folder)
     files.write_record(record)
     return record
@@ -347,23 +352,34 @@ def evaluate(
     if shape.mesh is None:
         return Evaluation(sample_errors(network.domain, *shape.kept))
     generator = random_stream(flags.seed, "metrics")
-    metrics = point_errors(network.domain, shape.oracle, METRIC_POINTS, generator, flags.importanceWeight)
-    if surface is None:
-        return Evaluation(metrics)
-    cell = grid_cell(flags.reconstructionRes)
-    triangles = surface.vertices, surface.faces
-    generator = random_stream(flags.seed, "mesh_metrics")
-    metrics |= mesh_errors(*triangles, shape.mesh, shape.oracle, METRIC_POINTS, generator, cell)
-    missed = ""
-    if metrics["missed_surface"] > LARGEST_MISSED_FRACTION:
-        generator = random_stream(flags.seed, "missed")
-        missed = explain_missed(network.domain, *triangles, shape.oracle, generator, cell)
-        if not watch.in_folder:  # of many parts, summary.csv has the fraction
-            say(missed)
-    return Evaluation(metrics, missed, shape.transform.length_to_file(shape.oracle.distance(surface.vertices)))
+    functions = network.domain, network.level_distance
+    metrics = point_errors(*functions, shape.oracle, METRIC_POINTS, generator, flags.importanceWeight)
+    missed, deviation, cell = "", None, 0.0
+    if surface is not None:
+        cell = grid_cell(flags.reconstructionRes)
+        triangles = surface.vertices, surface.faces
+        generator = random_stream(flags.seed, "mesh_metrics")
+        metrics |= mesh_errors(*triangles, shape.mesh, shape.oracle, METRIC_POINTS, generator, cell)
+        if metrics["missed_surface"] > LARGEST_MISSED_FRACTION:
+            generator = random_stream(flags.seed, "missed")
+            missed = explain_missed(network.domain, *triangles, shape.oracle, generator, cell)
+        deviation = shape.transform.length_to_file(shape.oracle.distance(surface.vertices))
+    notes = tuple(filter(None, (explain_disagreement(metrics, shape.mesh.closed, cell), missed)))
+    if notes and not watch.in_folder:  # of many parts, summary.csv has the numbers
+        say("\n".join(notes))
+    return Evaluation(metrics, notes, deviation)
 
 
 # ---------------------------------------------------------------------------------------------------------- write
+
+
+def about_fit(source: str, shape: Shape, flags: SimpleNamespace, metrics: dict[str, float]) -> dict:
+    """What the model file says of its fit. It goes where the model goes, so it names no folder and no machine."""
+    about = {"source": source, "version": neuralparts.__version__, "metrics": metrics, "flags": decisive(vars(flags))}
+    if shape.mesh is not None:
+        corners = np.stack([shape.mesh.vertices.min(axis=0), shape.mesh.vertices.max(axis=0)])  # (2, 3)
+        about["bounds"] = shape.transform.to_file(corners)
+    return plain(about)
 
 
 def versions() -> dict[str, str]:

@@ -1,5 +1,6 @@
 """How the program speaks: lines for a person, counts, and progress bars."""
 
+import os
 import re
 import sys
 import unicodedata
@@ -20,6 +21,14 @@ def visible(text: str) -> str:
         return text
     unseen = {letter for letter in text if unicodedata.category(letter) in UNSEEN or letter in DIRECTIONS}
     return "".join(ascii(letter)[1:-1] if letter in unseen else letter for letter in text)
+
+
+def as_utf8(name: str) -> str:
+    """A name of a file as a process in a UTF-8 locale has it, whatever the locale of this one is."""
+    try:
+        return os.fsencode(name).decode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # no name of a file in this locale
+        return name
 
 
 def quoted(text: object, most: int = MOST_QUOTED) -> str:

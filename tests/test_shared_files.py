@@ -31,7 +31,7 @@ def test_triangle_arithmetic_against_numpy():
 def test_errors_become_one_line():
     assert one_line(OSError(28, "No space left on device", "a.stl")) == "a.stl: No space left on device"
     assert one_line(UserError("a\nb")) == "a\\nb" and one_line(RuntimeError("a\nb")) == "a"
-    assert one_line(MemoryError()) == "MemoryError"
+    assert one_line(MemoryError()) == "out of memory"
     try:
         {}["no such key"]
     except KeyError as error:

@@ -4,6 +4,7 @@ The root scripts (`python trainer.py ...`) and the installed program (`neuralpar
 module has `main(arguments, program)`, which returns the exit code; `program` is the name that its messages begin with.
 """
 
+import gc
 import importlib
 import os
 import sys
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from neuralparts.commands.streams import secure_streams
-from neuralparts.errors import lacks_memory, one_line
+from neuralparts.errors import UserError, lacks_memory, one_line
 from neuralparts.wording import say
 
 # Verb, which is also its module: what it does.
@@ -56,16 +57,29 @@ def run(main: Callable[[], int] = main) -> None:
     except (RuntimeError, MemoryError) as error:
         if not lacks_memory(error):
             raise
-        say(": ".join([name, "out of memory", *str(error).splitlines()[:1]]))
+        say(f"{name}: {one_line(error)}")
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
+    gc.freeze()  # Python would go through the objects of all libraries once more before it ends, for seconds.
     sys.exit(code)
 
 
-def complain(program: str, error: BaseException | str) -> int:
-    """Print one line that says what is wrong; returns exit code 1."""
-    say(f"{program}: {error if isinstance(error, str) else one_line(error)}")
+def complain(program: str, error: BaseException | str, file: object = "") -> int:
+    """Print one line that says what is wrong; returns exit code 1.
+
+    file: named where memory ran out, because an error of that kind names none. A RuntimeError that is no lack of memory
+    is a fault of the program, and is raised again.
+    """
+    if isinstance(error, str):
+        line = error
+    elif file and lacks_memory(error) and not isinstance(error, UserError):
+        line = f"{file}: {one_line(error)}"
+    elif isinstance(error, RuntimeError):
+        raise error
+    else:
+        line = one_line(error)
+    say(f"{program}: {line}")
     return 1
 
 

@@ -17,7 +17,7 @@ from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
 from neuralparts.commands import complain, show
 from neuralparts.errors import UserError
 from neuralparts.flags import parse_fit_flags
-from neuralparts.machine import settle_threads, usable_gpus, usable_processors
+from neuralparts.machine import check_address_space, settle_threads, usable_gpus, usable_processors
 from neuralparts.wording import say, visible
 
 if TYPE_CHECKING:
@@ -32,14 +32,22 @@ WORKER, WORKER_OF_SENT_JOBS = "neuralparts.job:fit_one", "neuralparts.job:fit_se
 def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int:
     """Fit what the command line asks for; returns the exit code."""
     flags = parse_fit_flags(arguments, program)
-    settle_threads()
-    # The stages are imported only now, so that --help does not wait for them.
-    from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
-
     source, folder = Path(flags.input), Path(flags.outputDir)
     try:
+        check_address_space()
+        if "://" in flags.input and not source.exists():
+            raise UserError(f"{flags.input}: an address, not a path; name the file itself, on this machine")
         inputs = find_inputs(source)
         check_folder_flags(source, folder, flags)
+    except (UserError, OSError) as error:
+        return complain(program, error)
+    if not source.is_dir():
+        say(f"reading {source}")
+    settle_threads()
+    # The stages are imported only now, so that neither --help nor a wrong path waits for them.
+    from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
+
+    try:
         prepare_folder(folder)
         if source.is_dir():
             check_folder_free(folder)
@@ -62,6 +70,8 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
 def find_inputs(source: Path) -> list[Path]:
     """The input itself, or a folder's meshes and samples, sorted by name. Raises UserError where there are none."""
     if not source.is_dir():
+        if not source.exists():
+            raise UserError(missing(source))
         return [source]
     known = (*MESH_SUFFIXES, SAMPLES_SUFFIX)
     with os.scandir(source) as entries:
@@ -76,6 +86,16 @@ def find_inputs(source: Path) -> list[Path]:
     if not found:
         raise UserError(f"{source}: no mesh and no samples in this folder; known suffixes: {' '.join(known)}")
     return found
+
+
+def missing(source: Path) -> str:
+    """The line on an input that does not exist."""
+    if source.is_symlink():
+        return f"{source}: a link to {os.readlink(source)}, which is not there"
+    if source.suffix:
+        return f"{source}: no such file; check the spelling of the path"
+    made = "; python data/make_geometry_200.py makes data/geometry_200" if source.name == "geometry_200" else ""
+    return f"{source}: no such file or folder; check the spelling of the path{made}"
 
 
 def may_be_file(entry: os.DirEntry) -> bool:

@@ -1,13 +1,16 @@
-"""`network.py`, `neuralparts info`: what a model file holds, and its signed distance at given points."""
+"""`network.py`, `neuralparts info`: what a model file holds, its signed distance at given points, and a published
+network as a model file.
+"""
 
-import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neuralparts.choices import KERAS_SUFFIXES
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
-from neuralparts.flags import add_flags
-from neuralparts.machine import settle_threads
+from neuralparts.flags import CommandLine, add_flags
+from neuralparts.machine import LIGHT_ADDRESS_SPACE, check_address_space, settle_threads
 from neuralparts.wording import quoted
 
 if TYPE_CHECKING:
@@ -17,44 +20,45 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None, program: str = "network.py") -> int:
-    """Print what a model holds, or with --points its signed distance at each, file units; returns the exit code."""
-    parser = argparse.ArgumentParser(
+    """Print what a model holds, or with --points its signed distance at each, file units; returns the exit code.
+
+    With --out the model, which is then a published Keras network, is written as a model file.
+    """
+    parser = CommandLine(
         prog=program, description="What a model file holds; or its signed distance at points, negative inside."
     )
-    parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors")
+    parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors; or a published network, .h5")
     add_flags(parser, "points")
+    add_flags(parser, "out", help="model file to write from a published network, .safetensors")
     flags = parser.parse_args(arguments)
+    if flags.out is not None and flags.points is not None:
+        parser.error("--points prints distances and --out writes a model; leave one of them out")
     settle_threads()
-    from neuralparts.network import NeuralSDF
-
     try:
-        model = NeuralSDF.load(flags.model)
-        if flags.points is None:
-            print("\n".join(f"{name:14} {value}" for name, value in facts(model).items()))
+        check_address_space(LIGHT_ADDRESS_SPACE)
+        from neuralparts.network import NeuralSDF, facts, read_keras_file
+
+        is_keras = Path(flags.model).suffix.lower() in KERAS_SUFFIXES
+        model = read_keras_file(flags.model) if is_keras else NeuralSDF.load(flags.model)
+        if flags.out is not None:
+            write_converted(model, Path(flags.out), is_keras)
+        elif flags.points is None:
+            print("\n".join(f"{name:18} {value}" for name, value in facts(model).items()))
         else:
             print("\n".join(f"{value:.9g}" for value in model(read_points(flags.points))))
-    except (ValueError, OSError) as error:
-        return complain(program, error)
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        return complain(program, error, flags.model)
     return 0
 
 
-def facts(model: "NeuralSDF") -> dict[str, str]:
-    """What there is to say about a model, by name."""
-    transform = model.transform
-    extent = transform.length_to_file(1.0)
-    encoding = "none"
-    if model.encoding is not None:
-        encoding = ", ".join(f"{name} {value}" for name, value in model.encoding.description().items())
-    return {
-        "parameters": f"{model.parameter_count:,}",
-        "hidden widths": " ".join(map(str, model.widths)),
-        "activation": model.activation,
-        "hash grid": encoding,
-        "scaler": model.scaler.name,
-        "center": " ".join(f"{value:.9g}" for value in transform.center) + " (file units)",
-        "cube": f"center +- {extent:.9g} (file units)",
-        "scale": f"{transform.scale:.9g} domain units per file unit",
-    }
+def write_converted(model: "NeuralSDF", out: Path, is_keras: bool) -> None:
+    """Write the model of a published network. Raises UserError if it is a model file already, or for another suffix."""
+    if not is_keras:
+        raise UserError(f"--out converts a published network ({', '.join(KERAS_SUFFIXES)}); leave it out for a model")
+    if out.suffix.lower() != ".safetensors":
+        raise UserError(f"{out}: a model file has the suffix .safetensors")
+    model.save(out)
+    print(f"{out}: {out.stat().st_size:,} bytes")
 
 
 def read_points(path: str) -> "np.ndarray":

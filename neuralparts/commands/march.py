@@ -6,15 +6,13 @@ from pathlib import Path
 from neuralparts.choices import OUTPUT_FORMATS
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
-from neuralparts.flags import add_flags
-from neuralparts.machine import settle_threads
+from neuralparts.flags import CommandLine, add_flags
+from neuralparts.machine import check_address_space, settle_threads
 
 
 def main(arguments: list[str] | None = None, program: str = "marching.py") -> int:
     """March a fitted model and write its mesh; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog=program, description="The mesh of a fitted model, in the units of its input file."
-    )
+    parser = CommandLine(prog=program, description="The mesh of a fitted model, in the units of its input file.")
     parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors")
     add_flags(parser, "reconstructionRes", help="nodes along an edge of the marching-cubes grid, 2 or more")
     add_flags(parser, "output")
@@ -25,9 +23,10 @@ def main(arguments: list[str] | None = None, program: str = "marching.py") -> in
         parser.error("--maxMemory does not limit a dense march; leave one of them out")
     settle_threads()
     try:
+        check_address_space()
         return march_model(flags)
-    except (ValueError, OSError, ImportError, MemoryError) as error:
-        return complain(program, error)
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        return complain(program, error, flags.model)
 
 
 def march_model(flags: argparse.Namespace) -> int:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuralparts.commands import complain
-from neuralparts.errors import UserError, one_line
-from neuralparts.flags import add_flags
-from neuralparts.machine import settle_threads
+from neuralparts.errors import UserError
+from neuralparts.flags import CommandLine, add_flags
+from neuralparts.machine import check_address_space, settle_threads
+from neuralparts.wording import say
 
 if TYPE_CHECKING:
     from neuralparts.mesh import Mesh
@@ -17,9 +18,7 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str] | None = None, program: str = "metrics.py") -> int:
     """Print the errors of a fitted model against a mesh file, a line each; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog=program, description="The errors of a fitted model against a mesh file, in domain units."
-    )
+    parser = CommandLine(prog=program, description="The errors of a fitted model against a mesh file, in domain units.")
     parser.add_argument("model", metavar="MODEL", type=Path, help="a fitted model, .safetensors")
     parser.add_argument("mesh", metavar="MESH", type=Path, help="the mesh that it was fitted to")
     add_flags(parser, "num_points", default=200_000, help="fresh points for each error")
@@ -27,9 +26,10 @@ def main(arguments: list[str] | None = None, program: str = "metrics.py") -> int
     flags = parser.parse_args(arguments)
     settle_threads()
     try:
+        check_address_space()
         errors, failure = model_errors(flags)
-    except (ValueError, OSError, ImportError, MemoryError) as error:
-        errors, failure = {}, one_line(error)
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        return complain(program, error, flags.model)
     for name, value in errors.items():
         print(f"{name:20} {value:.6g}")
     return complain(program, failure) if failure else 0
@@ -43,7 +43,7 @@ def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
     from neuralparts.domain import grid_cell
     from neuralparts.marching import as_function, march
     from neuralparts.mesh import load_mesh
-    from neuralparts.metrics import mesh_errors, point_errors
+    from neuralparts.metrics import explain_disagreement, mesh_errors, point_errors
     from neuralparts.network import NeuralSDF
 
     if flags.reconstructionRes == 1:
@@ -54,15 +54,20 @@ def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
     function = as_function(model.signed_distance)
     # A model may have any values, and what is computed from them may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
-        errors = point_errors(function, oracle, flags.num_points, generator, flags.importanceWeight)
-        if flags.reconstructionRes == 0:
-            return errors, ""
-        try:
-            result = march(function, flags.reconstructionRes, generator=generator)
-        except ValueError as error:  # no surface, or values that are not finite
-            return errors, f"{flags.model}: {error}"
-    cell = grid_cell(flags.reconstructionRes)
-    return errors | mesh_errors(result.vertices, result.faces, mesh, oracle, flags.num_points, generator, cell), ""
+        errors = point_errors(
+            function, model.level_distance, oracle, flags.num_points, generator, flags.importanceWeight
+        )
+        cell, failure = 0.0, ""
+        if flags.reconstructionRes:
+            cell = grid_cell(flags.reconstructionRes)
+            try:
+                made = march(function, flags.reconstructionRes, generator=generator)
+                errors |= mesh_errors(made.vertices, made.faces, mesh, oracle, flags.num_points, generator, cell)
+            except ValueError as error:  # no surface, or values that are not finite
+                failure = f"{flags.model}: {error}"
+    if line := explain_disagreement(errors, mesh.closed, cell):
+        say(line)
+    return errors, failure
 
 
 def in_domain_of(model: "NeuralSDF", mesh: "Mesh") -> "Mesh":

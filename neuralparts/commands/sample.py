@@ -6,22 +6,24 @@ from pathlib import Path
 from neuralparts.choices import IMPORTANCE_WEIGHT, SAMPLES_SUFFIX
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
-from neuralparts.flags import SUFFIXES, add_flags, sampling_contradiction
+from neuralparts.flags import SUFFIXES, CommandLine, add_flags, sampling_contradiction
+from neuralparts.machine import LIGHT_ADDRESS_SPACE, check_address_space
 
 
 def main(arguments: list[str] | None = None, program: str = "sampling.py") -> int:
     """Label points around a mesh and write them. Exit code 1: the input cannot be used; 2: the flags are wrong."""
     flags = parse(arguments, program)
     try:
+        check_address_space(LIGHT_ADDRESS_SPACE)
         print(write_samples(flags))
-    except (UserError, OSError, ImportError, MemoryError) as error:
-        return complain(program, error)
+    except (UserError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        return complain(program, error, flags.mesh)
     return 0
 
 
 def parse(arguments: list[str] | None, program: str) -> argparse.Namespace:
     """The flags; ends the process with code 2 and one line where they are wrong."""
-    parser = argparse.ArgumentParser(prog=program, description="Labelled points around a mesh, as .npz.")
+    parser = CommandLine(prog=program, description="Labelled points around a mesh, as .npz.")
     parser.add_argument("mesh", help=f"mesh file: {SUFFIXES}")
     add_flags(parser, "num_points", "out", "samplingMethod")
     beta = f"beta of the density exp(-beta |d|), per domain unit (default {IMPORTANCE_WEIGHT:g})"

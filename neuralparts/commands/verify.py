@@ -1,15 +1,15 @@
 """`neuralparts verify`: read the files of an output folder again, and compare them with their records."""
 
-import argparse
 from pathlib import Path
 
 from neuralparts.commands import complain
+from neuralparts.flags import CommandLine
 from neuralparts.wording import counted, visible
 
 
 def main(arguments: list[str] | None = None, program: str = "neuralparts verify") -> int:
     """Print a line for each part that is not whole; returns exit code 1 if there is one, or no part at all."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog=program,
         description="Read every file of an output folder again, compare it with the SHA-256 in its part's record, and "
         "print which are damaged or missing. Nothing is written.",

@@ -1,15 +1,16 @@
 """Common parts of the kernels of search and rays: how they are compiled, and the order in which they take the points.
 
-Every kernel releases the interpreter lock, so blocks of points can run in threads. Numba compiles each at its first
-call (about ten seconds in all) and keeps the machine code in `__pycache__`; later processes load it in half a second.
+Every kernel releases the interpreter lock, so blocks of points can run in threads. Each is compiled at its first call
+(about ten seconds in all) and its machine code is kept; later processes load it in half a second.
 """
 
-import numba
 import numpy as np
 
-compiled = numba.njit(nogil=True, cache=True)
+from neuralparts.compiled import cached_njit
+
+compiled = cached_njit(nogil=True)
 # Without the check for division by zero, which would keep the compiler from vectorising a loop.
-quick = numba.njit(nogil=True, cache=True, error_model="numpy")
+quick = cached_njit(nogil=True, error_model="numpy")
 
 # Bits per axis of the Morton code by which a block is sorted: 2^18 cells, which is one pass of counting sort.
 ORDER_BITS = 6

@@ -19,7 +19,7 @@ from neuralparts.choices import DISTANCE_ENGINES
 from neuralparts.distance.blocks import BLOCK
 from neuralparts.distance.open3d_search import Open3dSearch, open3d_problem
 from neuralparts.distance.search import TriangleSearch
-from neuralparts.distance.winding import INSIDE_ABOVE, WindingNumber
+from neuralparts.distance.winding import WindingNumber
 from neuralparts.errors import UserError
 from neuralparts.mesh import Mesh
 
@@ -67,7 +67,7 @@ class DistanceOracle:
 
     def inside(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) points -> (N,) bool: the winding number is above INSIDE_ABOVE, 0.5."""
-        return self._winding(_checked(points)) > INSIDE_ABOVE
+        return self._winding.inside(_checked(points))
 
     def signed_distance(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) points -> (N,) float32 signed distance, domain units: negative inside, positive outside."""

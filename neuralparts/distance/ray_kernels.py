@@ -177,8 +177,9 @@ def _crossing(record, u, v, w):
 
 
 @compiled
-def _count_crossings(u, v, w, records, start, entries, low_u, low_v, scale_u, scale_v, resolution):
+def count_crossings(u, v, w, records, bins):
     """The sum of the signed crossings of the ray from (u, v, w) upwards with the triangles listed in its bin."""
+    start, entries, low_u, low_v, scale_u, scale_v, resolution = bins
     column, row = (u - low_u) * scale_u, (v - low_v) * scale_v
     total = 0.0
     if column >= 0 and row >= 0 and column <= resolution and row <= resolution:
@@ -229,7 +230,7 @@ def _less_height(u, v, w):
 
 
 @quick
-def _sum_of_angles(sine, cosine, revolutions):
+def sum_of_angles(sine, cosine, revolutions):
     """The sum of (B,) angles between -pi and pi, in revolutions of 2 pi; overwrites all three arrays.
 
     The second half of the angles is added to the first as a product of complex numbers, until one angle is left and
@@ -276,12 +277,11 @@ def winding_block(
     The mesh and the strips together are closed up to infinity. So the crossings of a ray that goes up, away from the
     strips, are the winding number of both; the strips' own part of it is a sum over the boundary edges only.
     """
-    start, entries, low_u, low_v, scale_u, scale_v, resolution = bins
     sine, cosine, revolutions = np.empty(edges.shape[1]), np.empty(edges.shape[1]), np.empty(edges.shape[1])
     for i in near_order(points):
         u, v, w = points[i, (axis + 1) % 3] + shift[0], points[i, (axis + 2) % 3] + shift[1], points[i, axis]
-        total = _count_crossings(u, v, w, records, start, entries, low_u, low_v, scale_u, scale_v, resolution)
+        total = count_crossings(u, v, w, records, bins)
         if edges.shape[1] > 0:
             _strip_tangents(u, v, w, edges, sine, cosine)
-            total += _sum_of_angles(sine, cosine, revolutions)
+            total += sum_of_angles(sine, cosine, revolutions)
         winding[i] = total

@@ -7,16 +7,17 @@ Comes in: a `Mesh` in the domain and (N, 3) points. Goes out: (N,) float64.
 - An open mesh: endless strips that hang from the boundary close it. The rays cross mesh and strips together. The part
   of the strips is an exact sum over the boundary edges, and is taken off (the idea of "one-shot" winding numbers,
   Martens and Bessmeltsev 2025).
-- A mesh whose boundary is too long for that sum, such as thousands of loose triangles: libigl's fast winding number
-  (Barill et al. 2018). Values near one half are still computed exactly.
+- That sum takes as long as the boundary. Caps close a longer one, and a tree over them takes its place (`caps.py`).
+  Where the bound on its error leaves the side of one half open, the exact sum decides.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from neuralparts.distance import ray_kernels
+from neuralparts.distance import cap_kernels, ray_kernels
 from neuralparts.distance.blocks import BLOCK, in_blocks
+from neuralparts.distance.caps import CapTree, cap_tree, close_boundary
 from neuralparts.mesh import EdgeTable, Mesh
 
 # A point is inside if its winding number is above this.
@@ -27,17 +28,18 @@ BINS_PER_TRIANGLE = 4
 ENTRIES_PER_TRIANGLE, MORE_ENTRIES = 12, 2**20
 # Least and largest number of bins along a side of the ray grid: 2048^2 bins take 32 MiB.
 GRID_SIDES = (8, 2048)
+# Least extent of a ray grid (domain units): caps may lie in a plane along the rays.
+LEAST_EXTENT = 1e-30
 # For an open mesh the points are shifted by this (domain units), so that no ray runs exactly along a strip, as it would
 # over each vertex of a part on a lattice. The winding number changes by less than 1e-6 at points more than 1e-3 from
 # the boundary.
 OPEN_SHIFT = np.array([1e-9, 0.618e-9])
-# Up to this number of boundary edges the exact sum serves every point. It takes 4 ns an edge; libigl costs as much per
-# point as 2,300 edges.
+# Up to this number of boundary edges the exact sum serves every point; it takes 4 ns an edge.
 EXACT_BOUNDARY = 2000
-# libigl's accuracy scale. Values this near to one half are replaced by the exact ones: five times the largest error
-# measured on soups and on meshes with thousands of holes or of flipped triangles (0.005).
-FAST_ACCURACY = 2.0
-FAST_DOUBT = 0.03
+# Up to this number it also says which points are inside: the tree over the caps would not be faster.
+EXACT_INSIDE = 64
+# Bound on the error of a winding number of a longer boundary.
+VALUE_ERROR = 0.01
 
 
 class RayGrid(NamedTuple):
@@ -65,44 +67,64 @@ class RayGrid(NamedTuple):
         return self.start, self.entries, *place
 
 
+class Caps(NamedTuple):
+    """The caps of an open mesh: their ray grid, and the tree over them."""
+
+    grid: RayGrid
+    tree: CapTree
+
+
 class WindingNumber:
     """The generalised winding number of a mesh, a function of points.
 
     grid: the ray grid of the mesh's triangles, by default `ray_grid(triangles)`. exact_boundary: number of boundary
-    edges up to which every value is exact. block: points that a thread takes at a time.
+    edges up to which every value is exact; for longer ones the error is VALUE_ERROR or less. exact_inside: number up to
+    which `inside` computes exact values. block: points that a thread takes at a time.
     """
 
     def __init__(
-        self, mesh: Mesh, grid: RayGrid | None = None, exact_boundary: int = EXACT_BOUNDARY, block: int = BLOCK
+        self,
+        mesh: Mesh,
+        grid: RayGrid | None = None,
+        exact_boundary: int = EXACT_BOUNDARY,
+        exact_inside: int = EXACT_INSIDE,
+        block: int = BLOCK,
     ):
         self._grid = ray_grid(mesh.vertices[mesh.faces]) if grid is None else grid
-        self._edges = _boundary_edges(mesh, self._grid.axis)
+        starts, ends = _directed_boundary(mesh)
+        self._edges = _strip_edges(mesh.vertices, starts, ends, self._grid.axis)
         boundary = self._edges.shape[1]
         self._shift = OPEN_SHIFT if boundary else np.zeros(2)
-        self._fast = _fast_winding_number(mesh) if boundary > exact_boundary else None
+        self.exact = boundary <= exact_boundary
+        self._caps = _caps(mesh.vertices, starts, ends, self._grid.axis) if boundary > exact_inside else None
         self._block = block
-
-    @property
-    def exact(self) -> bool:
-        """True if every value is exact; False if libigl approximates those that are not near one half."""
-        return self._fast is None
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) float32 or float64 points of the domain -> (N,) float64."""
+        return self._computed(points, 0.0 if self.exact else VALUE_ERROR)
+
+    def inside(self, points: np.ndarray) -> np.ndarray:
+        """(N, 3) float32 or float64 points of the domain -> (N,) bool: the winding number is above INSIDE_ABOVE."""
+        return self._computed(points, np.inf) > INSIDE_ABOVE
+
+    def _computed(self, points: np.ndarray, most_error: float) -> np.ndarray:
+        """(N,) winding numbers with this error at most, and each on the right side of INSIDE_ABOVE."""
         winding = np.empty(len(points))
-        in_blocks(lambda block: self._fill(points[block], winding[block]), len(points), self._block)
+        in_blocks(lambda block: self._fill(points[block], most_error, winding[block]), len(points), self._block)
         return winding
 
-    def _fill(self, points: np.ndarray, winding: np.ndarray) -> None:
+    def _fill(self, points: np.ndarray, most_error: float, winding: np.ndarray) -> None:
         """Fill winding (N,) for one block of points."""
         points = np.ascontiguousarray(points, dtype=np.float64)
-        if self._fast is None:
+        if self._caps is None or most_error == 0:
             self._fill_exactly(points, winding)
             return
-        winding[:] = self._fast.winding_number(points, FAST_ACCURACY)
-        # The approximation may be on the wrong side of one half: compute these exactly.
-        doubtful = np.flatnonzero(np.abs(winding - INSIDE_ABOVE) < FAST_DOUBT)
-        exact = np.empty(len(doubtful))
+        grid, caps, doubtful = self._grid, self._caps, np.empty(len(points), dtype=bool)
+        rays, cap_rays = (grid.records, grid.bins), (caps.grid.records, caps.grid.bins)
+        cap_kernels.capped_block(
+            points, grid.axis, self._shift, rays, cap_rays, tuple(caps.tree), most_error, winding, doubtful
+        )
+        exact = np.empty(np.count_nonzero(doubtful))
         self._fill_exactly(points[doubtful], exact)
         winding[doubtful] = exact
 
@@ -111,13 +133,10 @@ class WindingNumber:
         ray_kernels.winding_block(points, grid.axis, self._shift, grid.records, grid.bins, self._edges, winding)
 
 
-def _fast_winding_number(mesh: Mesh):
-    """libigl's tree for fast winding numbers of a mesh."""
-    import igl
-
-    tree = igl.FastWindingNumberBVH()
-    tree.init(mesh.vertices, mesh.faces)
-    return tree
+def _caps(vertices: np.ndarray, starts: np.ndarray, ends: np.ndarray, axis: int) -> Caps:
+    """The caps of the boundary edges from starts (B,) to ends (B,), for rays along axis."""
+    corners = vertices[close_boundary(starts, ends)]
+    return Caps(ray_grid(corners, axis), cap_tree(corners))
 
 
 def ray_grid(triangles: np.ndarray, axis: int | None = None, entry_limit: int | None = None) -> RayGrid:
@@ -140,32 +159,41 @@ def ray_grid(triangles: np.ndarray, axis: int | None = None, entry_limit: int | 
     resolution = int(np.clip(np.sqrt(BINS_PER_TRIANGLE * len(triangles)), *GRID_SIDES))
     # Halve the resolution until the lists fit. This ends, because a single bin lists each triangle once: F entries.
     while True:
-        scale_u, scale_v = resolution / (high_u - low_u), resolution / (high_v - low_v)
+        scale_u, scale_v = (resolution / max(extent, LEAST_EXTENT) for extent in (high_u - low_u, high_v - low_v))
         start, entries = ray_kernels.fill_bins(records, low_u, low_v, scale_u, scale_v, resolution, entry_limit)
         if len(entries) > 0:
             return RayGrid(axis, records, start, entries, low_u, low_v, scale_u, scale_v, resolution)
         resolution //= 2
 
 
-def _boundary_edges(mesh: Mesh, axis: int) -> np.ndarray:
-    """(7, B) float64 edges that the mesh uses more often in one direction than in the other, for winding_block.
+def _directed_boundary(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
+    """The edges that the mesh uses more often in one direction than in the other, in that direction.
 
-    An edge is listed as often as the numbers of its uses differ.
+    Returns the vertices at which they start and end, (B,) each. An edge is listed as often as the numbers of its uses
+    differ.
     """
     if mesh.closed:
-        return np.empty((7, 0))
+        return np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int64)
     table = EdgeTable(mesh.faces)
     unbalanced = np.flatnonzero(table.balance)
     # (B,) a corner of a face at which each edge begins; (B, 2) the two vertices, the smaller number first.
     corner = np.unique(table.edge.ravel(), return_index=True)[1][unbalanced]
     starts, ends = mesh.faces.ravel()[corner], np.roll(mesh.faces, -1, axis=1).ravel()[corner]
     vertices = np.sort(np.stack([starts, ends], axis=1), axis=1)
-    balance = table.balance[unbalanced].astype(np.float64)
-    # (B, 2, 3) v, u and height of both vertices; an edge that falls in v is reversed, and its balance with it.
-    coordinates = mesh.vertices[vertices][:, :, [axis - 1, axis - 2, axis]]
+    # The balance is positive if the edge runs from the smaller number to the larger.
+    balance = table.balance[unbalanced]
+    vertices[balance < 0] = vertices[balance < 0][:, ::-1]
+    starts, ends = np.repeat(vertices, np.abs(balance), axis=0).T
+    return starts, ends
+
+
+def _strip_edges(vertices: np.ndarray, starts: np.ndarray, ends: np.ndarray, axis: int) -> np.ndarray:
+    """(7, B) float64 boundary edges from starts (B,) to ends (B,), for `ray_kernels.winding_block`."""
+    # (B, 2, 3) v, u and height of both vertices; an edge that falls in v is reversed, and its direction with it.
+    pairs = np.sort(np.stack([starts, ends], axis=1), axis=1)
+    coordinates = vertices[pairs][:, :, [axis - 1, axis - 2, axis]]
+    direction = np.where(starts < ends, 1.0, -1.0)
     falling = coordinates[:, 0, 0] > coordinates[:, 1, 0]
     coordinates[falling] = coordinates[falling][:, ::-1]
-    balance[falling] *= -1
-    # (B, 7) both vertices and the direction, repeated by the size of the balance; transposed for the kernel.
-    edges = np.column_stack([coordinates.reshape(-1, 6), np.sign(balance)])
-    return np.ascontiguousarray(np.repeat(edges, np.abs(balance).astype(np.int64), axis=0).T)
+    direction[falling] *= -1
+    return np.ascontiguousarray(np.column_stack([coordinates.reshape(-1, 6), direction]).T)

@@ -142,11 +142,14 @@ class FitRun:
         return "timeBudget" if self._settings.time_budget else "epochs"
 
     def _is_good_enough(self, held_out: float) -> bool:
-        """True if there is a target error, it is reached on the surface, and the signs off the surface are right."""
-        target = self._settings.target_error
+        """True if there is a target error that the fit has reached: on the surface, where a small |f| alone may mean
+        that the function is flat, and by its signs off the surface."""
+        target, network = self._settings.target_error, self.state.network
         if not target or not held_out <= target:
             return False
-        return signs_are_learnt(self.state.network, *self._batches.first(_JUDGED_SAMPLES), beyond=target)
+        if not float(network.level_distance(self._held_out).mean()) <= target:
+            return False
+        return signs_are_learnt(network, *self._batches.first(_JUDGED_SAMPLES), beyond=target)
 
     def _step(self, rate: float) -> None:
         """One batch, one step of the optimiser."""

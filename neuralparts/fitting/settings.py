@@ -32,8 +32,9 @@ class FitSettings:
     epochs: passes over the samples. Each is cut into whole batches; left-over samples are left out. batch_size: samples
     in a step. learning_rate: Adam's rate; SOAP takes 5 times as much, and a network with an encoding warms up to it.
     importance_weight: decay of the weighted loss with |d|, per domain unit. time_budget: seconds, instead of `epochs`,
-    for each of the two attempts that a fit may take; 0 is off. target_error: mean |f| of the held-out points at which
-    the fit stops, domain units, if 99 of 100 samples farther from the surface have the right sign; 0 is off.
+    for each of the two attempts that a fit may take; 0 is off. target_error: the fit stops when the held-out
+    points' mean |f| and mean `NeuralSDF.level_distance` are both no larger, domain units, and 99 of 100 samples farther
+    from the surface have the right sign; 0 is off.
 
     Raises ValueError for an unknown loss or schedule, and unless epochs, batch_size and learning_rate are positive.
     """

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from neuralparts.choices import MESH_SUFFIXES
 from neuralparts.errors import UserError
+from neuralparts.foreign_files import check_link
 from neuralparts.mesh_files import MeshError, SourceFile, read_source
 from neuralparts.output import BusyError, PartFiles, StagedFiles, failure_line, find_finished, outcome
 from neuralparts.whole_file import write_whole
@@ -53,6 +54,7 @@ class Sender:
         try:
             held.enter_context(files.lock())
             self.locks[job["name"]] = held
+            check_link(source)
             path, overwrite = os.path.abspath(source), job["flags"]["overwrite"]
             record = find_finished(StagedFiles(files, path), job["flags"], source, job["input"])
             if record is not None:
@@ -106,14 +108,14 @@ def _write_files(job: dict, sent: dict[str, bytes]) -> str:
     """
     files = _files_of(job)
     _check_sent(job, sent, files)
-    kept = ""
-    if sent.keys() - {files.checkpoint.name, files.log.name}:
+    kept, (checkpoint, log, record) = "", map(files.relative, (files.checkpoint, files.log, files.record))
+    if sent.keys() - {checkpoint, log}:
         kept = _stage(job, sent, files)
-    elif files.checkpoint.name in sent:
-        files.replace_checkpoint(sent[files.checkpoint.name])
-    if files.log.name in sent:
-        files.replace_log(sent[files.log.name])
-    elif files.record.name in sent:
+    elif checkpoint in sent:
+        files.replace_checkpoint(sent[checkpoint])
+    if log in sent:
+        files.replace_log(sent[log])
+    elif record in sent:
         files.remove_log()
     return kept
 
@@ -137,9 +139,9 @@ def _stage(job: dict, sent: dict[str, bytes], files: PartFiles) -> str:
     staged = StagedFiles(files)
     try:
         staged.begin()
-        for name in files.in_writing_order():
-            if name in sent and name not in (files.checkpoint.name, files.log.name):
-                path = staged.folder / name
+        for name, home in files.in_writing_order().items():
+            if name in sent and home not in (files.checkpoint, files.log):
+                path = staged.folder / home.relative_to(files.folder)
                 path.parent.mkdir(exist_ok=True)
                 write_whole(path, sent[name])
         if staged.complete() is None:

@@ -24,6 +24,9 @@ from neuralparts.wording import counted, visible
 # Seconds until the first gallery: until then the page of an earlier run stays, as it shows more.
 FIRST_PAGE_SECONDS = 20.0
 
+# Of a part that is done by an earlier run, if the run was stopped before it came to it.
+NOT_READ = "not reached by the stopped run: the sizes of its files agree, their contents were not read"
+
 
 class FolderBook:
     """Keeps the books of a folder run; a part's record is dropped as soon as it is noted.
@@ -111,21 +114,32 @@ class FolderBook:
             print("stopped; the same command without --overwrite 1 resumes; other parts keep their earlier result")
         elif stopped:
             print("stopped; the same command resumes")
-        for _, source, status, reason, *_ in self.summary.rows():
-            if status != "done":
-                print(visible(f"{status}: {_with_source(source, reason)}"))
+        self._print_failures()
+
+    def _print_failures(self) -> None:
+        """Print a line for each part that is not done."""
+        try:
+            failures = [row for row in self.summary.rows() if row[2] != "done"]
+        except OSError as error:  # each was said when its part ended
+            self.progress.say(visible(f"not read: {self.summary.path}: {error.strerror}"))
+            return
+        for _, source, status, reason, *_ in failures:
+            print(visible(f"{status}: {_with_source(source, reason)}"))
 
     def _row_on_disk(self, name: str) -> dict | None:
-        """The line of a part that an earlier run finished with these flags, from its record, or None."""
+        """The line of a part that an earlier run finished with these flags, from its record, or None.
+
+        Its reason says that the files were not read: for 10,000 parts that would take minutes.
+        """
         files = PartFiles(self.folder, name, self.flags["outputFormat"])
         try:
-            record = files.finished(self.flags, by_size=True)  # reading every file of 10,000 parts would take minutes
+            record = files.finished(self.flags, by_size=True)
         except OSError:
             return None
         if record is None:
             return None
         ended = outcome(record)
-        return summary_row(name, record["input"], record, ended["status"], ended["reason"])
+        return summary_row(name, record["input"], record, ended["status"], ended["reason"] or NOT_READ)
 
     @property
     def exit_code(self) -> int:

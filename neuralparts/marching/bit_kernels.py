@@ -4,8 +4,8 @@ A brick has 8^3 nodes; a set of them is 8 words (see `bricks.py`), so one step o
 cells a brick needs one more layer of nodes, that of its upper neighbours: `gather_rows` collects those sets in *rows*,
 (9, 9) uint64, in which bits 0 to 8 of rows[x, y] are the nodes (x, y, 0) to (x, y, 8).
 
-Numba keeps the machine code in `__pycache__`. It does not notice when only an imported module has changed: after a
-change of this file, touch the modules that import it.
+The machine code is kept (`neuralparts/compiled.py`). A change of any module of kernels has all of the stage compiled
+again, a change of a constant in `bricks.py` does not.
 """
 
 import numba
@@ -14,10 +14,11 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from neuralparts.compiled import cached_njit
 from neuralparts.marching.bricks import ALL_NODES, Bricks
 
 # How every loop of the stage is compiled, and every step within one.
-compiled = numba.njit(nogil=True, cache=True, error_model="numpy")
+compiled = cached_njit(nogil=True, error_model="numpy")
 inlined = numba.njit(inline="always")
 
 ZERO, ONE, BYTE, ALL = np.uint64(0), np.uint64(1), np.uint64(0xFF), ALL_NODES

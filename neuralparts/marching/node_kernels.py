@@ -1,7 +1,7 @@
 """Compiled loops over the nodes of stored bricks: which have to be evaluated, and the signs that values imply.
 
 In: `Bricks` (see `bricks.py`), filled in place. Out: nodes to evaluate. Numba compiles each loop at its first call (a
-quarter of a minute for all of the stage) and keeps the machine code in `__pycache__`.
+quarter of a minute for all of the stage), and the machine code is kept.
 """
 
 import numpy as np

@@ -15,6 +15,11 @@ from neuralparts.wording import counted
 COARSE_STEP = 1e-3
 # Most sample points of all shells together, and of one shell, to find bodies that overlap.
 OVERLAP_SAMPLES, OVERLAP_SAMPLES_PER_SHELL = 20_000, 64
+# Of more shells than the first number, so many points in all: thousands of shells may lie within each other, and then
+# no approximation of their winding number is quick.
+MANY_SHELLS, OVERLAP_SAMPLES_OF_MANY = 1000, 4000
+# Pairs of overlapping bodies after which no more are counted.
+MOST_PAIRS = 100_000
 # What `diagnosis_lines` calls the flaws, by key.
 FLAWS = {
     "boundary_edges": "boundary edge",
@@ -88,7 +93,8 @@ def overlapping_shells(corners: np.ndarray, shells: Shells) -> int:
     if len(solid) < 2:
         return 0
     # Points (N, 3) just below the surface of each outward shell, and the shell of each.
-    per_shell = max(1, min(OVERLAP_SAMPLES_PER_SHELL, OVERLAP_SAMPLES // len(shells.closed)))
+    most = OVERLAP_SAMPLES if len(shells.closed) <= MANY_SHELLS else OVERLAP_SAMPLES_OF_MANY
+    per_shell = max(1, min(OVERLAP_SAMPLES_PER_SHELL, most // len(shells.closed)))
     face, owner = sample_faces(shells.label, per_shell)
     outward = shells.orientation[owner] > 0
     points, owner = points_beside(corners[face[outward]], -JUST_BESIDE), owner[outward]
@@ -97,12 +103,17 @@ def overlapping_shells(corners: np.ndarray, shells: Shells) -> int:
     points, owner = points[deep], owner[deep]
     if not len(points):
         return 0
-    # Find the other body of each: compare with the shells whose box holds the point, one by one.
-    pairs, (low, high), (order, starts) = set(), shell_boxes(corners, shells.label), faces_by_shell(shells.label)
+    # Find the other body of each: compare with the shells whose box holds the point, one by one. (P,) pairs of shells,
+    # each as one number; a pair may come twice, once for either shell.
+    pairs, found = [], 0
+    (low, high), (order, starts) = shell_boxes(corners, shells.label), faces_by_shell(shells.label)
     for other in solid[:MOST_SHELLS]:
         near = (owner != other) & ((points >= low[other]) & (points <= high[other])).all(axis=1)
         if near.any():
             own = corners[order[starts[other] : starts[other + 1]]]
-            within = winding_number(points[near], own) > 0.5
-            pairs |= {(int(min(a, other)), int(max(a, other))) for a in owner[near][within]}
-    return len(pairs)
+            shell = np.unique(owner[near][winding_number(points[near], own) > 0.5])
+            pairs.append(np.minimum(shell, other) * len(shells.closed) + np.maximum(shell, other))
+            found += len(shell)
+            if found > MOST_PAIRS:
+                break
+    return len(np.unique(np.concatenate(pairs))) if pairs else 0

@@ -22,7 +22,7 @@ from neuralparts.mesh.topology import EdgeTable, connected_components, flip_face
 from neuralparts.triangles import triangle_areas
 from neuralparts.wording import counted
 
-# Closed shells, the largest first, for which the shells within them are looked for: the time grows with their square.
+# Closed shells, the largest first, for which the shells within them are looked for: their boxes are compared in pairs.
 MOST_SHELLS = 20_000
 # Open shells judged one by one, the largest first: each is compared with the whole mesh.
 MOST_OPEN_SHELLS = 200
@@ -112,46 +112,67 @@ def _flips_of_closed(
     flip, orientation = np.zeros(len(closed), dtype=bool), np.sign(volume).astype(int)
     if (volume >= 0).all() and not set_flipped:
         return flip, orientation
-    around, in_open = _shells_around(corners, label, volume), _within_open(corners, label, closed)
-    for inner, outer in around.items():
-        parent = min(outer, key=lambda shell: abs(volume[shell]), default=None)
-        if parent is not None and flip[parent]:
-            flip[inner] = orientation[inner] == orientation[parent]
-        elif parent is None and set_flipped and in_open[inner]:
+    order, parent, extra = _containment(corners, label, volume)
+    in_open = _within_open(corners, label, closed)
+    around = np.zeros(len(closed), dtype=int)  # (S,) winding number of the shells around each, as flipped so far
+    for inner in order:
+        outer = parent[inner]
+        if outer >= 0:
+            around[inner] = around[outer] + orientation[outer] + orientation[extra.get(inner, [])].sum()
+        if outer >= 0 and flip[outer]:
+            flip[inner] = orientation[inner] == orientation[outer]
+        elif outer < 0 and set_flipped and in_open[inner]:
             flip[inner] = orientation[inner] > 0
         elif volume[inner] < 0:
             # Winding number around it: the sum of the shells around it, plus one within the open set.
-            flip[inner] = orientation[outer].sum() + in_open[inner] <= 0
+            flip[inner] = around[inner] + in_open[inner] <= 0
         orientation[inner] *= -1 if flip[inner] else 1
     return flip, orientation
 
 
-def _shells_around(corners: np.ndarray, label: np.ndarray, volume: np.ndarray) -> dict[int, np.ndarray]:
-    """{shell: array of the closed shells that it lies wholly within}, for every shell with a volume, largest first.
+def _containment(
+    corners: np.ndarray, label: np.ndarray, volume: np.ndarray
+) -> tuple[list[int], np.ndarray, dict[int, list[int]]]:
+    """Which closed shells lie wholly within which. volume: (S,).
 
-    volume: (S,). The arrays are ordered from the largest shell to the smallest too.
+    Returns order, the shells with a volume from the largest to the smallest; parent (S,), the smallest shell around
+    each, or -1; and extra: {shell: those around it that are not around its parent}, which bodies that overlap have.
     """
-    # From the largest to the smallest: a shell can only lie within a larger one.
-    solid = np.flatnonzero(volume)
-    solid = solid[np.argsort(-np.abs(volume[solid]))]
+    # A shell can only lie within a larger one.
+    order = np.flatnonzero(volume)
+    order = order[np.argsort(-np.abs(volume[order]), kind="stable")]
     low, high = shell_boxes(corners, label)
-    order, starts = faces_by_shell(label)
+    by_shell, starts = faces_by_shell(label)
     # Sample faces sorted by shell; those of shell s have the indices first[s] to first[s + 1].
     face, owner = sample_faces(label, SHELL_SAMPLES)
     first = np.searchsorted(owner, np.arange(len(volume) + 1))
-    around = {int(inner): [] for inner in solid}
-    for position, outer in enumerate(solid[:MOST_SHELLS]):
-        # The smaller shells whose box lies in the box of this one, then those with most samples within its surface.
-        smaller = solid[position + 1 :]
-        inner = smaller[(low[smaller] >= low[outer]).all(axis=1) & (high[smaller] <= high[outer]).all(axis=1)]
-        if not len(inner):
-            continue
-        sampled = np.concatenate([np.arange(first[i], first[i + 1]) for i in inner])
-        points, surface = corners[face[sampled]].mean(axis=1), corners[order[starts[outer] : starts[outer + 1]]]
-        within = np.abs(winding_number(points, surface)) > 0.5
-        for index in inner[true_for_most(within, owner[sampled], len(volume))[inner]]:
-            around[int(index)].append(int(outer))
-    return {inner: np.array(outer, dtype=int) for inner, outer in around.items()}
+    middle = corners[face].mean(axis=1)
+    parent, children, extra = np.full(len(volume), -1), {}, {}
+    # From the smallest to the largest, so that the first shell found around another is its parent. What lies within a
+    # shell lies within all shells around that one. So the shells without a parent are compared, and the children of
+    # those that lie in part outside.
+    roots = order[MOST_SHELLS:]
+    for outer in order[:MOST_SHELLS][::-1]:
+        compared = roots
+        while len(compared):
+            in_box = (low[compared] >= low[outer]).all(axis=1) & (high[compared] <= high[outer]).all(axis=1)
+            inner = compared[in_box]
+            within = np.zeros(len(inner), dtype=bool)
+            if len(inner):
+                sampled = np.concatenate([np.arange(first[i], first[i + 1]) for i in inner])
+                surface = corners[by_shell[starts[outer] : starts[outer + 1]]]
+                inside = np.abs(winding_number(middle[sampled], surface)) > 0.5
+                within = true_for_most(inside, owner[sampled], len(volume))[inner]
+            for index in inner[within].tolist():
+                if parent[index] < 0:
+                    parent[index] = outer
+                    children.setdefault(int(outer), []).append(index)
+                else:
+                    extra.setdefault(index, []).append(int(outer))
+            apart = np.setdiff1d(compared, inner[within]).tolist()
+            compared = np.array([child for index in apart for child in children.get(index, [])], dtype=int)
+        roots = np.append(roots[parent[roots] < 0], outer)
+    return order.tolist(), parent, extra
 
 
 def _within_open(corners: np.ndarray, label: np.ndarray, closed: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from neuralparts.choices import MESH_SUFFIXES
+from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
 from neuralparts.mesh_files.gltf_container import buffer_names, read_header
 from neuralparts.mesh_files.mesh_error import MeshError
 from neuralparts.wording import quoted
@@ -57,8 +57,13 @@ def read_source(path: str | os.PathLike) -> SourceFile:
     """
     path = Path(path)
     if path.suffix.lower() not in MESH_SUFFIXES:
+        if path.is_dir():
+            raise MeshError(f"{path}: is a folder, not a mesh file; name a file in it")
         kind = f"suffix '{quoted(path.suffix)}'" if path.suffix else "a name without suffix"
-        raise MeshError(f"{path}: {kind} is not a mesh format; use one of {' '.join(MESH_SUFFIXES)}")
+        raise MeshError(
+            f"{path}: {kind} is not a mesh format; use one of {' '.join(MESH_SUFFIXES)} "
+            f"(a fit takes samples too, {SAMPLES_SUFFIX})"
+        )
     with _readable(path):
         if not path.exists():
             raise MeshError(f"{path}: no such file; check the spelling of the path")

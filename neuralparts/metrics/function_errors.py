@@ -1,49 +1,62 @@
 """How wrong a fitted function is, on points that training never saw.
 
-In: a function of (N, 3) float32 points of the domain that returns (N,) signed distances, the oracle of the mesh, a
-generator. Out: dictionaries of floats, lengths in domain units, by the names of `metric_names.py`.
+In: a DomainFunction, the oracle of the mesh, a generator. Out: dictionaries of floats, lengths in domain units, by the
+names of `metric_names.py`.
 
 surface_error, importance_error and grid_error are those of Davies, Nowrouzezahrai, Jacobson, On the Effectiveness of
-Weight-Encoded Neural Implicit 3D Shapes (2020).
+Weight-Encoded Neural Implicit 3D Shapes (2020). surface_distance is that of Taubin, Estimation of Planar Curves,
+Surfaces, and Nonplanar Space Curves Defined by Implicit Equations (1991).
 """
-
-from collections.abc import Callable
 
 import numpy as np
 
 from neuralparts.choices import IMPORTANCE_WEIGHT
 from neuralparts.distance import DistanceOracle
+from neuralparts.metrics.domain_function import DomainFunction
+from neuralparts.metrics.overlap import volume_overlap
 from neuralparts.sampling import importance_samples, points_on_surface
 
-# (N, 3) float32 points of the domain -> (N,) signed distances, domain units.
-DomainFunction = Callable[[np.ndarray], np.ndarray]
+# One in so many surface points serves the surface distance: a gradient costs some three values.
+POINTS_PER_GRADIENT = 5
 
 
 def point_errors(
     domain_function: DomainFunction,
+    level_distance: DomainFunction,
     oracle: DistanceOracle,
     count: int,
     generator: np.random.Generator,
     importance_weight: float = IMPORTANCE_WEIGHT,
 ) -> dict[str, float]:
-    """Errors of a function against an oracle, each on `count` fresh points.
+    """Errors of a function against an oracle, each on `count` fresh points unless it says otherwise.
+
+    level_distance: (N, 3) float32 points of the domain -> (N,) distances to the function's zero level, as
+    `NeuralSDF.level_distance` gives them.
 
     surface_error and surface_error_p99: mean and 99th percentile of |f| over points uniform by area on the surface.
-    importance_error: mean |f - d| over importance samples of that weight. sign_error: fraction of them on the wrong
-    side. grid_error: mean |f - d| uniformly over the cube. iou: volume that is inside both over volume inside either,
-    by points uniform in the mesh's bounding box; 1.0 if nothing is inside either.
+    surface_distance: mean of level_distance over a fifth of these points. importance_error: mean |f - d| over
+    importance samples of that weight. sign_error: fraction of them on the wrong side. grid_error: mean |f - d|
+    uniformly over the cube. iou: volume that is inside both over volume inside either, in the mesh's bounding box; 1.0
+    if nothing is inside either. iou_low, iou_high: its 95% confidence interval, by as many points as `volume_overlap`
+    needs.
     """
-    on_surface = np.abs(domain_function(points_on_surface(oracle.mesh, count, generator)[0]))  # (count,)
+    surface = points_on_surface(oracle.mesh, count, generator)[0]
+    on_surface = np.abs(domain_function(surface))  # (count,)
     points, distances = importance_samples(oracle, count, generator, importance_weight=importance_weight)
     values = domain_function(points)
-    cube = _uniform_points(np.full(3, -1.0), np.full(3, 1.0), count, generator)
+    cube = generator.uniform(-1.0, 1.0, (count, 3)).astype(np.float32)
+    grid_error = mean_absolute_error(domain_function, cube, oracle.signed_distance(cube))
+    overlap = volume_overlap(domain_function, oracle, count, generator)
     return {
         "surface_error": float(on_surface.mean()),
         "surface_error_p99": float(np.percentile(on_surface, 99)),
+        "surface_distance": float(level_distance(surface[::POINTS_PER_GRADIENT]).mean()),
         "importance_error": _mean_difference(values, distances),
         "sign_error": _sign_error(values, distances),
-        "grid_error": mean_absolute_error(domain_function, cube, oracle.signed_distance(cube)),
-        "iou": _intersection_over_union(domain_function, oracle, count, generator),
+        "grid_error": grid_error,
+        "iou": overlap.iou,
+        "iou_low": overlap.low,
+        "iou_high": overlap.high,
     }
 
 
@@ -77,19 +90,3 @@ def _mean_difference(values: np.ndarray, distances: np.ndarray) -> float:
 def _sign_error(values: np.ndarray, distances: np.ndarray) -> float:
     """Fraction of the values (N,) on the other side than the distances (N,) say."""
     return float(((values < 0) != (distances < 0)).mean())
-
-
-def _uniform_points(low: np.ndarray, high: np.ndarray, count: int, generator: np.random.Generator) -> np.ndarray:
-    """(count, 3) float32 points uniform in the box from low (3,) to high (3,)."""
-    return generator.uniform(low, high, (count, 3)).astype(np.float32)
-
-
-def _intersection_over_union(
-    domain_function: DomainFunction, oracle: DistanceOracle, count: int, generator: np.random.Generator
-) -> float:
-    """Volume of the intersection over that of the union, by points uniform in the bounding box of the oracle's mesh."""
-    vertices = oracle.mesh.vertices
-    points = _uniform_points(vertices.min(axis=0), vertices.max(axis=0), count, generator)
-    fitted, true = domain_function(points) < 0, oracle.inside(points)  # (count,) bool each
-    union = (fitted | true).sum()
-    return float((fitted & true).sum() / union) if union else 1.0

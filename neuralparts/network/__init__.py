@@ -1,22 +1,32 @@
 """The network: `NeuralSDF`, its layers, the hash grid and the target scalers."""
 
+from neuralparts.network.continuation import continue_outside
 from neuralparts.network.hash_grid import HashGrid, threads_for
+from neuralparts.network.hash_grid import interpolate as interpolate_hash_grid
+from neuralparts.network.hash_levels import PRIMES as HASH_PRIMES
+from neuralparts.network.keras_file import read_keras_file
 from neuralparts.network.layers import DAM_WIDTHS, SINE_FREQUENCY, initialise, make_layers
 from neuralparts.network.matrix_products import gradient_dtype, is_rounded
 from neuralparts.network.model_file import read_tensors
 from neuralparts.network.neural_sdf import NeuralSDF
 from neuralparts.network.scalers import fit_scaler
+from neuralparts.network.self_description import facts
 
 __all__ = [
     "DAM_WIDTHS",
+    "HASH_PRIMES",
     "SINE_FREQUENCY",
     "HashGrid",
     "NeuralSDF",
+    "continue_outside",
+    "facts",
     "fit_scaler",
     "gradient_dtype",
     "initialise",
+    "interpolate_hash_grid",
     "is_rounded",
     "make_layers",
+    "read_keras_file",
     "read_tensors",
     "threads_for",
 ]

@@ -206,13 +206,18 @@ class HashGrid(nn.Module):
         drawn = torch.empty(self.table.shape, device=generator.device)
         self.table.copy_(drawn.uniform_(-_INITIAL_BOUND, _INITIAL_BOUND, generator=generator))
 
-    def forward(self, points: torch.Tensor) -> torch.Tensor:
-        """points (N, 3) floating, domain -> features (N, output_width). Raises ValueError for other shapes."""
+    def forward(self, points: torch.Tensor, fixed_table: bool = False) -> torch.Tensor:
+        """points (N, 3) floating, domain -> features (N, output_width). Raises ValueError for other shapes.
+
+        fixed_table: the features are differentiable by the points alone. The table's gradient would be computed, too,
+        wherever the points' is.
+        """
         if points.ndim != 2 or points.shape[1] != 3:
             raise ValueError(f"points must have shape (N, 3); got {tuple(points.shape)}")
-        on_cpu = points.device.type == "cpu" and self.table.device.type == "cpu"
-        if on_cpu and points.dtype == self.table.dtype == torch.float32:
-            return CompiledInterpolation.apply(
-                points.contiguous(), self.table.contiguous(), self.level_sizes, self.arrays
-            )
-        return interpolate(points, self.table, self.level_sizes)
+        table = self.table.detach() if fixed_table else self.table
+        if not (points.is_cpu and table.is_cpu and points.dtype == table.dtype == torch.float32):
+            return interpolate(points, table, self.level_sizes)
+        points, table = points.contiguous(), table.contiguous()
+        if torch.is_grad_enabled():
+            return CompiledInterpolation.apply(points, table, self.level_sizes, self.arrays)
+        return _kernels().encode_points(points.detach(), table.detach(), self.arrays)

@@ -2,7 +2,7 @@
 
 In: contiguous tensors of points, table and gradients, and the level sizes. Out: features or gradients as tensors.
 Every sum has one fixed order: one task computes a sample's features, and one task a level's gradient. So the bits are
-the same with any number of threads. Numba compiles at the first call and keeps the result beside this file.
+the same with any number of threads. Numba compiles at the first call, and the machine code is kept.
 
 Names in the kernels: N samples, L levels, F features a node (lanes of a vector register). A row is a place in the
 table: of shape (rows, F) for all levels together, and counted from 0 in each level.
@@ -20,8 +20,10 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from neuralparts.compiled import cached_njit
 from neuralparts.network.hash_levels import PRIMES, LevelArrays
 
+compiled = cached_njit(nogil=True, error_model="numpy")
 # Factors of the spatial hash; that of x is 1.
 PRIME_Y, PRIME_Z = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])
 ONE = np.uint32(1)
@@ -139,7 +141,7 @@ def corner_weights(x, y, z):
     return near * a, x * a, near * b, x * b, near * c, x * c, near * d, x * d
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def encode(points, table, resolutions, offsets, dense, mask, features, start, stop, lanes):
     """Write features[start:stop], (N, L * F), from points (N, 3) and table (rows, F).
 
@@ -163,7 +165,7 @@ def encode(points, table, resolutions, offsets, dense, mask, features, start, st
                 blend(rows, corners, weights, features, sample * width + column, lanes)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def table_gradient(points, feature_gradient, resolution, is_dense, level_mask, column, gradient, lanes):
     """Overwrite one level's gradient (rows, F) from points (N, 3) and feature_gradient (N, L * F), sample by sample.
 
@@ -183,10 +185,10 @@ def table_gradient(points, feature_gradient, resolution, is_dense, level_mask, c
 
 
 @njit(inline="always")
-def row_product(table, row, feature_gradient, sample, column, features):
+def row_product(table, row, feature_gradient, sample, column, lanes):
     """Scalar product of table[row], (F,), and of one level's part, (F,), of a sample's feature gradient."""
     total = type(table[0, 0])(0)
-    for feature in range(features):
+    for feature in range(np.uint64(len(lanes))):
         total += table[row, feature] * feature_gradient[sample, column + feature]
     return total
 
@@ -205,13 +207,12 @@ def chain(coordinate, resolution):
     return type(coordinate)(0.5) * type(coordinate)(resolution) if inside else type(coordinate)(0)
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
-def point_gradient(points, table, feature_gradient, resolutions, offsets, dense, mask, gradient, start, stop):
+@compiled
+def point_gradient(points, table, feature_gradient, resolutions, offsets, dense, mask, gradient, start, stop, lanes):
     """Write gradient[start:stop], (N, 3), of the points from feature_gradient (N, L * F). The others: see `encode`."""
-    features = table.shape[1]
-    for sample in range(start, stop):
+    for sample in range(np.uint64(start), np.uint64(stop)):
         # The sum over all levels, each the slope of the trilinear blend times the cells per unit length.
-        px, py, pz = points[sample, 0], points[sample, 1], points[sample, 2]
+        px, py, pz = points[sample, X], points[sample, Y], points[sample, Z]
         gradient[sample] = 0
         for level in range(len(resolutions)):
             rows, resolution = table[offsets[level] : offsets[level + 1]], resolutions[level]
@@ -221,18 +222,18 @@ def point_gradient(points, table, feature_gradient, resolutions, offsets, dense,
             stride_y, stride_z = strides(resolution, dense[level])
             corners = corner_rows(x, y, z, stride_y, stride_z, dense[level], mask[level])
             # Products of the eight corners' features with the gradient; their differences are the slopes.
-            column = level * features
-            p0 = row_product(rows, corners[0], feature_gradient, sample, column, features)
-            p1 = row_product(rows, corners[1], feature_gradient, sample, column, features)
-            p2 = row_product(rows, corners[2], feature_gradient, sample, column, features)
-            p3 = row_product(rows, corners[3], feature_gradient, sample, column, features)
-            p4 = row_product(rows, corners[4], feature_gradient, sample, column, features)
-            p5 = row_product(rows, corners[5], feature_gradient, sample, column, features)
-            p6 = row_product(rows, corners[6], feature_gradient, sample, column, features)
-            p7 = row_product(rows, corners[7], feature_gradient, sample, column, features)
-            gradient[sample, 0] += chain(px, resolution) * slope(v, w, p1 - p0, p3 - p2, p5 - p4, p7 - p6)
-            gradient[sample, 1] += chain(py, resolution) * slope(u, w, p2 - p0, p3 - p1, p6 - p4, p7 - p5)
-            gradient[sample, 2] += chain(pz, resolution) * slope(u, v, p4 - p0, p5 - p1, p6 - p2, p7 - p3)
+            column = np.uint64(level * len(lanes))
+            p0 = row_product(rows, corners[0], feature_gradient, sample, column, lanes)
+            p1 = row_product(rows, corners[1], feature_gradient, sample, column, lanes)
+            p2 = row_product(rows, corners[2], feature_gradient, sample, column, lanes)
+            p3 = row_product(rows, corners[3], feature_gradient, sample, column, lanes)
+            p4 = row_product(rows, corners[4], feature_gradient, sample, column, lanes)
+            p5 = row_product(rows, corners[5], feature_gradient, sample, column, lanes)
+            p6 = row_product(rows, corners[6], feature_gradient, sample, column, lanes)
+            p7 = row_product(rows, corners[7], feature_gradient, sample, column, lanes)
+            gradient[sample, X] += chain(px, resolution) * slope(v, w, p1 - p0, p3 - p2, p5 - p4, p7 - p6)
+            gradient[sample, Y] += chain(py, resolution) * slope(u, w, p2 - p0, p3 - p1, p6 - p4, p7 - p5)
+            gradient[sample, Z] += chain(pz, resolution) * slope(u, v, p4 - p0, p5 - p1, p6 - p2, p7 - p3)
 
 
 @cache
@@ -263,11 +264,14 @@ def ranges(count: int) -> list[tuple[int, int]]:
 
 def encode_points(points: torch.Tensor, table: torch.Tensor, levels: LevelArrays) -> torch.Tensor:
     """Features (N, L * F) of points (N, 3) from table (rows, F), contiguous tensors of one floating dtype."""
-    features = torch.empty(len(points), len(levels.dense) * table.shape[1], dtype=table.dtype)
-    common = (points.numpy(), table.numpy(), *levels, features.numpy())
-    lanes = (0,) * table.shape[1]
-    run(encode, [(*common, start, stop, lanes) for start, stop in ranges(len(points))])
-    return features
+    points, table = points.numpy(), table.numpy()
+    features = np.empty((len(points), len(levels.dense) * table.shape[1]), table.dtype)
+    common, lanes = (points, table, *levels, features), (0,) * table.shape[1]
+    if len(points) <= BLOCK:  # a single point must not wait for what divides the work
+        encode(*common, 0, len(points), lanes)
+    else:
+        run(encode, [(*common, start, stop, lanes) for start, stop in ranges(len(points))])
+    return torch.from_numpy(features)
 
 
 def table_gradients(
@@ -290,5 +294,6 @@ def point_gradients(
     """Gradient (N, 3) of the points from the gradient (N, L * F) of the features."""
     gradient = torch.empty_like(points)
     common = (points.numpy(), table.numpy(), feature_gradient.numpy(), *levels, gradient.numpy())
-    run(point_gradient, [(*common, start, stop) for start, stop in ranges(len(points))])
+    lanes = (0,) * table.shape[1]
+    run(point_gradient, [(*common, start, stop, lanes) for start, stop in ranges(len(points))])
     return gradient

@@ -56,7 +56,8 @@ def evaluate(layers: nn.Sequential, values: torch.Tensor) -> torch.Tensor:
     if not torch.is_grad_enabled():
         # Rows of zeros are added for oneDNN and cut off at the end.
         count = len(values)
-        values = torch.nn.functional.pad(values, (0, 0, 0, padded_rows(count) - count))
+        if missing := padded_rows(count) - count:
+            values = torch.nn.functional.pad(values, (0, 0, 0, missing))
         for linear, activation in _pairs(layers):
             values = _without_gradients(values, linear, activation)
         return values[:count]
@@ -74,7 +75,8 @@ def padded_rows(count: int) -> int:
 
 def _pairs(layers: nn.Sequential) -> Iterator[tuple[nn.Linear, nn.Module | None]]:
     """(linear layer, activation after it or None), for each linear layer."""
-    return zip(layers[::2], [*layers[1::2], None], strict=True)
+    modules = list(layers)  # a slice of the Sequential would make another one
+    return zip(modules[::2], [*modules[1::2], None], strict=True)
 
 
 def is_rounded(layers: nn.Sequential) -> bool:
@@ -88,7 +90,7 @@ def _without_gradients(values: torch.Tensor, linear: nn.Linear, activation: nn.M
 
     The only use of a private function of torch in this package's networks: oneDNN's linear layer with the ReLU in the
     same pass is 1.4 times as fast as `linear` and then a pass over its result, and torch.nn offers no such pair. That
-    ReLU gives 0 for a NaN: who needs NaN for NaN checks the points and the weights (`neural_sdf.nan_unless_finite`,
+    ReLU gives 0 for a NaN: who needs NaN for NaN checks the points and the weights (`continuation`,
     `model_checks.check_finite`).
     """
     if not torch.backends.mkldnn.is_available():
@@ -96,7 +98,7 @@ def _without_gradients(values: torch.Tensor, linear: nn.Linear, activation: nn.M
         return values if activation is None else activation(values)
     is_relu = isinstance(activation, nn.ReLU)
     fused = "relu" if is_relu else "none"
-    values = torch.ops.mkldnn._linear_pointwise(values, linear.weight, linear.bias, fused, [], "")
+    values = torch.ops.mkldnn._linear_pointwise.default(values, linear.weight, linear.bias, fused, [], "")
     return values if activation is None or is_relu else activation(values)
 
 

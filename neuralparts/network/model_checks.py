@@ -5,12 +5,15 @@ first contradiction. A count in a description is believed only when the tensors 
 many bytes, and no memory is set aside for a promise.
 """
 
+from operator import le
+
 import torch
 
 from neuralparts.choices import ACTIVATIONS, SCALERS
 from neuralparts.network.hash_grid import HashGrid, grid_rows
 from neuralparts.network.model_file import Shapes
 from neuralparts.network.scalers import scaler_shapes
+from neuralparts.network.self_description import ABOUT_KINDS
 from neuralparts.wording import quoted
 
 # A number beyond this, or a scale below its inverse, would overflow where it is multiplied or divided by another.
@@ -26,6 +29,7 @@ def check_description(description: dict, shapes: Shapes) -> None:
         if description[name] not in known:
             raise ValueError(f"unknown {name} '{quoted(description[name])}'; one of {', '.join(known)}")
     _check_transform(description["center"], description["scale"])
+    _check_about(description.get("about", {}))
     _check_shapes(description, shapes)
 
 
@@ -37,6 +41,28 @@ def check_finite(tensors: dict[str, torch.Tensor]) -> None:
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"tensor '{quoted(name)}' holds NaN or infinite values")
+
+
+def _check_about(about: object) -> None:
+    """Raise ValueError unless a fit may have recorded this of itself; see `self_description`."""
+    if not isinstance(about, dict):
+        raise ValueError(f"about must be a dictionary, found '{quoted(about)}'")
+    for name, value in about.items():
+        if name not in ABOUT_KINDS or not isinstance(value, ABOUT_KINDS[name]):
+            raise ValueError(f"about cannot hold '{quoted(name)}': '{quoted(value)}'")
+    for name, value in about.get("metrics", {}).items():
+        if not (value is None or _is_number(value)):
+            raise ValueError(f"metric '{quoted(name)}' must be a finite number, found '{quoted(value)}'")
+    if "bounds" in about and not _is_box(about["bounds"]):
+        raise ValueError(f"bounds must be the two corners of a box, found '{quoted(about['bounds'])}'")
+
+
+def _is_box(corners: list) -> bool:
+    """True for the lowest and the highest corner of a box, three numbers each."""
+    if len(corners) != 2 or not all(isinstance(corner, list) and len(corner) == 3 for corner in corners):
+        return False
+    low, high = corners
+    return all(map(_is_number, low + high)) and all(map(le, low, high))
 
 
 def _check_transform(center: object, scale: object) -> None:

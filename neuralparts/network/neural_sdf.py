@@ -5,7 +5,6 @@ points to signed distances, negative inside: in scaled targets (`scaled`, which 
 `signed_distance`), or in the file's own units (`sdf(points)`).
 """
 
-import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,25 +13,34 @@ import numpy as np
 import torch
 from torch import nn
 
-from neuralparts.domain import Transform
+from neuralparts.domain import DOMAIN_RADIUS, Transform
+from neuralparts.network.continuation import distance_everywhere
 from neuralparts.network.hash_grid import HashGrid
 from neuralparts.network.layers import DAM_WIDTHS, initialise, make_layers
 from neuralparts.network.matrix_products import evaluate
 from neuralparts.network.model_checks import check_description, check_finite
 from neuralparts.network.model_file import not_a_model, read_model, write_model
+from neuralparts.network.queries import NARROW, Points, answer, check_points, result_dtype
 from neuralparts.network.scalers import NoScaler, make_scaler
+from neuralparts.network.self_description import html_table, one_line
 
 # Points evaluated at once on the CPU: 7 MB of activations of the DAM network, which stay in the caches.
 _CPU_BATCH = 4096
+# For so few points, the layers one by one are faster than a product that is padded to many rows.
+_FEW_POINTS = 8
 # Elsewhere more of them, but their activations, all of which a gradient keeps, are at most so many numbers.
 _GPU_BATCH, _GPU_ACTIVATIONS = 2**18, 2**29
+# `level_distance` takes a gradient for no shorter than this. The function is nearly constant there, and |f| over the
+# gradient says nothing. A hundredth of the true length 1 gives the right mean on flat fits (docs/log.md).
+LEAST_SLOPE = 0.01
 
 
 class NeuralSDF(nn.Module):
     """A signed distance function held by a network, negative inside.
 
     widths: hidden widths. encoding: a HashGrid or None. scaler: a module of `scalers`, or None for none. center (3,),
-    scale: the map from file units to the domain, domain = (file - center) * scale. In training mode gradients may be
+    scale: the map from file units to the domain, domain = (file - center) * scale. about: what a fit records of itself
+    (`self_description`), as JSON can hold it; nothing that is computed depends on it. In training mode gradients may be
     rounded (`matrix_products`); a network is made, and left by a fit, in evaluation mode. Raises ValueError for
     widths, an activation or a map that make no sense.
     """
@@ -45,6 +53,7 @@ class NeuralSDF(nn.Module):
         scaler: nn.Module | None = None,
         center: np.ndarray | tuple[float, float, float] = (0.0, 0.0, 0.0),
         scale: float = 1.0,
+        about: dict | None = None,
     ):
         super().__init__()
         self.widths, self.activation = tuple(int(width) for width in widths), activation
@@ -52,12 +61,37 @@ class NeuralSDF(nn.Module):
         self.layers = make_layers(self.widths, activation, 3 if encoding is None else encoding.output_width)
         self.scaler = NoScaler() if scaler is None else scaler
         self.transform = Transform(center, scale)
+        self.about = {} if about is None else about
         self.eval()
+
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "NeuralSDF":
+        """What torch calls to move or cast a module. Raises ValueError for a dtype that cannot hold coordinates."""
+        dtype = fn(torch.empty(0)).dtype
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"a NeuralSDF computes in float32 or float64; {dtype} is too coarse for coordinates")
+        return super()._apply(fn, recurse)
 
     @property
     def parameter_count(self) -> int:
         """Number of trained parameters, the encoding's among them."""
         return sum(parameter.numel() for parameter in self.parameters())
+
+    @property
+    def bounds(self) -> np.ndarray:
+        """(2, 3) float64, file units: the lowest and the highest corner of the box of the mesh that was fitted.
+
+        Where the model does not name it (fitted to samples, or by an earlier version): of the ball that holds the part.
+        """
+        if (box := self.about.get("bounds")) is not None:
+            return np.array(box, dtype=np.float64)
+        radius = self.transform.length_to_file(DOMAIN_RADIUS)
+        return np.stack([self.transform.center - radius, self.transform.center + radius])
+
+    def __repr__(self) -> str:
+        return one_line(self)
+
+    def _repr_html_(self) -> str:
+        return html_table(self)
 
     def initialise(self, init: str, generator: torch.Generator) -> None:
         """Draw all weights from `generator`, the encoding's first. Raises ValueError for an unknown name."""
@@ -68,64 +102,159 @@ class NeuralSDF(nn.Module):
     # --- values and gradients
 
     def scaled(self, points: torch.Tensor) -> torch.Tensor:
-        """points (N, 3) float32, domain, finite -> (N,) in the scaler's units: the trained values. Differentiable.
+        """points (N, 3), domain, finite, of the network's dtype -> (N,) in the scaler's units: the trained values.
 
-        On the CPU a layer may hide a NaN of its input; `signed_distance` does not.
+        Differentiable. On the CPU a layer may hide a NaN of its input; `signed_distance` does not.
         """
         features = points if self.encoding is None else self.encoding(points)
         return evaluate(self.layers, features).squeeze(-1)
 
     def signed_distance(self, points: torch.Tensor) -> torch.Tensor:
-        """points (N, 3) float32, domain, on the network's device -> (N,) signed distance, domain units.
+        """points (N, 3), domain, of the network's dtype and device -> (N,) signed distance, domain units.
 
-        Differentiable. The distance and its gradient are NaN for a point with a coordinate that is NaN or infinite.
+        Differentiable. Outside the cube it is the lower bound of `continuation`. NaN for a point with a NaN, +inf for
+        another with an infinite coordinate; the gradient of either is NaN.
         """
-        return nan_unless_finite(points, self.scaler.inverse(self.scaled(points)))
+        return distance_everywhere(self._in_cube, points)
 
     def domain(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-        """points (N, 3), domain, array or tensor -> (N,) float32 signed distance, domain units, of the same kind.
+        """points (N, 3), domain, array or tensor -> (N,) signed distance, domain units, of the same kind.
 
-        Evaluated in batches without gradients; use `signed_distance` to differentiate. NaN for a point with a
-        coordinate that is NaN or infinite, or is so in float32. Raises ValueError for other shapes.
+        `signed_distance` in batches, without gradients, in the network's dtype: float32, or float64 after `double()`.
+        Raises ValueError for other shapes.
         """
-        return self._in_batches(points, self.signed_distance)
+        return self._answer_in_domain(points, self.signed_distance)
 
-    def forward(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-        """points (N, 3), file units, array or tensor -> (N,) signed distance, file units, of the same kind.
+    def forward(self, points: Points) -> np.ndarray | torch.Tensor:
+        """points (..., 3), file units -> (...) signed distance, file units: a tensor for a tensor, else an array.
 
-        Evaluated as by `domain`: a point that is not finite gives NaN. Raises ValueError for other shapes.
+        Outside the cube about the part the value is a lower bound of the true distance, up to the fit's own error
+        there (`continuation`): it grows with the distance, and no safe step is too long. NaN for a point with a NaN,
+        +inf for another with an infinite coordinate.
+
+        The dtype is float32 for points of float32 or narrower, else float64; the network computes in its own. A tensor
+        that requires a gradient keeps its graph; otherwise there is none. Raises ValueError for other shapes.
         """
-        return self.transform.length_to_file(self.domain(self._to_domain(points)))
+        if not isinstance(points, torch.Tensor):
+            points = np.asarray(points)
+            if points.size <= 3 * _FEW_POINTS and (values := self._few_in_cube(points)) is not None:
+                return values
+        return self._answer(points, lambda places: self.transform.length_to_file(self._distance(places)))
 
-    def gradient(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-        """points (N, 3), file units, array or tensor -> (N, 3) gradient of the signed distance, of the same kind.
+    def gradient(self, points: Points) -> np.ndarray | torch.Tensor:
+        """points (..., 3), file units -> (..., 3) gradient of the signed distance, of the same kind and dtype.
 
-        It has no unit: a distance in file units over a length in file units. All three components are NaN for a point
-        that is not finite. Raises ValueError for other shapes.
+        It has no unit: a distance in file units over a length in file units. NaN, all three components, for a point
+        that is not finite. That of a tensor that requires a gradient can be differentiated again; with ReLU and the
+        hash grid its derivative is that of the piece that the point lies in. Raises ValueError for other shapes.
         """
-        return self._in_batches(self._to_domain(points), self._domain_gradient)
+        return self._answer(points, self._gradient)
 
-    def _domain_gradient(self, points: torch.Tensor) -> torch.Tensor:
-        """points (N, 3) float32, domain -> (N, 3) gradient of the signed distance."""
+    def level_distance(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+        """points (N, 3), domain -> (N,) distance to the zero level, to first order, of the kind and dtype of `domain`.
+
+        |f| / |gradient of f| (Taubin 1991): domain units, 0 or more. Unlike |f| it is not small merely because the
+        function is flat. See LEAST_SLOPE for tiny gradients. NaN for a point that is not finite. Raises ValueError for
+        other shapes.
+        """
+        return self._answer_in_domain(points, self._level_distance)
+
+    def _level_distance(self, points: torch.Tensor) -> torch.Tensor:
+        """points (N, 3), domain, of the network's dtype and device -> (N,) as `level_distance`."""
         with torch.enable_grad():
             points = points.detach().requires_grad_(True)
-            (gradient,) = torch.autograd.grad(self.signed_distance(points).sum(), points)
-        return gradient
+            values = self.signed_distance(points)
+            (gradient,) = torch.autograd.grad(values.sum(), points)
+        return values.detach().abs() / torch.linalg.vector_norm(gradient, dim=1).clamp(min=LEAST_SLOPE)
 
-    def _to_domain(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
-        """points (N, 3) in file units -> (N, 3) float32 in the domain, of the same kind."""
-        _check_points(points)
-        with np.errstate(over="ignore"):  # infinite in float32, and then NaN
-            points = self.transform.to_domain(points)
-            return points.float() if isinstance(points, torch.Tensor) else points.astype(np.float32)
-
-    def _in_batches(
+    def _answer_in_domain(
         self, points: np.ndarray | torch.Tensor, function: Callable[[torch.Tensor], torch.Tensor]
     ) -> np.ndarray | torch.Tensor:
-        """`in_batches` on the network's device, in batches that suit it."""
-        device = next(self.parameters()).device
-        elsewhere = max(_CPU_BATCH, min(_GPU_BATCH, _GPU_ACTIVATIONS // sum(self.widths)))
-        return in_batches(function, points, _CPU_BATCH if device.type == "cpu" else elsewhere, device)
+        """function(points) for points (N, 3), domain, of the same kind. function: (B, 3) -> (B,)."""
+        if np.ndim(points) != 2 or np.shape(points)[1] != 3:
+            raise ValueError(f"points must have shape (N, 3); got {tuple(np.shape(points))}")
+        weight = self.layers[0].weight
+        if not isinstance(points, torch.Tensor):
+            with np.errstate(over="ignore"):  # infinite in float32
+                points = np.require(points, np.float64 if weight.dtype == torch.float64 else np.float32, ("C", "W"))
+        with torch.no_grad():
+            return answer(points, lambda batch: function(batch.to(weight)), self._batch_size, weight.dtype)
+
+    def _in_cube(self, points: torch.Tensor) -> torch.Tensor:
+        """points (N, 3) in the cube, of the network's dtype and device -> (N,) signed distance, domain units."""
+        return self.scaler.inverse(self.scaled(points))
+
+    def _in_cube_by_layers(self, points: torch.Tensor, fixed_table: bool = False) -> torch.Tensor:
+        """As `_in_cube`, layer by layer: for a few points faster than one product that is padded to many rows.
+
+        fixed_table: nobody asks for the gradient by the hash grid's table.
+        """
+        values = points if self.encoding is None else self.encoding(points, fixed_table)
+        for layer in self.layers:
+            values = layer(values)
+        return self.scaler.inverse(values.squeeze(-1))
+
+    def _distance(self, places: torch.Tensor, fixed_table: bool = False) -> torch.Tensor:
+        """places (N, 3) float64, domain, on any device -> (N,) float64 signed distance, domain units, on that device.
+
+        The network's dtype holds the point of the cube alone: how far a point lies from it is computed in float64.
+        fixed_table: nobody asks for the gradient by the hash grid's table.
+        """
+        weight = self.layers[0].weight
+
+        def in_cube(inside: torch.Tensor) -> torch.Tensor:
+            inside = inside.to(weight)
+            if fixed_table or len(inside) <= _FEW_POINTS:
+                return self._in_cube_by_layers(inside, fixed_table).to(places)
+            return self._in_cube(inside).to(places)
+
+        return distance_everywhere(in_cube, places)
+
+    def _few_in_cube(self, points: np.ndarray) -> np.ndarray | None:
+        """Values as `_answer` gives them for `_distance`, to the bit, by fewer calls.
+
+        points (..., 3), a few, file units -> (...). None unless there are points, and all of them lie in the cube.
+        """
+        if points.size == 0 or points.shape[-1:] != (3,):
+            return None
+        places = self._to_domain(points)
+        if not np.abs(places).max() <= 1:
+            return None
+        with torch.no_grad():
+            inside = torch.from_numpy(places.reshape(-1, 3)).to(self.layers[0].weight)
+            values = self._in_cube_by_layers(inside).cpu().numpy().astype(np.float64)
+        values = self.transform.length_to_file(values.reshape(points.shape[:-1]))
+        return values.astype(np.float32) if points.dtype in NARROW else values
+
+    def _to_domain(self, points: np.ndarray | torch.Tensor) -> np.ndarray | torch.Tensor:
+        """points (..., 3) in file units -> float64 in the domain, infinite where they overflow, of the same kind."""
+        with np.errstate(over="ignore"):
+            return self.transform.to_domain(points)
+
+    def _gradient(self, places: torch.Tensor) -> torch.Tensor:
+        """places (N, 3) float64, domain -> (N, 3) float64 gradient of the signed distance; with a graph if they have
+        one."""
+        is_followed = torch.is_grad_enabled() and places.requires_grad
+        with torch.enable_grad():
+            places = places if is_followed else places.detach().requires_grad_(True)
+            distance = self._distance(places, fixed_table=not is_followed).sum()
+            return torch.autograd.grad(distance, places, create_graph=is_followed)[0]
+
+    def _answer(self, points: Points, function: Callable[[torch.Tensor], torch.Tensor]) -> np.ndarray | torch.Tensor:
+        """function(places) for points (..., 3) in file units, of the same kind. function: (B, 3) float64, domain."""
+        points = points if isinstance(points, torch.Tensor) else np.asarray(points)
+        check_points(points)
+        is_followed = torch.is_grad_enabled() and isinstance(points, torch.Tensor) and points.requires_grad
+        with torch.set_grad_enabled(is_followed):
+            places = self._to_domain(points)
+            return answer(places, function, self._batch_size, result_dtype(points.dtype))
+
+    @property
+    def _batch_size(self) -> int:
+        """Points evaluated at once on the network's device."""
+        if self.layers[0].weight.device.type == "cpu":
+            return _CPU_BATCH
+        return max(_CPU_BATCH, min(_GPU_BATCH, _GPU_ACTIVATIONS // sum(self.widths)))
 
     # --- the file
 
@@ -138,6 +267,7 @@ class NeuralSDF(nn.Module):
             "scaler": self.scaler.name,
             "center": self.transform.center.tolist(),
             "scale": self.transform.scale,
+            "about": self.about,
         }
 
     def save(self, path: str | os.PathLike) -> None:
@@ -184,48 +314,7 @@ class NeuralSDF(nn.Module):
             make_scaler(description["scaler"], scaler_state),
             description["center"],
             description["scale"],
+            description.get("about"),  # models of earlier versions have none
         )
         model.load_state_dict(tensors)
         return model
-
-
-def nan_unless_finite(points: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
-    """values (N,), but NaN, and with a NaN gradient, where a coordinate of points (N, 3) is NaN or infinite.
-
-    All other values and gradients keep their bits, but for the sign of a zero. A GPU is not waited for.
-    """
-    is_followed = torch.is_grad_enabled() and points.requires_grad
-    if points.device.type == "cpu" and not is_followed and math.isfinite(points.sum()):
-        return values
-    # (N,): 0 for a finite point, else NaN.
-    zero = points.detach() @ points.new_zeros(3)
-    if is_followed:  # the same again, with 0 or NaN as its derivative by all three coordinates
-        zero = (points * zero[:, None]).sum(1)
-    return values - zero
-
-
-def in_batches(
-    function: Callable[[torch.Tensor], torch.Tensor],
-    points: np.ndarray | torch.Tensor,
-    batch_size: int,
-    device: torch.device,
-) -> np.ndarray | torch.Tensor:
-    """function(points), points (N, 3), for `batch_size` points at a time, without gradients.
-
-    function: (B, 3) float32 tensor on `device` -> (B, ...) tensor. Returns (N, ...), an array for an array, else a
-    tensor on the points' device. Raises ValueError for points of other shapes.
-    """
-    _check_points(points)
-    is_array = not isinstance(points, torch.Tensor)
-    with np.errstate(over="ignore"):  # infinite in float32, and then NaN
-        points = torch.as_tensor(np.ascontiguousarray(points, dtype=np.float32)) if is_array else points.float()
-    with torch.no_grad():
-        # One batch on the device at a time; its values come back at once.
-        values = torch.cat([function(batch.to(device)).to(points.device) for batch in points.split(batch_size)])
-    return values.numpy() if is_array else values
-
-
-def _check_points(points: np.ndarray | torch.Tensor) -> None:
-    """Raise ValueError unless points have shape (N, 3)."""
-    if np.ndim(points) != 2 or np.shape(points)[1] != 3:
-        raise ValueError(f"points must have shape (N, 3); got {tuple(np.shape(points))}")

@@ -8,18 +8,21 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
-from neuralparts.choices import OUTPUT_FORMATS
 from neuralparts.errors import UserError
 from neuralparts.output.gallery import GALLERY_TITLE
 from neuralparts.output.locks import OutputError, is_locked, locked
-from neuralparts.output.part_files import PartFiles
-from neuralparts.output.records import is_regular
+from neuralparts.output.part_files import PartFiles, check_thumbnails
+from neuralparts.output.records import is_regular, is_there
 from neuralparts.output.staging import StagedFiles
 from neuralparts.output.summary import SUMMARY_COLUMNS
 
-# An unfinished file as `whole_file` names it, .NAME.SUFFIX.RANDOM.part, of a file that this program writes.
-SUFFIXES = ("safetensors", "json", "html", "png", "csv", "checkpoint", "log", *OUTPUT_FORMATS)
-UNFINISHED = re.compile(rf"\.(?P<name>.+)\.(?:{'|'.join(SUFFIXES)})\.[0-9a-f]{{8}}\.part", re.DOTALL)
+# An unfinished file as `whole_file` names it, of those that are written into the output folder itself, such as
+# .NAME.log.CODE.part and ..NAME.unfinished.CODE.part. All others are in the hidden folder of their fit.
+UNFINISHED = re.compile(
+    r"\.(?:(?P<part>.+)\.(?:checkpoint|log)|\.(?P<marked>.+)\.unfinished|(?P<whole>summary|index)\.(?:csv|html))"
+    r"\.[0-9a-f]{8}\.part",
+    re.DOTALL,
+)
 # The hidden folder of a fit; only the one that `StagedFiles` names is touched.
 STAGED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.new", re.DOTALL)
 # The lock file of a run over the folder, and the lock held while runs look for each other.
@@ -46,18 +49,22 @@ def prepare_folder(folder: Path) -> None:
 
 
 def check_folder_free(folder: Path) -> None:
-    """Raise OutputError if a folder run would overwrite a summary.csv or index.html that no such run left."""
+    """Raise OutputError if a folder run would overwrite a summary.csv or index.html that no such run left, or would
+    write its thumbnails elsewhere. Raises OSError."""
+    check_thumbnails(folder)
     heads = {"summary.csv": ",".join(SUMMARY_COLUMNS[:3]), "index.html": f"{GALLERY_TITLE}</title>"}
     for name, head in heads.items():
         path = folder / name
-        if not os.path.lexists(path):
+        if not is_there(path):
             continue
         start = ""
         if is_regular(path):
             with open(path, "rb") as file:
                 start = file.read(2000).decode(errors="replace")
         if head not in (start.partition("\n")[0] if name == "summary.csv" else start):
-            raise OutputError(f"{path}: no run left this file, and it would be overwritten; choose another --outputDir")
+            raise OutputError(
+                f"{path}: no run left this file, and it would be overwritten; move it, or choose another --outputDir"
+            )
 
 
 class Running:
@@ -84,25 +91,25 @@ class Running:
 def remove_leavings(folder: Path, names: Iterable[str]) -> None:
     """Remove the unfinished files, hidden folders and lock files that killed processes left, unless the lock is held.
 
-    names: the parts of this run. Only files of these names and of the folder's own are removed: regular files named
-    .NAME.SUFFIX.RANDOM.part as `whole_file` names them, empty lock files, and the folders of fits that did not end
-    (`StagedFiles`); a complete result among these is moved into place. Every other hidden file is a user's own.
+    names: the parts of this run. Only files of these names and of the folder's own are removed: regular files whose
+    names UNFINISHED matches, empty lock files, and the folders of fits that did not end (`StagedFiles`); a complete
+    result among these is moved into place. Every other hidden file is a user's own.
     """
     names = {*names, *FOLDER_NAMES}
     locks = {f".{name}.lock" for name in names}
-    for directory in (folder, folder / "thumbnails"):
-        for path in _hidden_entries(directory):
-            unfinished, staged = UNFINISHED.fullmatch(path.name), STAGED.fullmatch(path.name)
-            with contextlib.suppress(UserError, OSError):
-                if unfinished is not None and unfinished["name"] in names and is_regular(path):
-                    with locked(folder / f".{unfinished['name']}.lock"):
-                        path.unlink(missing_ok=True)
-                elif path.name in locks and directory == folder and is_regular(path):
-                    is_locked(path)  # removes it if no process holds it
-                elif staged is not None and staged["name"] in names and directory == folder:
-                    files = PartFiles(folder, staged["name"])
-                    with files.lock():
-                        StagedFiles(files).settle()
+    for path in _hidden_entries(folder):
+        unfinished, staged = UNFINISHED.fullmatch(path.name), STAGED.fullmatch(path.name)
+        owner = next(filter(None, unfinished.groups())) if unfinished else ""
+        with contextlib.suppress(UserError, OSError):
+            if owner in names and is_regular(path):
+                with locked(folder / f".{owner}.lock"):
+                    path.unlink(missing_ok=True)
+            elif path.name in locks and is_regular(path):
+                is_locked(path)  # removes it if no process holds it
+            elif staged is not None and staged["name"] in names:
+                files = PartFiles(folder, staged["name"])
+                with files.lock():
+                    StagedFiles(files).settle()
 
 
 def _hidden_entries(directory: Path) -> list[Path]:

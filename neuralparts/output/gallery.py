@@ -29,7 +29,8 @@ def write_gallery(folder: Path, rows: Iterable[list[str]], spelled: dict[str, st
 def _gallery_row(folder: Path, row: dict[str, str], spelled: dict[str, str]) -> dict:
     """A row of the gallery from a line of the summary."""
     files = PartFiles(folder, spelled.get(row["name"], row["name"]))
-    shown = {name: row[name] for name in ("name", "status", "reason")}
+    shown = {name: row[name] for name in ("name", "status")}
+    shown["reason"] = "" if row["status"] == "done" else row["reason"]  # the gallery counts reasons as failures
     for name in ("surface_error", "iou", "chamfer", "seconds"):
         shown[name] = _number(row[name])
     for name, path in (("report", files.page), ("thumbnail", files.thumbnail)):

@@ -1,14 +1,15 @@
 """The files of one part: their names, whose they are, and whether they are complete.
 
-A fit leaves NAME.safetensors, NAME.stl (or another format), NAME.html, NAME.png, in a folder run thumbnails/NAME.png,
-and NAME.json. While a fit runs there are NAME.checkpoint, .NAME.lock and a hidden folder (`staging.py`); after a fault
-of the program, NAME.log.
+A fit leaves NAME.safetensors, NAME.stl (or another format), NAME.html, NAME.png, with --modelCard 1 NAME.md, in a
+folder run thumbnails/NAME.png, and NAME.json. While a fit runs there are NAME.checkpoint, .NAME.lock and a hidden
+folder (`staging.py`); after a fault of the program, NAME.log.
 
 NAME.json, the record, names the other files with their sizes and SHA-256. A part is complete when all of them agree. A
 fit replaces or removes only what the record of an earlier fit names, byte for byte. Any other file is a user's own.
 """
 
 import os
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -17,11 +18,14 @@ from neuralparts.errors import UserError
 from neuralparts.mesh_files import hash_source
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError, locked
-from neuralparts.output.records import agrees, is_blank, is_regular, read_record
+from neuralparts.output.records import agrees, is_blank, is_folder, is_regular, is_there, read_record
 from neuralparts.whole_file import write_whole
+from neuralparts.wording import as_utf8
 
 # The suffixes of files that a record may name.
-RESULT_SUFFIXES = ("safetensors", "html", "png", *OUTPUT_FORMATS)
+RESULT_SUFFIXES = ("safetensors", "html", "png", "md", *OUTPUT_FORMATS)
+# The folder of the pictures of all parts.
+THUMBNAILS = "thumbnails"
 # The first line of every NAME.log; a file without it is a user's own.
 LOG_HEAD = b"A fault of the program, as it was raised:\n\n"
 # The content of .NAME.unfinished.
@@ -41,6 +45,9 @@ NEUTRAL_FLAGS = {
     "ray",
     "rayTransfer",
 }
+
+# Flags that the records of earlier versions lack, with the value that those fits had.
+LATER_FLAGS = {"modelCard": 0}
 
 
 class PartFiles:
@@ -70,8 +77,12 @@ class PartFiles:
         return self._path("png")
 
     @property
+    def card(self) -> Path:
+        return self._path("md")
+
+    @property
     def thumbnail(self) -> Path:
-        return self.folder / "thumbnails" / f"{self.name}.png"
+        return self.folder / THUMBNAILS / f"{self.name}.png"
 
     @property
     def checkpoint(self) -> Path:
@@ -91,7 +102,7 @@ class PartFiles:
 
     def results(self) -> tuple[Path, ...]:
         """The files that a record names, as far as the fit made them."""
-        return self.model, self.reconstruction, self.page, self.curves, self.thumbnail
+        return self.model, self.reconstruction, self.page, self.curves, self.card, self.thumbnail
 
     def in_writing_order(self) -> dict[str, Path]:
         """Every file that a fit may leave, the model first and the record last, by its name relative to the folder."""
@@ -99,13 +110,14 @@ class PartFiles:
         return {self.relative(path): path for path in ordered}
 
     def relative(self, path: Path) -> str:
-        """A file's name in a record: relative to the folder, with / between."""
-        return path.relative_to(self.folder).as_posix()
+        """A file's name in a record: relative to the folder, with / between, the same in every locale."""
+        return as_utf8(path.relative_to(self.folder).as_posix())
 
     def named(self, record: dict) -> dict[Path, dict | int]:
         """The files that a record names, with their descriptions; names that are not this part's are left out."""
-        own = {f"{self.name}.{suffix}" for suffix in RESULT_SUFFIXES} | {self.relative(self.thumbnail)}
-        return {self.folder / name: described for name, described in record["files"].items() if name in own}
+        paths = [*map(self._path, RESULT_SUFFIXES), self.thumbnail]
+        own = {self.relative(path): path for path in paths}
+        return {own[name]: described for name, described in record["files"].items() if name in own}
 
     def lock(self) -> AbstractContextManager[None]:
         """The right to write this part's files, for a `with` block.
@@ -132,29 +144,35 @@ class PartFiles:
         """
         record = self.read_record()
         written = {self.record, *self.results(), self.checkpoint}
-        present = [path for path in written | set(self.named(record) if record else ()) if os.path.lexists(path)]
+        present = [path for path in written | set(self.named(record) if record else ()) if is_there(path)]
         if any(path.exists() and path.samefile(source) for path in present):
             raise UserError(f"{source}: the result would overwrite it; give --suffix or another --outputDir")
         if record is not None:
             self._check_same_input(record, source, given or str(source), input_path or os.path.abspath(source))
-        for path in sorted(written.intersection(present)):
-            self.check_replaceable(path, record)
+        self.check_replaceable(written.intersection(present), record)
 
-    def check_replaceable(self, path: Path, record: dict | None) -> None:
-        """Raise OutputError for a file that no fit left, or that was changed since. record: the earlier fit's."""
-        if path == self.record:
-            own = record is not None and is_regular(path)
-        elif path == self.checkpoint:
-            own = is_regular(path) and is_checkpoint(path)
-        else:
-            own = self.is_own(path, record)
-        if own:
+    def check_replaceable(self, paths: Iterable[Path], record: dict | None) -> None:
+        """Raise OutputError for files that no fit left, or that were changed since. record: the earlier fit's."""
+        foreign = [path for path in paths if not self._is_replaceable(path, record)]
+        if not foreign:
             return
-        changed = record is not None and path in self.named(record) and is_regular(path)
+        foreign.sort(key=lambda path: (path != self.record, path))
+        known = self.named(record) if record is not None else {self.record: 0} if is_model(self.model) else {}
+        changed = any(path in known and is_regular(path) for path in foreign)
         why = "not as the fit left it (changed or damaged)" if changed else "no fit left this file"
+        others = f"; so it is with {', '.join(map(self.relative, foreign[1:]))}" * (len(foreign) > 1)
         raise OutputError(
-            f"{path}: {why}, and the result would overwrite it; move it, or give --suffix or another --outputDir"
+            f"{foreign[0]}: {why}, and the result would overwrite it{others}; move or remove "
+            f"{'them' if others else 'it'}, or give --suffix or another --outputDir"
         )
+
+    def _is_replaceable(self, path: Path, record: dict | None) -> bool:
+        """True for a file that a fit left as it is, and that the next may replace. record: the earlier fit's."""
+        if path == self.record:
+            return record is not None and is_regular(path)
+        if path == self.checkpoint:
+            return is_regular(path) and is_checkpoint(path)
+        return self.is_own(path, record)
 
     def _check_same_input(self, record: dict, source: Path, given: str, input_path: str) -> None:
         """Raise OutputError if the record is of another input: another path and another content."""
@@ -175,13 +193,13 @@ class PartFiles:
 
     def replace_checkpoint(self, content: bytes) -> None:
         """Write NAME.checkpoint. Raises OSError; OutputError for a user's file."""
-        if os.path.lexists(self.checkpoint):
-            self.check_replaceable(self.checkpoint, None)
+        if is_there(self.checkpoint):
+            self.check_replaceable([self.checkpoint], None)
         write_whole(self.checkpoint, content)
 
     def mark_unfinished(self) -> None:
         """From now on the earlier result does not count as done. Raises OSError; OutputError for a user's file."""
-        if os.path.lexists(self.unfinished) and not self.is_unfinished():
+        if is_there(self.unfinished) and not self.is_unfinished():
             raise OutputError(f"{self.unfinished}: no fit left this file, so it is not replaced; move it")
         write_whole(self.unfinished, UNFINISHED_LINE)
 
@@ -200,7 +218,7 @@ class PartFiles:
 
     def replace_log(self, content: bytes) -> None:
         """Write NAME.log with the bytes of another NAME.log. Raises OSError; OutputError for a user's file."""
-        if os.path.lexists(self.log) and not self._log_is_own():
+        if is_there(self.log) and not self._log_is_own():
             raise OutputError(f"{self.log}: no fit left this file, so it is not replaced")
         write_whole(self.log, content)
 
@@ -219,11 +237,15 @@ class PartFiles:
         return read_record(self.record)
 
     def faults(self, record: dict, by_size: bool = False) -> list[str]:
-        """'NAME.stl is missing' or 'is damaged' for each file that is not as the record says. by_size: see `agrees`."""
+        """'NAME.stl is missing', 'is damaged' or 'is no regular file' for each file that is not as the record says.
+
+        by_size: see `agrees`. Raises OSError.
+        """
         found = []
         for path, described in self.named(record).items():
             if not agrees(path, described, by_size):
-                found.append(f"{self.relative(path)} is {'damaged' if path.is_file() else 'missing'}")
+                why = "damaged" if is_regular(path) else "no regular file" if is_there(path) else "missing"
+                found.append(f"{self.relative(path)} is {why}")
         if self.model not in self.named(record):
             found.append(f"{self.record.name} names no model")
         return found
@@ -235,13 +257,20 @@ class PartFiles:
         OSError for a source that cannot be read.
         """
         record = self.read_record()
-        if record is None or _decisive(record["flags"]) != _decisive(plain(flags)) or self.is_unfinished():
+        if record is None or decisive(LATER_FLAGS | record["flags"]) != decisive(plain(flags)) or self.is_unfinished():
             return None
         if record["failure"] and record["flags"].get("maxMemory") != flags.get("maxMemory"):
             return None  # another memory limit may be enough
         if source is not None and content_of(source) != record["content"]:
             return None
         return None if self.faults(record, by_size) else record
+
+
+def check_thumbnails(folder: Path) -> None:
+    """Raise OutputError for thumbnails that are no folder: a link would have files written outside. Raises OSError."""
+    thumbnails = folder / THUMBNAILS
+    if is_there(thumbnails) and not is_folder(thumbnails):
+        raise OutputError(f"{thumbnails}: a link or a file, not a folder; move it, or choose another --outputDir")
 
 
 def is_model(path: Path) -> bool:
@@ -257,6 +286,8 @@ def is_checkpoint(path: Path) -> bool:
 def _safetensors_head(path: Path) -> bytes:
     """The JSON at the beginning of a safetensors file, at most 1 MiB of it; b'' for a file that cannot be read."""
     try:
+        if not is_regular(path):
+            return b""
         with open(path, "rb") as file:
             size = int.from_bytes(file.read(8), "little")
             return file.read(min(size, 2**20))
@@ -278,8 +309,8 @@ def outcome(record: dict) -> dict:
     return {"record": record, "reason": record["failure"], "status": status}
 
 
-def _decisive(flags: dict) -> dict:
-    """The flags that change the result."""
+def decisive(flags: dict) -> dict:
+    """The flags that change the result, of all flags by name."""
     return {name: value for name, value in flags.items() if name not in NEUTRAL_FLAGS}
 
 

@@ -1,7 +1,8 @@
 """The record of a fit, NAME.json: what makes a file a record, and whether the files that it names are as it says.
 
 A record names the other files of its fit, each with its size and its SHA-256. By them the program knows its own files,
-byte for byte. Records of earlier versions name sizes alone; they are read too.
+byte for byte. Its last key, `sha256`, is the SHA-256 of all bytes before it, so that a change of the record itself is
+seen too. Records of earlier versions name sizes alone; they are read too.
 """
 
 import hashlib
@@ -13,21 +14,41 @@ from typing import Any
 
 # The keys of every record. A user's own JSON file does not have them all.
 RECORD_KEYS = frozenset({"input", "content", "flags", "metrics", "timings", "failure", "files"})
+# How the last key of a record begins in the file.
+LAST_KEY = b',\n "sha256": "'
 # A record takes some KB; a larger JSON file is not read.
 LARGEST_RECORD = 2**24
 # Bytes read at a time.
 CHUNK = 2**20
 
 
+def record_bytes(record: dict) -> bytes:
+    """The content of NAME.json: a record of JSON values, and the SHA-256 of the bytes before it as the last key."""
+    return _with_hash(json.dumps(record, indent=1).removesuffix("\n}").encode())
+
+
+def _with_hash(body: bytes) -> bytes:
+    """A record in bytes, without its end -> with its hash and its end."""
+    return body + LAST_KEY + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
+
+
 def read_record(path: Path) -> dict | None:
-    """The record in a file, or None if the file is missing or is no whole record. Raises OSError if the disk fails."""
+    """The record in a file, without its own hash; None if the file is missing, a link, or no whole record.
+
+    Raises OSError if the disk fails.
+    """
     try:
-        if not path.is_file() or path.stat().st_size > LARGEST_RECORD:
+        if not is_regular(path) or path.stat().st_size > LARGEST_RECORD:
             return None
-        value = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        value = json.loads(data)
     except (FileNotFoundError, ValueError, RecursionError):
         return None
-    return value if is_record(value) else None
+    if not is_record(value):
+        return None
+    whole = has_sizes_alone(value) or data == _with_hash(data.rpartition(LAST_KEY)[0])
+    value.pop("sha256", None)
+    return value if whole else None
 
 
 def is_record(value: Any) -> bool:
@@ -59,25 +80,41 @@ def describe(path: Path) -> dict[str, int | str]:
 
 
 def agrees(path: Path, described: dict | int, by_size: bool = False) -> bool:
-    """True if a file is as a record describes it. by_size: compare the sizes alone, without reading the file.
+    """True if a file is as a record describes it; a link is not.
 
-    Raises OSError if the disk fails: nobody knows then, and a caller must not take the file for damaged.
+    by_size: compare the sizes alone, without reading the file. Raises OSError if the disk fails: nobody knows then, and
+    a caller must not take the file for damaged.
     """
     expected = described if isinstance(described, int) else described["bytes"]
     try:
-        if not path.is_file() or path.stat().st_size != expected:
+        if not is_regular(path) or path.stat().st_size != expected:
             return False
         return by_size or isinstance(described, int) or describe(path) == described
     except FileNotFoundError:
         return False
 
 
+def is_there(path: Path) -> bool:
+    """True if a name exists, also that of a link to nowhere. Raises OSError if the disk fails."""
+    return _mode(path) != 0
+
+
 def is_regular(path: Path) -> bool:
-    """True for a file that is no link; False also if nothing is there."""
+    """True for a file that is no link; False also if nothing is there. Raises OSError if the disk fails."""
+    return stat.S_ISREG(_mode(path))
+
+
+def is_folder(path: Path) -> bool:
+    """True for a folder that is no link; False also if nothing is there. Raises OSError if the disk fails."""
+    return stat.S_ISDIR(_mode(path))
+
+
+def _mode(path: Path) -> int:
+    """The mode of what has this name, 0 if there is none. The functions of os.path answer False if the disk fails."""
     try:
-        return stat.S_ISREG(os.lstat(path).st_mode)
-    except OSError:
-        return False
+        return os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
 
 
 def is_blank(path: Path) -> bool:

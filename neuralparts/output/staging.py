@@ -11,17 +11,16 @@ the part's lock moves the rest. A set that is not complete is removed.
 import contextlib
 import errno
 import hashlib
-import json
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from neuralparts.errors import UserError, one_line
+from neuralparts.errors import UserError, lacks_memory, one_line
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError
-from neuralparts.output.part_files import RESULT_SUFFIXES, PartFiles
-from neuralparts.output.records import agrees, describe
+from neuralparts.output.part_files import RESULT_SUFFIXES, PartFiles, check_thumbnails
+from neuralparts.output.records import agrees, describe, is_folder, is_regular, is_there, record_bytes
 from neuralparts.whole_file import NEW_FILE, write_whole
 from neuralparts.wording import visible
 
@@ -82,6 +81,10 @@ class StagedFiles(PartFiles):
         write_whole(self.page, page.encode())
         write_whole(self.curves, curves)
 
+    def write_card(self, card: str) -> None:
+        """Write NAME.md. Raises OSError."""
+        write_whole(self.card, card.encode())
+
     def write_thumbnail(self, picture: bytes) -> None:
         """Write thumbnails/NAME.png. Raises OSError."""
         self.thumbnail.parent.mkdir(exist_ok=True)
@@ -94,17 +97,17 @@ class StagedFiles(PartFiles):
         """
         files = {self.relative(path): describe(path) for path in self.results() if path.is_file()}
         record = record | {"input_path": self.input_path, "files": files}
-        write_whole(self.record, (json.dumps(plain(record), indent=1) + "\n").encode())
+        write_whole(self.record, record_bytes(plain(record)))
 
     # ------------------------------------------------------------------------------------------------- taking its place
 
     def complete(self) -> dict | None:
         """The record, if each of its files is here or has been moved already; else None."""
-        record = None if self.folder.is_symlink() else self.read_record()
+        record = self.read_record() if is_folder(self.folder) else None
         if record is None or self.model not in self.named(record):
             return None
         for path, described in self.named(record).items():
-            if not agrees(path if os.path.lexists(path) else self.in_place(path), described):
+            if not agrees(path if is_there(path) else self.in_place(path), described):
                 return None
         return record
 
@@ -134,17 +137,17 @@ class StagedFiles(PartFiles):
         it. Raises OutputError, before anything is moved, for a file that no fit left.
         """
         home, described = self.home, self.named(record)
-        for path in (*described, self.record):
-            target = self.in_place(path)
-            if os.path.lexists(target) and not (path in described and agrees(target, described[path])):
-                home.check_replaceable(target, earlier)
-        here = [path for path in described if path.is_file()]
+        kept = {self.in_place(path): expected for path, expected in described.items()}
+        present = [path for path in (*kept, home.record) if is_there(path)]
+        home.check_replaceable([path for path in present if path not in kept or not agrees(path, kept[path])], earlier)
+        here = [path for path in described if is_regular(path)]
+        if self.thumbnail in here:
+            check_thumbnails(home.folder)
         self._sync([*here, self.record])
         if self.thumbnail in here:
             home.thumbnail.parent.mkdir(exist_ok=True)
         for path in here:
             os.replace(path, self.in_place(path))
-        kept = {self.in_place(path) for path in described}
         for path in home.named(earlier) if earlier else ():
             if path not in kept and home.is_own(path, earlier):
                 path.unlink(missing_ok=True)
@@ -171,7 +174,7 @@ class StagedFiles(PartFiles):
 
     def remove(self) -> None:
         """Remove this folder. Raises OSError; OutputError if it, or anything in it, is a user's own."""
-        if not os.path.lexists(self.folder):
+        if not is_there(self.folder):
             return
         files, folders = self._content()
         for path in files:
@@ -187,15 +190,15 @@ class StagedFiles(PartFiles):
 
     def _content(self) -> tuple[list[Path], list[Path]]:
         """(files, folders) in this folder. Raises OutputError if it is no folder, or holds what no fit writes there."""
-        if self.folder.is_symlink() or not self.folder.is_dir():
+        if not is_folder(self.folder):
             raise OutputError(f"{self.folder}: no fit left this file; move it")
         names = {f"{self.name}.{suffix}" for suffix in (*RESULT_SUFFIXES, "json")}
         files, folders = [], []
         for path in sorted(self.folder.rglob("*")):
             unfinished = PART.fullmatch(path.name)
-            if path == self.thumbnail.parent and path.is_dir() and not path.is_symlink():
+            if path == self.thumbnail.parent and is_folder(path):
                 folders.append(path)
-            elif (unfinished["whole"] if unfinished else path.name) in names:
+            elif (unfinished["whole"] if unfinished else path.name) in names and not is_folder(path):
                 files.append(path)
             else:
                 raise OutputError(f"{path}: no fit left this file; move it")
@@ -226,7 +229,10 @@ def failure_line(error: BaseException, home: PartFiles, given: str) -> str:
             f"{given}: names of up to {longest} bytes, which its files need, are too long for {home.folder}; shorten "
             "the name of the input, --suffix or --outputDir"
         )
-    line = str(error).strip() if isinstance(error, UserError) else one_line(error)
+    if isinstance(error, UserError):
+        line = str(error).strip()
+    else:
+        line = f"{given}: {one_line(error)}" if lacks_memory(error) else one_line(error)
     return visible(line.replace(str(home.folder / staging_name(home.name)), str(home.folder)))
 
 

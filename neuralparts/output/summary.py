@@ -7,8 +7,9 @@ from pathlib import Path
 
 from neuralparts.metric_names import METRIC_NAMES
 from neuralparts.output.locks import locked
+from neuralparts.output.records import is_regular
 from neuralparts.whole_file import whole_file
-from neuralparts.wording import visible
+from neuralparts.wording import as_utf8, visible
 
 SUMMARY_COLUMNS = ("name", "input", "status", "reason", "ended_by", *METRIC_NAMES, "seconds")
 # Seconds to wait while another run writes summary.csv or index.html; writing takes milliseconds.
@@ -27,7 +28,7 @@ def text(value: object) -> str:
     Control characters, ends of lines and bytes that are not UTF-8 are escaped. A cell that a spreadsheet would take for
     a formula begins with '. A long one is cut.
     """
-    cell = "" if value is None else visible(str(value))
+    cell = "" if value is None else visible(as_utf8(str(value)))
     cell = f"'{cell}" if cell.startswith(FORMULA_BEGINNINGS) else cell
     return cell if len(cell) <= LONGEST_CELL else f"{cell[: LONGEST_CELL - 3]}..."
 
@@ -97,7 +98,9 @@ class Summary:
         return locked(self.path.with_name(".summary.lock"), WRITING_PATIENCE)
 
     def _read(self) -> Iterator[list[str]]:
-        """The lines of the file, without its header; lines that cannot be read are left out."""
+        """The lines of the file, without its header. One that cannot be read, or whose name is a path, is left out."""
+        if not is_regular(self.path):
+            return
         try:
             file = open(self.path, newline="", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except FileNotFoundError:
@@ -111,7 +114,8 @@ class Summary:
                     return
                 except csv.Error:  # such as a cell of 131,073 characters
                     continue
-                if len(row) == len(SUMMARY_COLUMNS) and not header:
+                # A name that is a path would lead out of the folder.
+                if len(row) == len(SUMMARY_COLUMNS) and not header and not {"/", "\0"} & set(row[0]):
                     yield row
                 header = False
 

@@ -122,9 +122,11 @@ def _cards(record: dict[str, Any]) -> list[Card]:
         note = "domain units" if in_file is None else f"{number(in_file)} file units"
         return Card(label, number(metrics.get(key)), note)
 
+    ends = [number(metrics.get(key)) for key in ("iou_low", "iou_high")]
+    interval = f"95% interval {' to '.join(ends)}" if "iou_low" in metrics else "of the insides"
     return [
         length_card("Surface error", "surface_error"),
-        Card("IoU", number(metrics.get("iou")), "of the insides"),
+        Card("IoU", number(metrics.get("iou")), interval),
         length_card("Chamfer", "chamfer"),
         Card("Parameters", number(record.get("parameters")), "numbers in the network"),
         Card("Total time", duration(timings.get("total")), f"fit {duration(timings.get('fit'))}"),

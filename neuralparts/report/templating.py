@@ -1,4 +1,5 @@
-"""The templates of the pages: values in, the text of a page out. Every value is escaped; the templates alone make HTML.
+"""The templates of the pages: values in, the text of a page out. Every value is escaped; the templates alone make HTML,
+or Markdown.
 
 A template may mark only its own words as safe. The styles and scripts are files beside the templates, which include
 them.
@@ -7,6 +8,7 @@ them.
 import base64
 import gzip
 import json
+import re
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -29,14 +31,21 @@ def _template_text(name: str) -> str:
     return (files("neuralparts.report") / "templates" / name).read_text("utf-8")
 
 
+def _escaped_in_markdown(text: str) -> str:
+    """Text on one line that Markdown and HTML show letter by letter: a backslash before each of their signs."""
+    return re.sub(r"([\\`*_<>&|#~$\[\]])", r"\\\1", text)
+
+
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.FunctionLoader(_template_text),
-    autoescape=True,
+    autoescape=lambda name: not name.endswith(".md"),
     undefined=jinja2.StrictUndefined,  # a misspelt name in a template is an error
     trim_blocks=True,
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+
+_TEMPLATES.filters["markdown"] = _escaped_in_markdown
 
 
 def render(template: str, **values: Any) -> str:

@@ -67,7 +67,8 @@ def _checked_train(path: str | os.PathLike, train: np.ndarray) -> np.ndarray:
         raise UserError(
             f"{path}: train must be (N, 4) float32 (x, y, z, sdf), found {quoted(train.shape)} {train.dtype}"
         )
-    train = train.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # a float64 too large becomes infinite, which is refused
+        train = train.astype(np.float32, copy=False)
     if not np.isfinite(train).all():
         raise UserError(f"{path}: train holds NaN or infinite values; label those points again or drop them")
     largest = float(np.abs(train[:, :3]).max())

@@ -142,7 +142,7 @@ def test_samples_as_input(tmp_path, capsys):
     np.testing.assert_allclose(mesh.bounds, [[-1, -6, -6], [11, 6, 6]], atol=0.6)
     for flag, value in (("--targetError", "0.01"), ("--validationRes", "8")):
         code, _, err = run(capsys, tmp_path / "ball.npz", "--outputDir", tmp_path / "off", *flags, flag, value)
-        assert code == 1 and f"{flag} needs a mesh" in err and err.count("\n") == 1
+        assert code == 1 and f"{flag} needs a mesh" in err.splitlines()[1] and err.count("\n") == 2
     assert json.loads((tmp_path / "out/ball.json").read_text())["metrics"]["importance_error"] < 0.05
 
 
@@ -221,8 +221,42 @@ def test_bad_file_gets_one_line_and_leaves_nothing(tmp_path, capsys, name):
 def test_bad_flags_get_one_line(tmp_path, capsys, flags, code):
     found, _, err = run(capsys, a_box(tmp_path), "--outputDir", tmp_path / "out", *SMALL[2:], *flags)
     assert found == code
-    assert sum("error:" in line or line.startswith("trainer.py:") for line in err.splitlines()) == 1
+    lines = err.splitlines()
+    assert sum(line.startswith("trainer.py:") for line in lines) == 1 and (code == 1 or len(lines) == 1)
     assert files_of(tmp_path / "out") == []
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--numpoints", "5"], "there is no flag --numpoints; did you mean --num_points?"),
+        (["--damarch=1"], "there is no flag --damarch; did you mean --damArch?"),
+        (["--zzz"], "there is no flag --zzz;"),
+        (["other.stl"], "there is one input too many: other.stl"),
+        (["--num_points", "many"], "--num_points: 'many' is not a number"),
+        (["--num_points", "1.5"], "--num_points: 1.5 is not a whole number"),
+        (["--epochs", "inf"], "--epochs: inf is not a whole number"),
+    ],
+)
+def test_a_wrong_flag_is_answered_with_what_was_meant(capsys, flags, line):
+    code, _, err = run(capsys, "part.stl", *flags)
+    assert code == 2 and err.startswith(f"trainer.py: {line}") and err.count("\n") == 1
+
+
+def test_an_address_is_no_path(tmp_path, capsys):
+    assert trainer.main(["file:///a/part.stl", "--outputDir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == (
+        "trainer.py: file:///a/part.stl: an address, not a path; name the file itself, on this machine\n"
+    )
+
+
+@pytest.mark.parametrize(("name", "hint"), [("x.stl", "no such file;"), ("geometry_200", "data/make_geometry_200.py")])
+def test_a_missing_input_is_refused_before_anything_heavy_is_imported(tmp_path, name, hint):
+    script = f"import sys; from neuralparts.commands.fit import main; code = main([{str(tmp_path / name)!r}]); "
+    script += "sys.exit(code if 'torch' not in sys.modules else 99)"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1
+    assert f"{name}: no such file" in done.stderr and hint in done.stderr
 
 
 def test_an_engine_that_cannot_be_had_gets_one_line(tmp_path, capsys, monkeypatch):
@@ -310,7 +344,8 @@ def test_a_gpu_that_cannot_be_used(tmp_path, capsys, monkeypatch):
     assert code == 0 and "GPU" not in err
 
 
-def test_what_the_reconstruction_lacks_is_said_and_kept(tmp_path, capsys):
+def test_what_the_reconstruction_lacks_is_said_and_kept(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("neuralparts.part.explain_disagreement", lambda *_: "errors that contradict each other")
     mesh = trimesh.util.concatenate(
         [trimesh.creation.box((10, 10, 10)), trimesh.creation.box((10, 10, 0.05)).apply_translation((0, 0, 9))]
     )
@@ -318,8 +353,11 @@ def test_what_the_reconstruction_lacks_is_said_and_kept(tmp_path, capsys):
     code, _, err = run(capsys, tmp_path / "plate.stl", "--outputDir", tmp_path / "out", *SMALL, *QUICK)
     record = json.loads((tmp_path / "out/plate.json").read_text())
     assert code == 0 and record["metrics"]["missed_surface"] > 0.2
-    assert "the reconstruction lacks" in record["notes"][-1] and record["notes"][-1] in err
-    assert record["notes"][-1] in (tmp_path / "out/plate.html").read_text()
+    contradiction, lacking = record["notes"][-2:]
+    assert contradiction == "errors that contradict each other" and "the reconstruction lacks" in lacking
+    page = (tmp_path / "out/plate.html").read_text()
+    assert all(line in err and line in page for line in (contradiction, lacking))
+    assert record["metrics"]["iou_low"] <= record["metrics"]["iou"] <= record["metrics"]["iou_high"]
 
 
 def test_a_memory_bound_that_is_too_small_costs_the_reconstruction_alone(tmp_path, capsys):

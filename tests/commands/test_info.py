@@ -1,12 +1,15 @@
 """`network.py MODEL`, `neuralparts info`: what a model holds, and its values at points; the verbs of the program."""
 
 import io
+import json
 
 import numpy as np
 import pytest
+import trimesh
 
 import network
 from neuralparts import commands
+from neuralparts.commands import fit, verify
 from neuralparts.network import HashGrid, NeuralSDF, fit_scaler
 
 
@@ -23,6 +26,34 @@ def test_facts_of_a_model(model, capsys):
     facts = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.replace("hidden ", "hidden_").splitlines())
     assert facts["hidden_widths"] == "16 8" and facts["scaler"] == "StandardScaler" and "levels 2" in facts["hash"]
     assert facts["cube"] == "center +- 50 (file units)" and facts["center"].startswith("100 -3 0.5")
+
+
+def test_a_fit_leaves_a_model_that_says_what_it_is_and_a_card(tmp_path, capsys):
+    source, out = tmp_path / "a & b|c.ply", tmp_path / "out"
+    trimesh.creation.box((10, 20, 30)).apply_translation((100, 0, 0)).export(source)
+    flags = ["--num_points", "2000", "--epochs", "1", "--numLayers", "1", "--reconstructionRes", "0"]
+    assert fit.main([str(source), *flags, "--modelCard", "1", "--outputDir", str(out)]) == 0
+    model = out / "a & b|c.safetensors"
+    sdf = NeuralSDF.load(model)
+    assert sdf.about["source"] == source.name and sdf.about["flags"]["num_points"] == 2000
+    np.testing.assert_allclose(sdf.bounds, [[95, -10, -15], [105, 10, 15]], atol=1e-9)
+    record = json.loads((out / "a & b|c.json").read_text())
+    assert sdf.about["metrics"] == record["metrics"] and "a & b|c.md" in record["files"]
+    # It goes to others: nothing in it says where it was made.
+    assert str(tmp_path).encode() not in model.read_bytes()
+    capsys.readouterr()
+    assert network.main([str(model)]) == 0
+    shown = capsys.readouterr().out
+    for words in ("a & b|c.ply", "95 -10 -15 to 105 10 15", "10 x 20 x 30", "surface_error", "--num_points 2000"):
+        assert words in shown
+    card = (out / "a & b|c.md").read_text()
+    assert 'NeuralSDF.load("a & b|c.safetensors")' in card and "a \\& b\\|c.ply" in card and "Licence" in card
+    assert verify.main([str(out)]) == 0
+    # Done is done with the card, and without one the old card goes.
+    assert fit.main([str(source), *flags, "--modelCard", "1", "--outputDir", str(out)]) == 0
+    assert "done before" in capsys.readouterr().err
+    assert fit.main([str(source), *flags, "--outputDir", str(out)]) == 0
+    assert not (out / "a & b|c.md").exists() and model.exists()
 
 
 @pytest.mark.parametrize("text", ["100 -3 0.5\n1 2 3\n", "100,-3,0.5\n1,2,3\n", "# x y z\n100 -3 0.5\n1 2 3"])

@@ -29,6 +29,8 @@ def test_prints_the_table(fitted, capsys):
     assert metrics.main([*map(str, fitted), "--num_points", "5000", "--reconstructionRes", "64"]) == 0
     table = dict(row.split() for row in capsys.readouterr().out.strip().splitlines())
     assert float(table["surface_error"]) < 1e-5 and float(table["iou"]) > 0.999
+    assert float(table["surface_distance"]) == pytest.approx(float(table["surface_error"]), rel=0.3)
+    assert float(table["iou_low"]) <= float(table["iou"]) <= float(table["iou_high"])
     assert float(table["chamfer"]) < 1e-3 and float(table["normal_consistency"]) > 0.98
 
 
@@ -45,6 +47,20 @@ def test_without_a_surface_the_other_errors_are_printed(fitted, capsys):
     assert metrics.main([*map(str, fitted), "--num_points", "1000", "--reconstructionRes", "16"]) == 1
     said = capsys.readouterr()
     assert "surface_error" in said.out and "no surface" in said.err and said.err.count("\n") == 1
+
+
+def test_a_flat_function_is_named(fitted, capsys):
+    """An octahedron a little too large, a hundredth as steep: |f| is small, the distance is not."""
+    model = NeuralSDF.load(fitted[0])
+    with torch.no_grad():
+        model.layers[-1].weight.mul_(0.02)
+        model.layers[-1].bias.mul_(0.02 * 1.02)
+    model.save(fitted[0])
+    assert metrics.main([*map(str, fitted), "--num_points", "1000", "--reconstructionRes", "0"]) == 0
+    said = capsys.readouterr()
+    table = dict(row.split() for row in said.out.strip().splitlines())
+    assert float(table["surface_distance"]) == pytest.approx(0.02 * 0.9 * 3**-0.5, rel=0.02)
+    assert "flat at the surface" in said.err and said.err.count("\n") == 1
 
 
 def test_another_mesh_than_the_one_fitted(fitted, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Closed, full and broken standard streams end no command; real processes."""
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from pathlib import Path
 
 import pytest
 import trimesh
+
+from neuralparts.output import PartFiles, StagedFiles, verify_folder
+from tests.fleet.runs import a_folder, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 # Prints and says more than a pipe holds, then leaves a file, as a fit does last.
@@ -58,7 +62,62 @@ def test_what_is_printed_arrives_where_nothing_is_wrong(tmp_path):
     assert done.stdout.count("result") == done.stderr.count("line") == 2000
 
 
+# ------------------------------------------------------------------------------------------- single and folder runs
+
+# The forms of a run over the inputs of `a_folder`; the last is slower.
+FORMS = {
+    "single": ["parts/part_00.stl"],
+    "folder": ["parts", "--workers", "0"],
+    "folder with a worker": ["parts", "--workers", "1"],
+}
+FORM = [*list(FORMS)[:1], *(pytest.param(name, marks=pytest.mark.long) for name in list(FORMS)[1:2]), *list(FORMS)[2:]]
+OF_RUNS = ["all closed", "stdout closed", "stderr closed", "stdout full", "both full", "stderr full",
+           "reader of stdout gone", "reader of stderr gone", "another encoding"]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORM)
+@pytest.mark.parametrize(
+    "mishap", [pytest.param(m, marks=[pytest.mark.long] * (k % 3 != 2)) for k, m in enumerate(OF_RUNS)]
+)
+def test_a_run_goes_on(tmp_path, mishap, form):
+    a_folder(tmp_path / "parts", 2)
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    if mishap == "another encoding":
+        (tmp_path / "parts" / os.fsdecode(b"d\xc3\xbcse \xff.stl")).write_bytes(b"good")
+        environment |= {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    words = shlex.join([sys.executable, "-m", "tests.fleet_stubs", "light", *FORMS[form], "--outputDir", "out"])
+    script = f"set -o pipefail; {words} {MISHAPS.get(mishap, '')}"
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+    found = {name: faults for name, faults, _ in verify_folder(tmp_path / "out")}
+    count = 1 if form == "single" else len(os.listdir(tmp_path / "parts"))
+    assert len(found) == count and not any(found.values())
+    assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".")]
+
+
+@pytest.mark.parametrize("form", FORM)
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_the_checkpoint_of_a_run_that_nobody_listens_to(tmp_path, number, form):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts/part_00.stl").write_bytes(b"long")
+    words = [sys.executable, "-m", "tests.fleet_stubs", "light", *FORMS[form], "--outputDir", "out"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    fit = subprocess.Popen(words, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    fit.stdout.close()
+    fit.stderr.close()
+    try:
+        hidden = StagedFiles(PartFiles(tmp_path / "out", "part_00")).folder
+        wait_for(lambda: hidden.exists() or fit.poll() is not None, "the fit to begin")
+        fit.send_signal(number)
+        assert fit.wait(60) == 128 + number
+    finally:
+        fit.kill()
+    assert (tmp_path / "out/part_00.checkpoint").exists() and not list((tmp_path / "out").glob(".*"))
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.long) for n in (signal.SIGINT, signal.SIGHUP))]
+)
 def test_a_signal_leaves_a_checkpoint_though_nobody_reads_what_the_fit_prints(tmp_path, number):
     trimesh.creation.box((20, 16, 12)).export(tmp_path / "box.stl")
     flags = [

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from neuralparts.distance import DistanceOracle
-from neuralparts.distance.winding import FAST_DOUBT, WindingNumber, ray_grid
+from neuralparts.distance.caps import close_boundary
+from neuralparts.distance.winding import VALUE_ERROR, WindingNumber, ray_grid
 from tests.distance.brute import (
     CLOSED,
     OPEN,
@@ -17,7 +18,6 @@ from tests.distance.brute import (
     points_around,
     real_mesh,
     rotated,
-    soup,
     torus,
     without,
 )
@@ -64,14 +64,44 @@ def test_winding_number_of_open_meshes_is_exact(name, generator):
     assert np.abs(winding_number(points) - brute_winding(points, mesh))[off].max() < 1e-6
 
 
-def test_long_boundaries_go_through_libigl_and_agree(generator):
-    mesh = soup(generator, 400)
-    points = points_around(mesh, 300, generator)
-    winding_number = WindingNumber(mesh, exact_boundary=1000)
-    assert not winding_number.exact
-    assert_sign_is_right(mesh, winding_number, points)
-    off = brute_distance(points, mesh) > 0.001
-    assert np.abs(winding_number(points) - brute_winding(points, mesh))[off].max() < FAST_DOUBT / 2
+@pytest.mark.parametrize("name", OPEN)
+def test_caps_give_the_signs_of_the_exact_sum(name, generator):
+    mesh = OPEN[name](generator)
+    points = points_around(mesh, 2000, generator)
+    exact, capped = WindingNumber(mesh), WindingNumber(mesh, exact_boundary=0, exact_inside=0)
+    assert exact.exact and not capped.exact
+    expected = exact(points)
+    assert (capped.inside(points) == (expected > 0.5)).all()
+    assert np.abs(capped(points) - expected).max() <= VALUE_ERROR
+
+
+def test_caps_of_many_holes_give_the_signs_of_the_exact_sum(generator):
+    ball = torus(around=120, across=60)
+    mesh = without(ball, generator.permutation(len(ball.faces))[:1500])
+    points = points_around(mesh, 1500, generator)
+    exact, capped = WindingNumber(mesh, exact_boundary=10**6)(points), WindingNumber(mesh, exact_boundary=0)
+    assert (capped.inside(points) == (exact > 0.5)).all() and 0 < (exact > 0.5).mean() < 1
+    assert np.abs(capped(points) - exact).max() <= VALUE_ERROR
+
+
+def test_points_on_caps_get_the_signs_of_the_exact_sum():
+    """All holes lie in planes of the lattice of points, and their caps with them."""
+    mesh = without(joined(*[box((k / 4 - 0.5,) * 3, (k / 4 - 0.25,) * 3) for k in range(4)]), [2, 3, 16, 17, 28, 40])
+    points = np.stack(np.meshgrid(*[np.arange(-8, 9) / 16] * 3), axis=-1).reshape(-1, 3)
+    exact, capped = WindingNumber(mesh), WindingNumber(mesh, exact_inside=0)
+    assert (capped.inside(points) == (exact(points) > 0.5)).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7, 50])
+def test_caps_have_the_boundary_that_they_close(count):
+    """Rings of count + 2 edges with a vertex in common: every directed edge is used as often as the caps need."""
+    rings = [np.concatenate([[0], 1 + k * (count + 1) + np.arange(count + 1)]) for k in range(3)]
+    starts, ends = np.concatenate(rings), np.concatenate([np.roll(ring, -1) for ring in rings])
+    caps = close_boundary(starts, ends)
+    reverse = np.zeros((starts.max() + 1,) * 2, dtype=int)
+    np.add.at(reverse, (starts, ends), 1)
+    np.add.at(reverse, (caps[:, [1, 2, 0]].ravel(), caps.ravel()), 1)
+    assert (reverse == reverse.T).all()
 
 
 # ---------------------------------------------------------------------------------------------- corners of the rays

@@ -1,7 +1,6 @@
 """Models of every encoding, activation and scaler, points in and out of the cube, and what every form must answer."""
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -46,7 +45,8 @@ def expected(model: NeuralSDF, points: np.ndarray) -> np.ndarray:
     nearest = np.clip(places, -1, 1)
     values = model.domain(nearest.astype(np.float32)).astype(np.float64)
     way = np.linalg.norm(places - nearest, axis=1)
-    bounds = np.hypot(np.maximum(values, 0), way), np.linalg.norm(places, axis=1) - DOMAIN_RADIUS
+    lacking = np.maximum(0, np.linalg.norm(nearest, axis=1) - DOMAIN_RADIUS - values)
+    bounds = np.hypot(np.maximum(values, 0), way), np.linalg.norm(places, axis=1) - DOMAIN_RADIUS - lacking / (1 + way)
     return np.where(way > 0, np.maximum(*bounds), values)
 
 
@@ -57,9 +57,3 @@ def worst_difference(model: NeuralSDF, points: np.ndarray, values: np.ndarray) -
     """
     truth = expected(model, points)
     return float((abs(values.astype(np.float64) * model.transform.scale - truth) / np.maximum(1, abs(truth))).max())
-
-
-def slopes(function: Callable[[np.ndarray], np.ndarray], points: np.ndarray, step: float) -> np.ndarray:
-    """Central differences (N, 3) of a function of points (N, 3) float64."""
-    ahead = [function(points + step * axis) - function(points - step * axis) for axis in np.eye(3)]
-    return np.stack(ahead, 1) / (2 * step)

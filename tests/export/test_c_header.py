@@ -10,7 +10,7 @@ import pytest
 from neuralparts.errors import UserError
 from neuralparts.export import export_model
 from neuralparts.network import NeuralSDF
-from tests.export.cases import COMBINATIONS, TOLERANCE, a_model, expected, slopes, some_points, worst_difference
+from tests.export.cases import COMBINATIONS, TOLERANCE, a_model, some_points, worst_difference
 
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
 COMPILERS = {
@@ -82,15 +82,11 @@ def test_gradients_are_those_of_the_network_in_the_cube_and_of_the_continuation_
     for name, model in models.items():
         points = some_points(model, 3000)
         *_, gradient = values_and_gradients(library, name, points)
-        inside = (abs(model.transform.to_domain(points)) < 1).all(1)
+        places = abs(model.transform.to_domain(points)).max(1)
         # At a kink of a piece-wise linear function two gradients are right.
-        errors = abs(gradient - model.gradient(points))[inside].max(1)
-        assert np.quantile(errors, 0.99) < 1e-4 and inside.sum() > 1000, name
-        near = ~inside & (abs(model.transform.to_domain(points)) < 3).all(1)
-        outside = points[near].astype(np.float64)
-        length = 1 / model.transform.scale
-        by_steps = slopes(lambda p, m=model: expected(m, p) * (1 / m.transform.scale), outside, 1e-3 * length)
-        assert np.quantile(abs(gradient[near] - by_steps).max(1), 0.8) < 0.02 and near.sum() > 100, name
+        errors = abs(gradient - model.gradient(points)).max(1)
+        for where in (places < 1, (places > 1) & (places < 3), places > 3):
+            assert np.quantile(errors[where], 0.99) < 1e-4 and where.sum() > 100, name
 
 
 def test_points_that_are_not_finite(headers, library):

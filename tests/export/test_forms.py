@@ -5,14 +5,14 @@ import pytest
 from neuralparts.choices import EXPORT_FORMS
 from neuralparts.errors import UserError
 from neuralparts.export import export_model, form_of
-from neuralparts.export.forms import WRITERS
+from neuralparts.export.forms import GRID_WRITERS, WRITERS
 from tests.export.cases import a_model
 
 MODEL = a_model("none", "relu", "none")
 
 
 def test_every_form_has_a_writer_and_a_suffix_of_its_own():
-    assert list(WRITERS) == list(EXPORT_FORMS)
+    assert [*WRITERS, *GRID_WRITERS] == list(EXPORT_FORMS)
     assert [form_of(f"part{suffix.upper()}") for suffix in EXPORT_FORMS.values()] == list(EXPORT_FORMS)
 
 

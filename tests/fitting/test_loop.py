@@ -151,6 +151,17 @@ def test_target_error_stops_on_held_out_points():
     assert np.abs(network.domain(surface)).mean() <= 0.005
 
 
+def test_a_flat_function_does_not_stop_at_the_target_error():
+    """Targets of a twentieth of the distance: |f| is small long before the zero level is near the surface."""
+    points, sdf = shapes.samples(shapes.torus, 40_000)
+    flat, surface = sdf / 20, points[np.abs(sdf) < 0.001]
+    settings, hooks = FitSettings(epochs=20, batch_size=512, target_error=0.005), FitHooks(held_out=surface)
+    network = a_network(flat)
+    result = fit(network, points, flat, settings, hooks)
+    assert result.history["held_out"][0] <= 0.005
+    assert result.ended_by == "epochs" or network.level_distance(surface).mean() <= 0.005
+
+
 @pytest.mark.parametrize("target_error", [0.02, 0.05])
 def test_a_small_error_on_the_surface_does_not_stop_an_untrained_network(target_error):
     """A network that begins at nearly 0 everywhere has a small error on the surface, and any sign beside it."""

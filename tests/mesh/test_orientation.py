@@ -220,3 +220,20 @@ def test_surface_that_was_not_sewn(tmp_path):
         mesh = loaded(tmp_path, vertices, given_faces)
         winding = winding_at(mesh, [[1.2, 0.1, 0], [0.1, 0, 0], [3, 0, 0]])
         assert np.allclose(winding, [1, 0, 0], atol=0.05)
+
+
+def test_nested_solids_that_overlap_others_are_judged_by_all_shells_around_them(tmp_path):
+    """A chain of inside-out bodies lies where two boxes overlap; two more lie in one box, and in neither."""
+    solids = [box(size=4), box(center=(3, 0, 0), size=3.9)]
+    inner = [box(center=(1.6, 0, 0), size=0.4 - 0.05 * k, inside_out=True) for k in range(4)]
+    alone = [box(center=(-1, 0, 0), size=0.3, inside_out=True), box(center=(9, 0, 0), size=0.3, inside_out=True)]
+    mesh = loaded(tmp_path, *together(*solids, *inner, *alone))
+    # Of the chain the first two bodies are voids in two solids; around the third nothing is left, so it is flipped.
+    assert winding_at(mesh, [(1.6, 0, 0.19), (1.6, 0, 0.16), (1.6, 0, 0.14), (1.6, 0, 0)]).round().tolist() == [
+        1,
+        0,
+        1,
+        0,
+    ]
+    assert winding_at(mesh, [(-1, 0, 0), (9, 0, 0)]).round().tolist() == [0, 1]
+    assert mesh.diagnosis["inside_out_bodies"] == 2

@@ -84,6 +84,7 @@ BAD_FILES = {
     "garbage.gltf": (bytes(range(256)), "not a readable GLTF"),
     "plane.obj": (b"v 0 0\nv 1 0\nv 0 1\nf 1 2 3\n", "vertex 1 has 2 coordinates"),
     "part.step": (b"ISO-10303-21;", "'.step' is not a mesh format"),
+    "points.npy": (b"ISO-10303-21;", "samples too, .npz"),
     "part": (b"ISO-10303-21;", "without suffix"),
     # Refused by the mesh stage.
     "hollow.stl": (b"solid Empty\nendsolid Empty", "no triangles"),
@@ -118,9 +119,10 @@ def test_bad_file_gets_one_line_that_names_it(tmp_path, name):
 def test_missing_file_folder_and_unreadable_file(tmp_path):
     with pytest.raises(MeshError, match="no such file"):
         read_triangles(tmp_path / "missing.stl")
-    (tmp_path / "folder.stl").mkdir()
-    with pytest.raises(MeshError, match="is a folder"):
-        read_triangles(tmp_path / "folder.stl")
+    for name in ("folder.stl", "folder"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(MeshError, match="is a folder"):
+            read_triangles(tmp_path / name)
     (tmp_path / "loop.stl").symlink_to(tmp_path / "loop.stl")
     with pytest.raises(MeshError, match=r"loop\.stl"):
         read_triangles(tmp_path / "loop.stl")

@@ -10,7 +10,7 @@ def test_errors_have_the_names_of_the_metrics():
     shape = ball(RADIUS)
     mesh = as_domain_mesh(shape)
     oracle = DistanceOracle(mesh)
-    of_function = metrics.point_errors(sphere_function(RADIUS), oracle, 1000, generator())
+    of_function = metrics.point_errors(sphere_function(RADIUS), sphere_function(RADIUS), oracle, 1000, generator())
     of_mesh = metrics.mesh_errors(shape.vertices, shape.faces, mesh, oracle, 1000, generator(), CELL)
     assert not of_function.keys() & of_mesh.keys()
     assert of_function.keys() | of_mesh.keys() == METRIC_NAMES.keys()

@@ -29,6 +29,55 @@ def test_saved_and_loaded_gives_the_same_bits(tmp_path, scaler, encoding):
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
+ABOUT = {
+    "source": "part \u00e9.stl",
+    "version": "1.0.0",
+    "bounds": [[-1.0, 0.0, 0.5], [1.0, 2.0, 0.5]],
+    "metrics": {"surface_error": 0.001, "iou": None},
+    "flags": {"seed": 0, "loss": "l1", "numLayers": None},
+}
+
+
+def test_what_a_fit_records_comes_back_and_models_without_it_load(tmp_path):
+    path, model = tmp_path / "a.safetensors", a_model(about=ABOUT)
+    model.save(path)
+    assert NeuralSDF.load(path).about == ABOUT and NeuralSDF.load(path).bounds.tolist() == ABOUT["bounds"]
+    description = model.description()
+    del description["about"]  # as earlier versions wrote it
+    write_model(path, description, model.state_dict())
+    assert NeuralSDF.load(path).about == {}
+    np.testing.assert_array_equal(NeuralSDF.load(path)(some_points()), model(some_points()))
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        None,
+        [],
+        {"source": 5},
+        {"more": 1},
+        {"metrics": {"iou": "1"}},
+        {"metrics": {"iou": 10**400}},
+        {"metrics": {"iou": float("nan")}},
+        *(
+            {"bounds": bounds}
+            for bounds in (
+                [],
+                [[0, 0, 0]],
+                [[0, 0, 0], 5],
+                [[0, 0], [1, 1]],
+                [[0, 0, 1], [1, 1, 0]],
+                [[0, 0, 0], [0, 0, 1e400]],
+            )
+        ),
+    ],
+)
+def test_records_that_no_fit_left_are_refused(tmp_path, about):
+    with pytest.raises(UserError, match="not a model") as refusal:
+        NeuralSDF.load(a_file(tmp_path / "bad.safetensors", about=about))
+    assert str(refusal.value).isprintable()
+
+
 def test_files_that_hold_no_model_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no such model"):
         NeuralSDF.load(tmp_path / "nothing.safetensors")

@@ -6,7 +6,8 @@ import torch
 
 from neuralparts.choices import ACTIVATIONS
 from neuralparts.network import HashGrid, NeuralSDF
-from neuralparts.network.neural_sdf import in_batches
+from neuralparts.network.neural_sdf import LEAST_SLOPE
+from neuralparts.network.queries import answer
 from tests.network.cases import a_model, some_points
 
 
@@ -41,8 +42,38 @@ def test_gradient_against_differences(activation, encoding):
         assert agree.float().mean() > 0.8
 
 
+@pytest.mark.parametrize("scale", [1.0, 0.1])
+def test_level_distance_of_a_flat_function_is_that_of_the_steep_one(scale):
+    """f and f / 10 have one zero level: |f| differs tenfold, the distance to it does not."""
+    model, points = a_model(encoding=HashGrid(2, 2, 4, 8, 8)), some_points(200, 1)
+    with torch.no_grad():
+        model.layers[-1].weight.mul_(scale)
+        model.layers[-1].bias.mul_(scale)
+    slope = np.linalg.norm(model.gradient(model.transform.to_file(points)), axis=1)
+    distance = model.level_distance(points)
+    assert distance.shape == (200,) and distance.dtype == np.float32
+    np.testing.assert_allclose(distance, np.abs(model.domain(points)) / np.maximum(slope, LEAST_SLOPE), rtol=1e-3)
+    assert isinstance(model.level_distance(torch.as_tensor(points)), torch.Tensor)
+
+
+def test_level_distance_of_an_exact_plane_and_of_a_constant():
+    model = NeuralSDF((2,))
+    with torch.no_grad():
+        hidden, last = model.layers[0], model.layers[-1]
+        hidden.weight.copy_(torch.tensor([[1.0, 0, 0], [-1.0, 0, 0]]))
+        hidden.bias.zero_()
+        last.weight.copy_(torch.tensor([[0.05, -0.05]]))
+        last.bias.fill_(-0.01)  # f = 0.05 x - 0.01 is zero at x = 0.2
+    points = some_points()
+    np.testing.assert_allclose(model.level_distance(points), np.abs(points[:, 0] - 0.2), atol=1e-5)
+    with torch.no_grad():
+        last.weight.zero_()
+    np.testing.assert_allclose(model.level_distance(points), 0.01 / LEAST_SLOPE, rtol=1e-6)
+    assert np.isnan(model.level_distance(np.float32([[np.nan, 0, 0]]))).all()
+
+
 def test_points_widths_and_transforms_that_make_no_sense_are_refused():
-    with pytest.raises(ValueError, match=r"\(N, 3\)"):
+    with pytest.raises(ValueError, match=r"\(\.\.\., 3\)"):
         a_model()(np.zeros((3, 2)))
     with pytest.raises(ValueError, match="widths"):
         NeuralSDF(())
@@ -53,6 +84,7 @@ def test_points_widths_and_transforms_that_make_no_sense_are_refused():
 def test_batches_do_not_change_values():
     model, points = a_model(), some_points(1000)
     whole = model.domain(points)
-    parts = in_batches(model.signed_distance, points, 77, torch.device("cpu"))
+    with torch.no_grad():
+        parts = answer(points, model.signed_distance, 77, torch.float32)
     np.testing.assert_allclose(parts, whole, atol=1e-6)
     assert model.domain(np.zeros((0, 3))).shape == (0,)

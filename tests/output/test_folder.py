@@ -24,29 +24,24 @@ def names_in(folder):
 
 
 def test_leavings_of_killed_processes_are_removed_unless_their_part_is_held(tmp_path):
-    leavings = [".a.json.0123abcd.part", ".b.c.stl.0123abcd.part", ".summary.csv.00000000.part"]
-    for name in [*leavings, ".held.json.0123abcd.part"]:
+    leavings = [".a.log.0123abcd.part", ".b.c.checkpoint.0123abcd.part", "..a.unfinished.0123abcd.part"]
+    leavings += [".summary.csv.00000000.part", ".index.html.ffffffff.part"]
+    for name in [*leavings, ".held.log.0123abcd.part"]:
         (tmp_path / name).write_bytes(b"half")
     for name in (".a.lock", ".summary.lock", ".held.lock"):
         (tmp_path / name).touch()
     with PartFiles(tmp_path, "held").lock():
         remove_leavings(tmp_path, ["a", "b.c", "held"])
-        assert names_in(tmp_path) == [".held.json.0123abcd.part", ".held.lock"]
+        assert names_in(tmp_path) == [".held.lock", ".held.log.0123abcd.part"]
     remove_leavings(tmp_path, ["a", "b.c", "held"])
     assert names_in(tmp_path) == []
 
 
-def test_thumbnails_are_cleaned_up_too(tmp_path):
-    (tmp_path / "thumbnails").mkdir()
-    (tmp_path / "thumbnails/.a.png.0123abcd.part").write_bytes(b"half")
-    remove_leavings(tmp_path, ["a"])
-    assert names_in(tmp_path / "thumbnails") == [] and names_in(tmp_path) == ["thumbnails"]
-
-
 def test_a_users_own_hidden_files_stay(tmp_path):
     own = {
-        ".a.json.123.part": b"a number too short",
-        ".a.json.0123ABCD.part": b"other digits",
+        ".a.log.123.part": b"a number too short",
+        ".a.log.0123ABCD.part": b"other digits",
+        ".a.stl.0123abcd.part": b"a fit writes it in its own folder",
         ".a.notes.0123abcd.part": b"a suffix that no fit writes",
         ".download.part": b"",
         "own.json.0123abcd.part": b"not hidden",
@@ -56,7 +51,7 @@ def test_a_users_own_hidden_files_stay(tmp_path):
     }
     for name, content in own.items():
         (tmp_path / name).write_bytes(content)
-    (tmp_path / ".a.stl.0123abcd.part").symlink_to(tmp_path / ".download.part")
+    (tmp_path / ".a.checkpoint.0123abcd.part").symlink_to(tmp_path / ".download.part")
     (tmp_path / ".b.lock").symlink_to(tmp_path / ".other.lock")
     before = names_in(tmp_path)
     remove_leavings(tmp_path, ["a", "b"])

@@ -56,7 +56,10 @@ def test_a_lock_is_no_way_into_a_users_file(tmp_path):
     own.write_text("my own")
     for link in (lock.symlink_to, lock.hardlink_to):
         link(own)
-        with pytest.raises(OutputError, match="is a link") as caught, PartFiles(tmp_path, "part").lock():
+        with (
+            pytest.raises(OutputError, match="is a link, a folder") as caught,
+            PartFiles(tmp_path, "part").lock(),
+        ):
             pass
         assert "\n" not in str(caught.value)
         assert own.read_text() == "my own" and lock.exists()

@@ -1,0 +1,129 @@
+"""How the loops of the package are compiled, and where their machine code is kept between starts.
+
+`cached_njit(...)` is Numba's `njit(...)` with a cache that never fails. Numba's own refuses to import a module where no
+folder can be written, and raises for a file that is cut or damaged. Here a file counts only if its checksum fits, a
+function without such a file is compiled, and code that no folder takes is used and forgotten, which is said once.
+
+A file holds one function for one set of argument types: its checksum (32 bytes), then the code as Numba pickles it.
+What the code was made from (sources, types, CPU, version of Numba) goes into the checksum without being stored, so the
+checksum of old code does not fit.
+"""
+
+import hashlib
+import inspect
+import pickle
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core import config
+from numba.core.caching import FunctionCache, UserWideCacheLocator
+from numba.core.compiler import CompileResult
+from numba.core.serialize import dumps
+from numba.misc.appdirs import AppDirs
+
+from neuralparts.errors import one_line
+from neuralparts.whole_file import write_whole
+from neuralparts.wording import say
+
+CHECKSUM_BYTES = hashlib.sha256().digest_size
+# Whether this process has said that no folder keeps its machine code.
+_is_said = False
+
+
+def cached_njit(**options: Any) -> Callable[[Callable], Callable]:
+    """A decorator that compiles a function at its first call, and keeps the machine code. options: those of njit."""
+
+    def decorate(function: Callable) -> Callable:
+        dispatcher = numba.njit(**options)(function)
+        dispatcher._cache = MachineCode(function)
+        return dispatcher
+
+    return decorate
+
+
+class MachineCode(FunctionCache):
+    """The cache of one function, as Numba's dispatcher asks for it. No file and no folder makes it raise."""
+
+    def __init__(self, function: Callable):
+        self._py_func, self._name = function, repr(function)
+        self._source = inspect.getfile(function)
+        self._cache_path = str(cache_folders(self._source)[0])
+        self.enable()
+
+    def load_overload(self, signature: tuple, target_context: Any) -> CompileResult | None:
+        """The machine code for these argument types, or None if no folder has it whole."""
+        target_context.refresh()
+        name, origin = self._name_and_origin(signature, target_context.codegen())
+        for folder in cache_folders(self._source):
+            try:
+                data = (folder / name).read_bytes()
+            except OSError:
+                continue
+            checksum, code = data[:CHECKSUM_BYTES], data[CHECKSUM_BYTES:]
+            if checksum == hashlib.sha256(origin + code).digest():
+                return CompileResult._rebuild(target_context, *pickle.loads(code))
+        return None
+
+    def save_overload(self, signature: tuple, data: CompileResult) -> None:
+        """Keep machine code in the first folder that takes it; if none does, say it."""
+        name, origin = self._name_and_origin(signature, data.codegen)
+        code = dumps(data._reduce())
+        content = hashlib.sha256(origin + code).digest() + code
+        first_error = None
+        for folder in cache_folders(self._source):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                write_whole(folder / name, content)
+                return
+            except OSError as error:
+                first_error = first_error or error
+        _say_nothing_is_kept(one_line(first_error))
+
+    def flush(self) -> None:
+        """Do nothing: a file that does not fit is never used."""
+
+    def _name_and_origin(self, signature: tuple, codegen: Any) -> tuple[str, bytes]:
+        """The name of a file, and what its code is made from."""
+        function = self._py_func
+        types = repr((signature, codegen.magic_tuple()))
+        origin = repr((self._index_key(signature, codegen), numba.__version__, _source_stamp(self._source)))
+        place = f"{Path(self._source).stem}.{function.__qualname__}-{function.__code__.co_firstlineno}"
+        python = f"py{sys.version_info[0]}{sys.version_info[1]}"
+        return f"{place}.{python}.{hashlib.sha256(types.encode()).hexdigest()[:16]}.nbc", origin.encode()
+
+
+@cache
+def cache_folders(source: str) -> list[Path]:
+    """Folders that may hold the machine code of a source file, best first: that of NUMBA_CACHE_DIR, the `__pycache__`
+    beside the source, and the user's own."""
+    folders = [Path(source).parent / "__pycache__"]
+    name = UserWideCacheLocator.get_suitable_cache_subpath(source)
+    if config.CACHE_DIR:
+        folders.insert(0, Path(config.CACHE_DIR) / name)
+    user = Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)
+    # Without a home it would be relative, and so in whatever folder is the current one.
+    return [*folders, user / name] if user.is_absolute() else folders
+
+
+@cache
+def _source_stamp(source: str) -> str:
+    """A hash of the loops that may be compiled into one another: the modules of kernels in the folder of a source."""
+    stamp = hashlib.sha256()
+    for path in sorted(Path(source).parent.glob("*kernels.py")):
+        stamp.update(path.read_bytes())
+    return stamp.hexdigest()
+
+
+def _say_nothing_is_kept(reason: str) -> None:
+    """Say once in a process that compiling takes time at every start."""
+    global _is_said
+    if not _is_said:
+        _is_said = True
+        say(
+            f"compiled loops cannot be kept ({reason}): every start compiles them anew; set NUMBA_CACHE_DIR to a "
+            "folder that can be written"
+        )

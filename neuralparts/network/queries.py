@@ -1,0 +1,47 @@
+"""Points as users have them, and answers of the same kind.
+
+In: arrays, lists or tensors (..., 3), and a function of a tensor (B, 3). Out: its values (..., ...), an array for an
+array or a list, a tensor on the points' device for a tensor.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+
+# What numpy can make an array of, or a tensor.
+Points = np.ndarray | torch.Tensor | Sequence
+# Dtypes that float32 holds.
+NARROW = {torch.float32, torch.float16, torch.bfloat16, np.dtype(np.float32), np.dtype(np.float16)}
+
+
+def result_dtype(dtype: np.dtype | torch.dtype) -> torch.dtype:
+    """The dtype of values at points of this dtype: float32 for float32 and narrower floats, else float64."""
+    return torch.float32 if dtype in NARROW else torch.float64
+
+
+def check_points(points: np.ndarray | torch.Tensor) -> None:
+    """Raise ValueError unless points have shape (..., 3)."""
+    if points.shape[-1:] != (3,):
+        raise ValueError(f"points must have shape (..., 3); got {tuple(points.shape)}")
+
+
+def answer(
+    points: np.ndarray | torch.Tensor,
+    function: Callable[[torch.Tensor], torch.Tensor],
+    batch_size: int,
+    dtype: torch.dtype,
+) -> np.ndarray | torch.Tensor:
+    """function(points), points (..., 3), for `batch_size` points at a time, as `dtype`.
+
+    function: (B, 3) tensor of the points' dtype, on their device -> (B, ...). It may answer on another device. Returns
+    (..., ...), an array for an array, else a tensor on the points' device. The points must have passed `check_points`.
+    """
+    shape, is_array = points.shape, not isinstance(points, torch.Tensor)
+    rows = (torch.from_numpy(np.ascontiguousarray(points)) if is_array else points).reshape(-1, 3)
+    # One batch on the network's device at a time; its values come back at once.
+    batches = rows.split(batch_size) if len(rows) > batch_size else (rows,)
+    parts = [function(batch).to(device=rows.device, dtype=dtype) for batch in batches]
+    values = torch.cat(parts) if len(parts) > 1 else parts[0]
+    values = values.reshape((*shape[:-1], *values.shape[1:]))
+    return values.numpy() if is_array else values
