@@ -2,6 +2,7 @@
 
 from neuralparts.metrics.function_errors import grid_points, mean_absolute_error, point_errors, sample_errors
 from neuralparts.metrics.missed import LARGEST_MISSED_FRACTION, explain_missed
+from neuralparts.metrics.off_surface import off_surface_errors
 from neuralparts.metrics.surface_comparison import mesh_errors
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "grid_points",
     "mean_absolute_error",
     "mesh_errors",
+    "off_surface_errors",
     "point_errors",
     "sample_errors",
 ]
