@@ -149,6 +149,12 @@ FLAGS = {
         f"{choices.UNIFORM_RATIO:g})",
         fraction,
     ),
+    "pairRatio": Flag(
+        "pairs of points a 128th of a domain unit apart that are drawn from a mesh beside each point; the fit matches "
+        "their slopes too, for a better distance off the surface; 0 is off",
+        fraction,
+        0.0,
+    ),
     "scaler": one_of("transform of the targets", choices.SCALERS),
     "distanceEngine": one_of(
         "library that finds the closest points; auto is numba, the fastest", choices.DISTANCE_ENGINES
@@ -229,7 +235,15 @@ FIT_GROUPS = {
         "hashFinestRes",
         "hashTableLog2",
     ),
-    "samples": ("num_points", "samplingMethod", "importanceWeight", "uniformRatio", "scaler", "distanceEngine"),
+    "samples": (
+        "num_points",
+        "samplingMethod",
+        "importanceWeight",
+        "uniformRatio",
+        "pairRatio",
+        "scaler",
+        "distanceEngine",
+    ),
     "fit": (
         "epochs",
         "batchSize",

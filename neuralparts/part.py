@@ -20,7 +20,7 @@ from neuralparts import choices
 from neuralparts.distance import DistanceOracle
 from neuralparts.domain import Transform, grid_cell
 from neuralparts.errors import Interrupted, UserError
-from neuralparts.fitting import FitHooks, FitResult, FitSettings, fit
+from neuralparts.fitting import FitHooks, FitResult, FitSettings, Pairs, fit
 from neuralparts.marching import MemoryBoundError, NoSurfaceError, march
 from neuralparts.mesh import Mesh, diagnosis_lines, load_mesh
 from neuralparts.mesh_files import open_hashed, read_source, rounding_note, write_mesh
@@ -30,13 +30,14 @@ from neuralparts.metrics import (
     grid_points,
     mean_absolute_error,
     mesh_errors,
+    off_surface_errors,
     point_errors,
     sample_errors,
 )
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
 from neuralparts.output import StagedFiles
 from neuralparts.report import curves_png, html_report, thumbnail_png
-from neuralparts.sampling import draw_samples, load_samples, negative_inside, points_on_surface
+from neuralparts.sampling import draw_samples, load_samples, negative_inside, pair_samples, points_on_surface
 from neuralparts.watch import Watch
 from neuralparts.wording import count_bar, fraction_bar, say
 
@@ -48,7 +49,7 @@ HELD_OUT_FRACTION, HELD_OUT_SAMPLES = 0.05, 100_000
 METRIC_POINTS = 50_000
 # One stream of random numbers for each purpose, so that none changes when another draws more. The place in this tuple
 # is part of the seed: add at the end only.
-STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics", "missed")
+STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics", "missed", "pairs", "off_surface")
 # Packages whose versions the record names, because the result depends on them.
 RECORDED_PACKAGES = ("torch", "numpy", "numba", "libigl", "scipy", "scikit-image", "scikit-learn", "trimesh")
 
@@ -97,10 +98,10 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     with watch.timed("load"):
         shape, content = load(source, flags, watch)
     with watch.timed("label"):
-        samples = label(shape, flags, watch)
+        samples, pairs = label(shape, flags, watch), label_pairs(shape, flags)
     with watch.timed("fit"):
         network = make_network(flags, samples[1], shape.transform).to(device)
-        result = fit_network(network, samples, shape, content, flags, files.checkpoint, watch)
+        result = fit_network(network, samples, pairs, shape, content, flags, files.checkpoint, watch)
         files.write_model(network)
     with watch.timed("reconstruct"):
         surface, failure = reconstruct(network, flags)
@@ -108,6 +109,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
             write_reconstruction(surface, shape.transform, flags, files, watch)
     with watch.timed("evaluate"):
         evaluation = evaluate(network, shape, surface, flags, watch)
+        off_surface = evaluate_off_surface(network, shape, flags.seed)
     watch.timings["total"] = time.perf_counter() - start
     record = {
         "input": name or str(source),
@@ -121,6 +123,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         "fit": {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")},
         "timings": watch.timings,
         "metrics": evaluation.metrics,
+        "off_surface": off_surface,
         "reconstruction": None if surface is None else {"vertices": len(surface.vertices), "faces": len(surface.faces)},
         "failure": result.collapsed or failure,
         "notes": [*watch.notes, *filter(None, [evaluation.missed])],
@@ -220,6 +223,14 @@ def label(shape: Shape, flags: SimpleNamespace, watch: Watch) -> tuple[np.ndarra
         )
 
 
+def label_pairs(shape: Shape, flags: SimpleNamespace) -> Pairs | None:
+    """The pairs of points that --pairRatio asks for; None for none, and where samples come without a mesh."""
+    count = int(flags.num_points * flags.pairRatio)
+    if shape.oracle is None or count == 0:
+        return None
+    return pair_samples(shape.oracle, count, random_stream(flags.seed, "pairs"))
+
+
 # ------------------------------------------------------------------------------------------------------------ fit
 
 
@@ -259,6 +270,7 @@ def fit_settings(flags: SimpleNamespace) -> FitSettings:
 def fit_network(
     network: NeuralSDF,
     samples: tuple[np.ndarray, np.ndarray],
+    pairs: Pairs | None,
     shape: Shape,
     content: str,
     flags: SimpleNamespace,
@@ -267,7 +279,7 @@ def fit_network(
 ) -> FitResult:
     """Train the network in place. content: hash of the input, which a checkpoint must agree with."""
     # A checkpoint belongs to one content and one way of sampling it; FitSettings has the weight and the seed.
-    sampled = ("num_points", "samplingMethod", "uniformRatio", "distanceEngine")
+    sampled = ("num_points", "samplingMethod", "uniformRatio", "pairRatio", "distanceEngine")
     identity = {"content": content} | {name: getattr(flags, name) for name in sampled}
     with fraction_bar("fit") as show:
         hooks = FitHooks(
@@ -280,7 +292,7 @@ def fit_network(
             warn=watch.note,
             should_stop=watch.should_stop,
         )
-        result = fit(network, *samples, fit_settings(flags), hooks, resume=bool(flags.resume))
+        result = fit(network, *samples, fit_settings(flags), hooks, resume=bool(flags.resume), pairs=pairs)
     if result.resumed_at:
         say(f"resumed from the checkpoint at {result.resumed_at:,} samples")
     if result.restarts:
@@ -361,6 +373,15 @@ def evaluate(
         if not watch.in_folder:  # of many parts, summary.csv has the fraction
             say(missed)
     return Evaluation(metrics, missed, shape.transform.length_to_file(shape.oracle.distance(surface.vertices)))
+
+
+def evaluate_off_surface(network: NeuralSDF, shape: Shape, seed: int) -> dict:
+    """The errors by distance from the surface; empty where there is no mesh."""
+    if shape.oracle is None:
+        return {}
+    generator = random_stream(seed, "off_surface")
+    gradient = lambda points: network.gradient(shape.transform.to_file(points))  # noqa: E731
+    return off_surface_errors(network.domain, gradient, shape.oracle, METRIC_POINTS, generator)
 
 
 # ---------------------------------------------------------------------------------------------------------- write
