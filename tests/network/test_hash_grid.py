@@ -371,7 +371,7 @@ def test_the_instant_preset_and_the_same_job_once_more_give_the_same_weights_of_
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     subprocess.run([str(word) for word in command], check=True, capture_output=True, env=environment)
     record = json.loads((tmp_path / "part_once.json").read_text())
-    assert record["flags"]["encoding"] == "hashgrid" and record["parameters"] == 643_161
+    assert record["flags"]["encoding"] == "hashgrid" and record["parameters"] == 548_521
     metrics = record["metrics"]
     assert metrics["surface_error"] < 0.002 and metrics["grid_error"] < 0.02 and metrics["iou"] > 0.98
     job = {"input": str(mesh), "name": "part_again", "flags": record["flags"]}
