@@ -149,11 +149,11 @@ FLAGS = {
         f"{choices.UNIFORM_RATIO:g})",
         fraction,
     ),
-    "pairRatio": Flag(
-        "pairs of points a 128th of a domain unit apart that are drawn from a mesh beside each point; the fit matches "
-        "their slopes too, for a better distance off the surface; 0 is off",
-        fraction,
-        0.0,
+    "numPairs": Flag(
+        "number of pairs of labelled points of a mesh, a 128th of a domain unit apart; the fit matches the slope "
+        "between them too, for a better distance off the surface; 0 is off",
+        natural,
+        0,
     ),
     "scaler": one_of("transform of the targets", choices.SCALERS),
     "distanceEngine": one_of(
@@ -240,7 +240,7 @@ FIT_GROUPS = {
         "samplingMethod",
         "importanceWeight",
         "uniformRatio",
-        "pairRatio",
+        "numPairs",
         "scaler",
         "distanceEngine",
     ),

@@ -47,6 +47,8 @@ HELD_OUT_POINTS = 1024
 HELD_OUT_FRACTION, HELD_OUT_SAMPLES = 0.05, 100_000
 # Fresh points for each of the final metrics.
 METRIC_POINTS = 50_000
+# Points for the errors off the surface, in the cube and near the surface; a gradient costs several values.
+OFF_SURFACE_POINTS = 20_000
 # One stream of random numbers for each purpose, so that none changes when another draws more. The place in this tuple
 # is part of the seed: add at the end only.
 STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics", "missed", "pairs", "off_surface")
@@ -224,11 +226,10 @@ def label(shape: Shape, flags: SimpleNamespace, watch: Watch) -> tuple[np.ndarra
 
 
 def label_pairs(shape: Shape, flags: SimpleNamespace) -> Pairs | None:
-    """The pairs of points that --pairRatio asks for; None for none, and where samples come without a mesh."""
-    count = int(flags.num_points * flags.pairRatio)
-    if shape.oracle is None or count == 0:
+    """The pairs of points that --numPairs asks for; None for none, and where samples come without a mesh."""
+    if shape.oracle is None or flags.numPairs == 0:
         return None
-    return pair_samples(shape.oracle, count, random_stream(flags.seed, "pairs"))
+    return pair_samples(shape.oracle, flags.numPairs, random_stream(flags.seed, "pairs"))
 
 
 # ------------------------------------------------------------------------------------------------------------ fit
@@ -279,7 +280,7 @@ def fit_network(
 ) -> FitResult:
     """Train the network in place. content: hash of the input, which a checkpoint must agree with."""
     # A checkpoint belongs to one content and one way of sampling it; FitSettings has the weight and the seed.
-    sampled = ("num_points", "samplingMethod", "uniformRatio", "pairRatio", "distanceEngine")
+    sampled = ("num_points", "samplingMethod", "uniformRatio", "numPairs", "distanceEngine")
     identity = {"content": content} | {name: getattr(flags, name) for name in sampled}
     with fraction_bar("fit") as show:
         hooks = FitHooks(
@@ -381,7 +382,7 @@ def evaluate_off_surface(network: NeuralSDF, shape: Shape, seed: int) -> dict:
         return {}
     generator = random_stream(seed, "off_surface")
     gradient = lambda points: network.gradient(shape.transform.to_file(points))  # noqa: E731
-    return off_surface_errors(network.domain, gradient, shape.oracle, METRIC_POINTS, generator)
+    return off_surface_errors(network.domain, gradient, shape.oracle, OFF_SURFACE_POINTS, generator)
 
 
 # ---------------------------------------------------------------------------------------------------------- write

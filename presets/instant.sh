@@ -12,12 +12,12 @@ fit "$root/data/impeller/impeller.stl" \
   --numLayers 1 \
   --layerWidth 64 \
   --hashBaseRes 8 \
-  --num_points 1500000 \
-  --importanceWeight 120 \
+  --num_points 1000000 \
+  --importanceWeight 180 \
   --uniformRatio 0.02 \
-  --pairRatio 0.25 \
-  --epochs 2 \
-  --batchSize 2048 \
+  --numPairs 160000 \
+  --epochs 3 \
+  --batchSize 1536 \
   --optimizer adam \
   --learningRate 0.01 \
   --schedule cosine \

@@ -11,6 +11,8 @@ from torch import nn
 from neuralparts.fitting.losses import sample_weights
 from neuralparts.fitting.settings import FitSettings
 
+# A batch has a pair beside so many samples: fewer leave the gradient rough, more cost the surface (docs/log.md).
+SAMPLES_PER_PAIR = 4
 # Pairs of labelled points: points (P, 2, 3) and sdf (P, 2).
 Pairs = tuple[np.ndarray, np.ndarray]
 
@@ -36,10 +38,10 @@ def random_generator(seed: int) -> torch.Generator:
 
 
 class Batches:
-    """Samples cut into batches, in a new random order each epoch; pairs of samples go along in the same proportion.
+    """Samples cut into batches, in a new random order each epoch, and pairs of samples beside them.
 
     points: (N, 3), domain. sdf: (N,), domain units. scaler: makes the targets. settings: for the weights of the loss.
-    pairs: points (P, 2, 3) and sdf (P, 2), or None.
+    pairs: points (P, 2, 3) and sdf (P, 2), or None; they have epochs of their own, in a new random order each.
     """
 
     def __init__(
@@ -66,9 +68,8 @@ class Batches:
         self._rows = rows[: self._count]
         # (P, 2, 4 or 5): the same of the pairs.
         self._pairs = rows[self._count :].unflatten(0, (-1, 2))
-        # The orders (N,) and (P,) of one epoch, and which (seed, epoch) they belong to.
-        self._order = self._pair_order = torch.empty(0, dtype=torch.int64)
-        self._order_of: tuple[int, int] | None = None
+        # By 2 for the samples, 3 for the pairs: which (seed, epoch) an order belongs to, and the order (N,) or (P,).
+        self._orders: dict[int, tuple[tuple[int, int], torch.Tensor]] = {}
 
     def __len__(self) -> int:
         """Number of samples, pairs not counted."""
@@ -76,7 +77,7 @@ class Batches:
 
     def pairs_beside(self, size: int) -> int:
         """Number of pairs in a batch beside `size` samples."""
-        return size * len(self._pairs) // self._count
+        return min(size // SAMPLES_PER_PAIR, len(self._pairs))
 
     def batch(self, steps: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Points (B, 3), targets (B,) and weights (B,) or None of the step after `steps` steps of `size` samples.
@@ -84,17 +85,19 @@ class Batches:
         The samples come first, then the pairs, the two points of each beside each other. The order of an epoch depends
         on the seed and the epoch's number alone.
         """
-        epoch, index = divmod(steps, len(self) // size)
-        if self._order_of != (seed, epoch):
-            generator = random_generator(seed * 1_000_003 + epoch)
-            orders = (torch.randperm(count, generator=generator) for count in (len(self), len(self._pairs)))
-            self._order, self._pair_order = (order.to(self._rows.device) for order in orders)
-            self._order_of = (seed, epoch)
-        rows = self._rows.index_select(0, self._order[index * size : (index + 1) * size])  # (B, 4 or 5)
+        rows = self._chosen(self._rows, steps, size, seed)  # (size, 4 or 5)
         if beside := self.pairs_beside(size):
-            pairs = self._pairs.index_select(0, self._pair_order[index * beside : (index + 1) * beside])
-            rows = torch.cat([rows, pairs.flatten(0, 1)])
+            rows = torch.cat([rows, self._chosen(self._pairs, steps, beside, seed).flatten(0, 1)])  # (B, 4 or 5)
         return rows[:, :3], rows[:, 3], rows[:, 4] if rows.shape[1] == 5 else None
+
+    def _chosen(self, rows: torch.Tensor, steps: int, size: int, seed: int) -> torch.Tensor:
+        """Those `size` of rows (M, ...), samples or pairs, that the step after `steps` steps takes."""
+        epoch, index = divmod(steps, len(rows) // size)
+        order_of, order = self._orders.get(rows.ndim, (None, None))
+        if order_of != (seed, epoch):
+            order = torch.randperm(len(rows), generator=random_generator(seed * 1_000_003 + epoch)).to(rows.device)
+            self._orders[rows.ndim] = (seed, epoch), order
+        return rows.index_select(0, order[index * size : (index + 1) * size])
 
     def first(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Points (B, 3) and targets (B,) of the first `count` samples."""

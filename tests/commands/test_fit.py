@@ -52,7 +52,7 @@ def test_one_part_leaves_everything_in_file_units(tmp_path, capsys, monkeypatch)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     source, out = a_box(tmp_path), tmp_path / "out"
     points = ["--num_points", "30000", "--epochs", "4", "--batchSize", "256", "--reconstructionRes", "48"]
-    shown = ["--validationRes", "8", "--showVis", "1", "--pairRatio", "0.1"]
+    shown = ["--validationRes", "8", "--showVis", "1", "--numPairs", "3000"]
     code, printed, err = run(capsys, source, "--outputDir", out, *SMALL, *points, *shown)
     assert code == 0 and "box.html" in printed and "no display here; the report is" in err
     assert files_of(out) == ["box.html", "box.json", "box.png", "box.safetensors", "box.stl"]

@@ -36,19 +36,22 @@ def test_slope_loss_is_the_error_of_the_directional_derivative():
     assert float(slope_loss(points, points @ true, points @ true)) == 0
 
 
-def test_every_batch_has_its_part_of_the_pairs_and_an_epoch_takes_each_once():
+@pytest.mark.parametrize("count", [250, 100])
+def test_every_batch_has_pairs_and_an_epoch_of_theirs_takes_each_once(count):
     points, sdf = shapes.samples(shapes.box, 1000)
-    pairs = some_pairs(shapes.box, 250)
+    pairs = some_pairs(shapes.box, count)
     batches = Batches(points, sdf, fit_scaler("none", sdf), FitSettings(loss="relative"), torch.device("cpu"), pairs)
     assert len(batches) == 1000 and batches.pairs_beside(100) == 25
     seen = []
-    for step in range(10):
+    for step in range(count // 25):
         rows, targets, weights = batches.batch(step, 100, seed=0)
         assert rows.shape == (150, 3) and targets.shape == weights.shape == (150,)
         seen.append(rows[100:].reshape(25, 2, 3))
     order = lambda array: array[np.lexsort(array.reshape(len(array), -1).T)]  # noqa: E731
     np.testing.assert_array_equal(order(torch.cat(seen).numpy()), order(pairs[0]))
-    assert not torch.equal(batches.batch(10, 100, seed=0)[0][100:], batches.batch(0, 100, seed=0)[0][100:])
+    assert not torch.equal(batches.batch(count // 25, 100, seed=0)[0][100:], seen[0].reshape(50, 3))
+    whole = [batches.batch(step, 100, seed=0)[0][:100] for step in range(10)]
+    np.testing.assert_array_equal(order(torch.cat(whole).numpy()), order(points))
 
 
 def test_pairs_straighten_the_gradient_off_the_surface():
