@@ -12,7 +12,7 @@ fit "$root/data/impeller/impeller.stl" \
   --numLayers 1 \
   --layerWidth 64 \
   --hashBaseRes 8 \
-  --num_points 1000000 \
+  --num_points 900000 \
   --importanceWeight 180 \
   --uniformRatio 0.02 \
   --numPairs 160000 \
