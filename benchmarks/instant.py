@@ -38,7 +38,7 @@ from neuralparts.distance import DistanceOracle
 from neuralparts.fitting import FitHooks, fit
 from neuralparts.flags import parse_fit_flags
 from neuralparts.mesh import load_mesh
-from neuralparts.part import Watch, fit_settings, label, load, make_network
+from neuralparts.part import Watch, fit_settings, label, label_pairs, load, make_network
 from neuralparts.sampling import importance_samples, points_on_surface
 
 DATA = Path("../shared/data")
@@ -108,7 +108,7 @@ class Bench:
         self.mesh = mesh
         flags = parse_fit_flags([str(mesh), *preset_flags()])
         self.shape, _ = load(mesh, flags, Watch())
-        self.samples = label(self.shape, flags, Watch())
+        self.samples, self.pairs = label(self.shape, flags, Watch()), label_pairs(self.shape, flags)
         fresh = points_on_surface(self.shape.mesh, SCORED_POINTS, np.random.default_rng(1))[0]
         self.surface = torch.as_tensor(fresh)
 
@@ -117,7 +117,7 @@ class Bench:
         flags = parse_fit_flags([str(self.mesh), *words])
         network = make_network(flags, self.samples[1], self.shape.transform)
         hooks = FitHooks(held_out=self.surface[:HELD_OUT].numpy())
-        result = fit(network, *self.samples, fit_settings(flags), hooks)
+        result = fit(network, *self.samples, fit_settings(flags), hooks, pairs=self.pairs)
         curve = list(zip(result.history["seconds"], result.history["held_out"], strict=True))
         error = surface_error(network.signed_distance, self.surface)
         return {"curve": [*curve, (result.seconds, error)], "error": error, "bytes": 4 * network.parameter_count}

@@ -171,6 +171,12 @@ FLAGS = {
         f"{choices.UNIFORM_RATIO:g})",
         fraction,
     ),
+    "numPairs": Flag(
+        "number of pairs of labelled points of a mesh, a 128th of a domain unit apart; the fit matches the slope "
+        "between them too, for a better distance off the surface; 0 is off",
+        natural,
+        0,
+    ),
     "scaler": one_of("transform of the targets", choices.SCALERS),
     "distanceEngine": one_of(
         "library that finds the closest points; auto is numba, the fastest", choices.DISTANCE_ENGINES
@@ -262,7 +268,15 @@ FIT_GROUPS = {
         "hashFinestRes",
         "hashTableLog2",
     ),
-    "samples": ("num_points", "samplingMethod", "importanceWeight", "uniformRatio", "scaler", "distanceEngine"),
+    "samples": (
+        "num_points",
+        "samplingMethod",
+        "importanceWeight",
+        "uniformRatio",
+        "numPairs",
+        "scaler",
+        "distanceEngine",
+    ),
     "fit": (
         "epochs",
         "batchSize",

@@ -18,10 +18,11 @@ import torch
 
 import neuralparts
 from neuralparts import choices
+from neuralparts.device import choose_device
 from neuralparts.distance import DistanceOracle
 from neuralparts.domain import Transform, grid_cell
 from neuralparts.errors import Interrupted, UserError
-from neuralparts.fitting import FitHooks, FitResult, FitSettings, fit
+from neuralparts.fitting import FitHooks, FitResult, FitSettings, Pairs, fit
 from neuralparts.marching import MemoryBoundError, NoSurfaceError, march
 from neuralparts.mesh import Mesh, diagnosis_lines, load_mesh
 from neuralparts.mesh_files import open_hashed, read_source, rounding_note, write_mesh
@@ -32,13 +33,14 @@ from neuralparts.metrics import (
     grid_points,
     mean_absolute_error,
     mesh_errors,
+    off_surface_errors,
     point_errors,
     sample_errors,
 )
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, facts, fit_scaler
 from neuralparts.output import StagedFiles, decisive, plain
 from neuralparts.report import curves_png, html_report, model_card, thumbnail_png
-from neuralparts.sampling import draw_samples, load_samples, negative_inside, points_on_surface
+from neuralparts.sampling import draw_samples, load_samples, negative_inside, pair_samples, points_on_surface
 from neuralparts.watch import Watch
 from neuralparts.wording import count_bar, fraction_bar, say
 
@@ -48,9 +50,11 @@ HELD_OUT_POINTS = 1024
 HELD_OUT_FRACTION, HELD_OUT_SAMPLES = 0.05, 100_000
 # Fresh points for each of the final metrics.
 METRIC_POINTS = 50_000
+# Points for the errors off the surface, in the cube and near the surface; a gradient costs several values.
+OFF_SURFACE_POINTS = 20_000
 # One stream of random numbers for each purpose, so that none changes when another draws more. The place in this tuple
 # is part of the seed: add at the end only.
-STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics", "missed")
+STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics", "missed", "pairs", "off_surface")
 # Packages whose versions the record names, because the result depends on them.
 RECORDED_PACKAGES = ("torch", "numpy", "numba", "libigl", "scipy", "scikit-image", "scikit-learn", "trimesh")
 
@@ -99,16 +103,17 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     with watch.timed("load"):
         shape, content = load(source, flags, watch)
     with watch.timed("label"):
-        samples = label(shape, flags, watch)
+        samples, pairs = label(shape, flags, watch), label_pairs(shape, flags)
     with watch.timed("fit"):
         network = make_network(flags, samples[1], shape.transform).to(device)
-        result = fit_network(network, samples, shape, content, flags, files.checkpoint, watch)
+        result = fit_network(network, samples, pairs, shape, content, flags, files.checkpoint, watch)
     with watch.timed("reconstruct"):
         surface, failure = reconstruct(network, flags)
         if surface is not None:
             write_reconstruction(surface, shape.transform, flags, files, watch)
     with watch.timed("evaluate"):
         evaluation = evaluate(network, shape, surface, flags, watch)
+        off_surface = evaluate_off_surface(network, shape, flags.seed)
         network.about = about_fit(Path(name or source).name, shape, flags, evaluation.metrics)
         files.write_model(network)
     watch.timings["total"] = time.perf_counter() - start
@@ -124,6 +129,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         "fit": {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")},
         "timings": watch.timings,
         "metrics": evaluation.metrics,
+        "off_surface": off_surface,
         "reconstruction": None if surface is None else {"vertices": len(surface.vertices), "faces": len(surface.faces)},
         "failure": result.collapsed or failure,
         "notes": [*watch.notes, *evaluation.notes],
@@ -138,30 +144,6 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
 def random_stream(seed: int, purpose: str) -> np.random.Generator:
     """The generator of one purpose of STREAMS."""
     return np.random.default_rng([seed, STREAMS.index(purpose)])
-
-
-def choose_device(gpu: int | None, watch: Watch) -> str:
-    """The torch device of --gpu: a number, -1 for the CPU, None for GPU 0 if there is one.
-
-    The GPU is tried first: one that this torch has no code for, or that another program occupies, fails only then. If
-    the user named no GPU, the CPU takes over and a note says so; otherwise UserError is raised.
-    """
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if gpu == -1 or (gpu is None and count == 0):
-        return "cpu"
-    if (gpu or 0) >= count:
-        raise UserError(f"--gpu {gpu}: this machine has {count} GPUs; -1 is the CPU")
-    device = f"cuda:{gpu or 0}"
-    try:
-        torch.zeros(1, device=device).add_(1).item()
-        say(f"fitting on {torch.cuda.get_device_name(device)}")
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        if gpu is not None:
-            raise UserError(f"--gpu {gpu}: cannot be used ({reason}); -1 is the CPU") from error
-        watch.note(f"GPU 0 cannot be used ({reason}): fitted on the CPU; --gpu -1 skips the GPU")
-        return "cpu"
-    return device
 
 
 # ------------------------------------------------------------------------------------------------- load and label
@@ -225,6 +207,13 @@ def label(shape: Shape, flags: SimpleNamespace, watch: Watch) -> tuple[np.ndarra
         )
 
 
+def label_pairs(shape: Shape, flags: SimpleNamespace) -> Pairs | None:
+    """The pairs of points that --numPairs asks for; None for none, and where samples come without a mesh."""
+    if shape.oracle is None or flags.numPairs == 0:
+        return None
+    return pair_samples(shape.oracle, flags.numPairs, random_stream(flags.seed, "pairs"))
+
+
 # ------------------------------------------------------------------------------------------------------------ fit
 
 
@@ -264,6 +253,7 @@ def fit_settings(flags: SimpleNamespace) -> FitSettings:
 def fit_network(
     network: NeuralSDF,
     samples: tuple[np.ndarray, np.ndarray],
+    pairs: Pairs | None,
     shape: Shape,
     content: str,
     flags: SimpleNamespace,
@@ -272,7 +262,7 @@ def fit_network(
 ) -> FitResult:
     """Train the network in place. content: hash of the input, which a checkpoint must agree with."""
     # A checkpoint belongs to one content and one way of sampling it; FitSettings has the weight and the seed.
-    sampled = ("num_points", "samplingMethod", "uniformRatio", "distanceEngine")
+    sampled = ("num_points", "samplingMethod", "uniformRatio", "numPairs", "distanceEngine")
     identity = {"content": content} | {name: getattr(flags, name) for name in sampled}
     with fraction_bar("fit") as show:
         hooks = FitHooks(
@@ -285,7 +275,7 @@ def fit_network(
             warn=watch.note,
             should_stop=watch.should_stop,
         )
-        result = fit(network, *samples, fit_settings(flags), hooks, resume=bool(flags.resume))
+        result = fit(network, *samples, fit_settings(flags), hooks, resume=bool(flags.resume), pairs=pairs)
     if result.resumed_at:
         say(f"resumed from the checkpoint at {result.resumed_at:,} samples")
     if result.restarts:
@@ -368,6 +358,18 @@ def evaluate(
     if notes and not watch.in_folder:  # of many parts, summary.csv has the numbers
         say("\n".join(notes))
     return Evaluation(metrics, notes, deviation)
+
+
+def evaluate_off_surface(network: NeuralSDF, shape: Shape, seed: int) -> dict:
+    """The errors by distance from the surface; empty where there is no mesh."""
+    if shape.oracle is None:
+        return {}
+    generator = random_stream(seed, "off_surface")
+
+    def gradient(points: np.ndarray) -> np.ndarray:
+        return network.gradient(shape.transform.to_file(points))
+
+    return off_surface_errors(network.domain, gradient, shape.oracle, OFF_SURFACE_POINTS, generator)
 
 
 # ---------------------------------------------------------------------------------------------------------- write

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "neuralparts"
 # From the ground up: a module imports only what stands before it, or its own folder.
 ORDER = [
     *("choices", "wording", "errors", "domain", "triangles", "watch", "whole_file", "foreign_files", "machine"),
-    "compiled",
+    *("compiled", "device"),
     *("metric_names", "flags", "mesh_files", "mesh", "distance", "sampling", "network", "fitting", "marching"),
     *("metrics", "report", "output", "export", "fleet", "part", "job", "commands", "__init__", "__main__"),
 ]

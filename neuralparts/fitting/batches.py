@@ -1,7 +1,7 @@
 """The samples of a fit on its device, and the random order in which they are taken.
 
-In: labelled points as arrays. Out: batches of points, scaled targets and weights. All samples stay on the device for
-the whole fit.
+In: labelled points, and perhaps pairs of them, as arrays. Out: batches of points, scaled targets and weights. All
+samples stay on the device for the whole fit.
 """
 
 import numpy as np
@@ -10,6 +10,18 @@ from torch import nn
 
 from neuralparts.fitting.losses import sample_weights
 from neuralparts.fitting.settings import FitSettings
+
+# A batch has a pair beside so many samples: fewer leave the gradient rough, more cost the surface (docs/log.md).
+SAMPLES_PER_PAIR = 4
+# Pairs of labelled points: points (P, 2, 3) and sdf (P, 2).
+Pairs = tuple[np.ndarray, np.ndarray]
+
+
+def check_pairs(points: np.ndarray, sdf: np.ndarray) -> None:
+    """Raise ValueError unless points are (P, 2, 3), sdf (P, 2), P > 0, all finite."""
+    if points.ndim != 3 or points.shape[1:] != (2, 3) or sdf.shape != points.shape[:2]:
+        raise ValueError(f"pairs of samples need points (P, 2, 3) and sdf (P, 2); got {points.shape} and {sdf.shape}")
+    check_samples(points.reshape(-1, 3), sdf.reshape(-1))
 
 
 def check_samples(points: np.ndarray, sdf: np.ndarray) -> None:
@@ -26,14 +38,24 @@ def random_generator(seed: int) -> torch.Generator:
 
 
 class Batches:
-    """Samples cut into batches, in a new random order each epoch.
+    """Samples cut into batches, in a new random order each epoch, and pairs of samples beside them.
 
     points: (N, 3), domain. sdf: (N,), domain units. scaler: makes the targets. settings: for the weights of the loss.
+    pairs: points (P, 2, 3) and sdf (P, 2), or None; they have epochs of their own, in a new random order each.
     """
 
     def __init__(
-        self, points: np.ndarray, sdf: np.ndarray, scaler: nn.Module, settings: FitSettings, device: torch.device
+        self,
+        points: np.ndarray,
+        sdf: np.ndarray,
+        scaler: nn.Module,
+        settings: FitSettings,
+        device: torch.device,
+        pairs: Pairs | None = None,
     ):
+        self._count = len(points)
+        if pairs is not None:
+            points, sdf = np.concatenate([points, pairs[0].reshape(-1, 3)]), np.concatenate([sdf, pairs[1].reshape(-1)])
         distances = torch.as_tensor(sdf, dtype=torch.float32, device=device)
         points = torch.as_tensor(points, dtype=torch.float32, device=device)
         with torch.no_grad():
@@ -42,26 +64,40 @@ class Batches:
             if weights is not None:
                 columns.append(weights[:, None])
         # (N, 4 or 5): x, y, z, target, perhaps weight. Side by side, a batch reads one place in memory per sample.
-        self._rows = torch.cat(columns, dim=1)
-        # The order (N,) of one epoch, and which (seed, epoch) it belongs to.
-        self._order = torch.empty(0, dtype=torch.int64)
-        self._order_of: tuple[int, int] | None = None
+        rows = torch.cat(columns, dim=1)
+        self._rows = rows[: self._count]
+        # (P, 2, 4 or 5): the same of the pairs.
+        self._pairs = rows[self._count :].unflatten(0, (-1, 2))
+        # By 2 for the samples, 3 for the pairs: which (seed, epoch) an order belongs to, and the order (N,) or (P,).
+        self._orders: dict[int, tuple[tuple[int, int], torch.Tensor]] = {}
 
     def __len__(self) -> int:
-        """Number of samples."""
-        return len(self._rows)
+        """Number of samples, pairs not counted."""
+        return self._count
+
+    def pairs_beside(self, size: int) -> int:
+        """Number of pairs in a batch beside `size` samples."""
+        return min(size // SAMPLES_PER_PAIR, len(self._pairs))
 
     def batch(self, steps: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Points (B, 3), targets (B,) and weights (B,) or None of the step after `steps` steps of `size` samples.
 
-        The order of an epoch depends on the seed and the epoch's number alone.
+        The samples come first, then the pairs, the two points of each beside each other. The order of an epoch depends
+        on the seed and the epoch's number alone.
         """
-        epoch, index = divmod(steps, len(self) // size)
-        if self._order_of != (seed, epoch):
-            order = torch.randperm(len(self), generator=random_generator(seed * 1_000_003 + epoch))
-            self._order, self._order_of = order.to(self._rows.device), (seed, epoch)
-        rows = self._rows.index_select(0, self._order[index * size : (index + 1) * size])  # (B, 4 or 5)
+        rows = self._chosen(self._rows, steps, size, seed)  # (size, 4 or 5)
+        if beside := self.pairs_beside(size):
+            rows = torch.cat([rows, self._chosen(self._pairs, steps, beside, seed).flatten(0, 1)])  # (B, 4 or 5)
         return rows[:, :3], rows[:, 3], rows[:, 4] if rows.shape[1] == 5 else None
+
+    def _chosen(self, rows: torch.Tensor, steps: int, size: int, seed: int) -> torch.Tensor:
+        """Those `size` of rows (M, ...), samples or pairs, that the step after `steps` steps takes."""
+        epoch, index = divmod(steps, len(rows) // size)
+        order_of, order = self._orders.get(rows.ndim, (None, None))
+        if order_of != (seed, epoch):
+            order = torch.randperm(len(rows), generator=random_generator(seed * 1_000_003 + epoch)).to(rows.device)
+            self._orders[rows.ndim] = (seed, epoch), order
+        return rows.index_select(0, order[index * size : (index + 1) * size])
 
     def first(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Points (B, 3) and targets (B,) of the first `count` samples."""

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 
 from neuralparts.errors import Interrupted
-from neuralparts.fitting.batches import Batches, check_samples, random_generator
+from neuralparts.fitting.batches import Batches, Pairs, check_pairs, check_samples, random_generator
 from neuralparts.fitting.checkpoint import CheckpointWriter, FitState, fit_identity, restore_checkpoint
 from neuralparts.fitting.collapse import CollapseError, collapse_reason, signs_are_learnt
-from neuralparts.fitting.losses import batch_loss, clamp_limits
+from neuralparts.fitting.losses import SLOPE_WEIGHT, batch_loss, clamp_limits, slope_loss
 from neuralparts.fitting.optimizers import make_optimizer
 from neuralparts.fitting.schedule import make_schedule
 from neuralparts.fitting.settings import FitHooks, FitResult, FitSettings
@@ -31,20 +31,26 @@ def fit(
     settings: FitSettings,
     hooks: FitHooks | None = None,
     resume: bool = False,
+    pairs: Pairs | None = None,
 ) -> FitResult:
     """Fit `network` in place to points (N, 3) float32 and sdf (N,) float32, domain units, negative inside.
 
     A fit that collapses is repeated once, from the next seed, with the whole time budget again. If that collapses too,
     `FitResult.collapsed` says why.
 
+    pairs: points (P, 2, 3) and sdf (P, 2), as `sampling.pair_samples` draws them. Every step takes one beside every
+    fourth sample, fits its two points too, and also matches the slope between them. None for no pairs.
+
     resume: go on from `hooks.checkpoint` if that file exists. Raises ValueError for samples of other shapes or with
     values that are not finite, CollapseError if the second attempt gives values that are not numbers, CheckpointError
     for a checkpoint of another fit, Interrupted when the hooks ask to stop.
     """
     check_samples(points, sdf)
+    if pairs is not None:
+        check_pairs(*pairs)
     hooks = hooks or FitHooks()
     identity = fit_identity(network, settings, len(points), hooks.identity)
-    batches = Batches(points, sdf, network.scaler, settings, _device_of(network))
+    batches = Batches(points, sdf, network.scaler, settings, _device_of(network), pairs)
     state = _begin_attempt(network, settings, attempt=0)
     try:
         if resume and hooks.checkpoint is not None and hooks.checkpoint.is_file():
@@ -154,8 +160,12 @@ class FitRun:
     def _step(self, rate: float) -> None:
         """One batch, one step of the optimiser."""
         state = self.state
-        points, targets, weights = self._batches.batch(state.steps, self._schedule.batch_size, self._seed)
-        loss = batch_loss(state.network.scaled(points), targets, weights, self._settings.loss, self._limits)
+        size = self._schedule.batch_size
+        points, targets, weights = self._batches.batch(state.steps, size, self._seed)
+        values = state.network.scaled(points)
+        loss = batch_loss(values, targets, weights, self._settings.loss, self._limits)
+        if len(points) > size:  # pairs follow the samples
+            loss = loss + SLOPE_WEIGHT * slope_loss(points[size:], values[size:], targets[size:])
         # Gradients as a list, shaped like the parameters: `.grad` is never filled, so it need not be cleared.
         gradients = torch.autograd.grad(loss, self._parameters)
         state.optimizer.step(list(gradients), rate)

@@ -1,4 +1,4 @@
-"""The losses of a fit: l1, l2, clamp, weighted, relative.
+"""The losses of a fit: l1, l2, clamp, weighted, relative; and that of the slopes between pairs of samples.
 
 In: signed distances in domain units once, for the samples' weights; then a batch's values and targets in the scaler's
 units. Out: weights of the samples, and the loss of a batch.
@@ -15,6 +15,8 @@ CLAMP_DISTANCE = 0.1
 SURFACE_WEIGHT = 4.0
 # Distance at which a sample weighs half as much as on the surface, for the relative loss, domain units.
 RELATIVE_DISTANCE = 0.05
+# Weight of the error of the slopes, which has no unit, beside that of the values.
+SLOPE_WEIGHT = 0.002
 
 
 def sample_weights(distances: torch.Tensor, settings: FitSettings) -> torch.Tensor | None:
@@ -56,3 +58,14 @@ def batch_loss(
     if loss == "l2":
         return (errors * errors).mean()
     return errors.abs().mean() if weights is None else (errors.abs() * weights).mean()
+
+
+def slope_loss(points: torch.Tensor, values: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean |error|, shape (), of the slopes between pairs, in the scaler's units per domain unit. Differentiable.
+
+    points (2 P, 3), domain; values (2 P,) and targets (2 P,): the two of a pair are beside each other. Sobolev
+    training (Czarnecki et al., 2017) by differences, which cost no second derivatives.
+    """
+    lengths = points.unflatten(0, (-1, 2)).diff(dim=1).norm(dim=2).squeeze(1)  # (P,)
+    differences = (values - targets).unflatten(0, (-1, 2)).diff(dim=1).squeeze(1)  # (P,)
+    return (differences.abs() / lengths).mean()

@@ -11,7 +11,7 @@ import numpy as np
 
 from neuralparts.metric_names import METRIC_NAMES
 from neuralparts.report.curves import curves_figure, thinned_note
-from neuralparts.report.formatting import DOT, duration, file_length, is_finite, lines, number, one_line
+from neuralparts.report.formatting import DASH, DOT, duration, file_length, is_finite, lines, number, one_line
 from neuralparts.report.templating import Card, compressed_json, compressed_plotly, render
 from neuralparts.report.views import MeshArrays, View, mesh_views
 
@@ -23,7 +23,7 @@ TABLES = (
     ("Domain = (file \N{MINUS SIGN} center) \N{MULTIPLICATION SIGN} scale", "transform"),
 )
 # Entries of the record that the page shows elsewhere; every other entry has a line in the last table.
-SHOWN_ELSEWHERE = {"input", "parameters", "timings", "metrics", *(key for _, key in TABLES)}
+SHOWN_ELSEWHERE = {"input", "parameters", "timings", "metrics", "off_surface", *(key for _, key in TABLES)}
 
 
 class Panel(NamedTuple):
@@ -44,6 +44,15 @@ class MetricRow(NamedTuple):
     meaning: str
     value: str
     file_units: str
+
+
+class BandRow(NamedTuple):
+    """A line of the table of errors by distance. band: bounds of |d|, domain units; the others are of its points."""
+
+    band: str
+    mean_error: str
+    overestimated: str
+    gradient_within: str
 
 
 class TimingRow(NamedTuple):
@@ -93,6 +102,7 @@ def html_report(
         has_curves=curves is not None,
         thinned=thinned_note(history),
         metrics=_metric_rows(record),
+        bands=_band_rows(record.get("off_surface") or {}),
         timings=_timing_rows(record.get("timings") or {}),
         tables=_tables(record),
         figures=compressed_json(figures) if figures else "",
@@ -141,6 +151,28 @@ def _metric_rows(record: dict[str, Any]) -> list[MetricRow]:
         in_file = number(file_length(record, metrics.get(key))) if named.is_length else ""
         rows.append(MetricRow(named.label, named.meaning, number(metrics.get(key)), in_file))
     return rows + [MetricRow(key, "", one_line(value), "") for key, value in metrics.items() if key not in METRIC_NAMES]
+
+
+def _band_rows(errors: dict[str, Any]) -> list[BandRow]:
+    """Every band of distances from the surface, then the whole cube; none where nothing was measured."""
+    rows = [
+        BandRow(
+            f"{band['from']:g} to {band['to']:g}" if band["to"] else f"beyond {band['from']:g}",
+            number(band["mean_error"]),
+            _percent(band["overestimated"]),
+            _percent(band["gradient_within"]),
+        )
+        for band in errors.get("bands") or []
+    ]
+    whole = BandRow(
+        "the whole cube", "", _percent(errors.get("overestimated")), _percent(errors.get("gradient_within"))
+    )
+    return [*rows, whole] if rows else []
+
+
+def _percent(fraction: Any) -> str:
+    """A fraction as a percentage; a dash for anything but a finite number."""
+    return f"{100 * fraction:.2f}%" if is_finite(fraction) else DASH
 
 
 def _timing_rows(timings: dict[str, Any]) -> list[TimingRow]:

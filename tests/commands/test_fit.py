@@ -52,7 +52,7 @@ def test_one_part_leaves_everything_in_file_units(tmp_path, capsys, monkeypatch)
     monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
     source, out = a_box(tmp_path), tmp_path / "out"
     points = ["--num_points", "30000", "--epochs", "4", "--batchSize", "256", "--reconstructionRes", "48"]
-    shown = ["--validationRes", "8", "--showVis", "1"]
+    shown = ["--validationRes", "8", "--showVis", "1", "--numPairs", "3000"]
     code, printed, err = run(capsys, source, "--outputDir", out, *SMALL, *points, *shown)
     assert code == 0 and "box.html" in printed and "no display here; the report is" in err
     assert files_of(out) == ["box.html", "box.json", "box.png", "box.safetensors", "box.stl"]
@@ -64,6 +64,9 @@ def test_one_part_leaves_everything_in_file_units(tmp_path, capsys, monkeypatch)
     assert {"load", "label", "fit", "reconstruct", "evaluate", "total"} <= record["timings"].keys()
     metrics = record["metrics"]
     assert metrics["surface_error"] < 0.01 and metrics["iou"] > 0.95 and metrics["chamfer"] < 0.02
+    off_surface = record["off_surface"]
+    assert len(off_surface["bands"]) == 5 and all(band["mean_error"] < 0.02 for band in off_surface["bands"])
+    assert off_surface["gradient_within"] > 0.3 and "Off the surface" in (out / "box.html").read_text()
     assert record["fit"]["ended_by"] == "epochs" and record["diagnosis"]["closed"]
     sdf = NeuralSDF.load(out / "box.safetensors")
     assert sdf(np.array([[100.0, -50.0, 3.0]]))[0] == pytest.approx(-6, abs=3)

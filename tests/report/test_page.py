@@ -44,6 +44,18 @@ def test_page_shows_every_figure_in_domain_and_file_units():
     assert "0.0256 file units" in parsed.text("small") and "all epochs done" in parsed.text("span")
 
 
+def test_page_shows_errors_by_distance_where_they_were_measured():
+    band = {"from": 0.003, "to": 0.01, "points": 5, "mean_error": 0.00042, "overestimated": 0.0125}
+    bands = [band | {"gradient_within": 0.875}, {**band, "from": 0.1, "to": None, "gradient_within": None}]
+    errors = {"bands": bands, "overestimated": 0.0031, "gradient_within": 0.92}
+    parsed = Tags(html_report("torus", make_record(off_surface=errors), make_history(), torus(), None))
+    assert {"0.00042", "1.25%", "87.50%", "0.31%", "92.00%"} <= set(parsed.text("td"))
+    assert {"0.003 to 0.01", "beyond 0.1", "the whole cube"} <= set(parsed.text("th"))
+    for none in ({}, None):
+        page = html_report("torus", make_record(off_surface=none), make_history(), torus(), None)
+        assert "Off the surface" not in page
+
+
 def test_page_without_transform_shows_domain_units_only():
     record = make_record()
     del record["transform"], record["fit"]
