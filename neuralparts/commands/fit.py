@@ -7,6 +7,7 @@ SIGTERM.
 import argparse
 import os
 import stat
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
         check_folder_flags(source, folder, flags)
     except (UserError, OSError) as error:
         return complain(program, error)
-    if not source.is_dir():
+    if not source.is_dir() and sys.stderr.isatty():  # a log needs no sign of life; the libraries take seconds to load
         say(f"reading {source}")
     settle_threads()
     # The stages are imported only now, so that neither --help nor a wrong path waits for them.

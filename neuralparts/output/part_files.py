@@ -47,7 +47,7 @@ NEUTRAL_FLAGS = {
 }
 
 # Flags that the records of earlier versions lack, with the value that those fits had.
-LATER_FLAGS = {"modelCard": 0}
+LATER_FLAGS = {"modelCard": 0, "numPairs": 0}
 
 
 class PartFiles:
@@ -257,7 +257,9 @@ class PartFiles:
         OSError for a source that cannot be read.
         """
         record = self.read_record()
-        if record is None or decisive(LATER_FLAGS | record["flags"]) != decisive(plain(flags)) or self.is_unfinished():
+        if record is None or self.is_unfinished():
+            return None
+        if decisive(LATER_FLAGS | record["flags"]) != decisive(LATER_FLAGS | plain(flags)):
             return None
         if record["failure"] and record["flags"].get("maxMemory") != flags.get("maxMemory"):
             return None  # another memory limit may be enough

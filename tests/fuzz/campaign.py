@@ -1,6 +1,7 @@
 """Runs mutants in child processes, with limits of memory and time, and counts their outcomes."""
 
 import json
+import os
 import select
 import signal
 import subprocess
@@ -83,7 +84,9 @@ def run_child(kind: str, seed: int, first: int, count: int) -> tuple[Counter, li
     words = [sys.executable, "-m", "tests.fuzz", "--here", kind, str(seed), str(first), str(count)]
     with (
         tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said) as child,
+        subprocess.Popen(
+            words, stdout=subprocess.PIPE, stderr=said, env=os.environ | {"OMP_NUM_THREADS": "1"}
+        ) as child,
     ):
         results, in_time = _results(child)
         child.kill()
