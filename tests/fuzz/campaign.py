@@ -51,6 +51,7 @@ def run_here(kind: str, seed: int, first: int, count: int, saved: Path | None = 
     """
     warnings.simplefilter("error", RuntimeWarning)
     torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"  # the commands compare the limit of memory with the number of threads
     signal.signal(signal.SIGALRM, _timed_out)
     target, name = TARGETS.get(kind, (targets.read_mesh, f"mutant.{kind}"))
     # In memory where there is such a folder: a disk would take longer than the reading.
@@ -84,9 +85,7 @@ def run_child(kind: str, seed: int, first: int, count: int) -> tuple[Counter, li
     words = [sys.executable, "-m", "tests.fuzz", "--here", kind, str(seed), str(first), str(count)]
     with (
         tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=said, env=os.environ | {"OMP_NUM_THREADS": "1"}
-        ) as child,
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=said) as child,
     ):
         results, in_time = _results(child)
         child.kill()
