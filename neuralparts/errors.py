@@ -10,6 +10,12 @@ class UserError(ValueError):
     """Something the user can mend: an input, a flag for it, an output folder. The message is one line."""
 
 
+def missing_package(purpose: str, package: str, extra: str) -> UserError:
+    """The error for an optional package that is not installed. purpose: what needs it; extra: of pyproject.toml."""
+    install = f"pip install -r requirements-{extra}.txt, or the extra neuralparts[{extra}]"
+    return UserError(f"{purpose} needs the package {package}: {install}")
+
+
 class CheckpointError(UserError):
     """A checkpoint that belongs to another fit or cannot be read; the message names the difference."""
 

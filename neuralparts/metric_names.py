@@ -1,4 +1,4 @@
-"""The metrics by name: how each is labelled, what it measures, and whether it is a length.
+"""The metrics by name: how each is labelled, what it measures, whether it is a length; and what counts as an error.
 
 summary.csv, the pages and the last lines of a run take their names and their order from here. NAME.json holds what
 `metrics` returns, under the same names.
@@ -14,6 +14,12 @@ class MetricName(NamedTuple):
     meaning: str
     is_length: bool
 
+
+# Off the surface f overestimates d if |f| > |d| (1 + the first number) + the second: a tenth too much, and the error of
+# a fit at the surface, domain units. A wrong sign counts if the value is as large as that.
+RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 0.1, 0.0005
+# Lengths of a gradient that count as 1.
+SHORTEST_GRADIENT, LONGEST_GRADIENT = 0.9, 1.1
 
 METRIC_NAMES = {
     "surface_error": MetricName("Surface error", "mean |f| over points uniform on the surface", True),

@@ -83,6 +83,17 @@ def complain(program: str, error: BaseException | str, file: object = "") -> int
     return 1
 
 
+def check_output(path: Path, flag: str, asked_for: bool) -> None:
+    """Raise UserError, before the work, for a file that cannot be written after it, or would be replaced unasked.
+
+    flag: the one that names the file. asked_for: the user gave it.
+    """
+    if path.exists() and not asked_for:
+        raise UserError(f"{path}: exists already; --{flag} {path} replaces it")
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: there is no folder {path.parent}; make it first")
+
+
 def show(page: Path) -> None:
     """Open a page in the browser, or say where it is when there is no display."""
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from neuralparts.choices import EXPORT_FORMS, GRID_FORMS, RECONSTRUCTION_RESOLUTION
-from neuralparts.commands import complain
+from neuralparts.commands import check_output, complain
 from neuralparts.errors import UserError
 from neuralparts.flags import CommandLine, add_flags
 from neuralparts.machine import settle_threads
@@ -41,17 +41,9 @@ def write_form(flags: argparse.Namespace) -> int:
         raise UserError(f"--reconstructionRes is for the grids {', '.join(GRID_FORMS)}; leave it out for {form}")
     resolution = RECONSTRUCTION_RESOLUTION if flags.reconstructionRes is None else flags.reconstructionRes
     out = Path(flags.out or Path(flags.model).with_suffix(EXPORT_FORMS[form]))
-    check_output(out, asked_for=flags.out is not None)
+    check_output(out, "out", asked_for=flags.out is not None)
     for path in export_model(NeuralSDF.load(flags.model), form, out, resolution):
         print(f"{path}: {path.stat().st_size:,} bytes")
     if form == "mujoco":
         print(build_command(out))
     return 0
-
-
-def check_output(out: Path, asked_for: bool) -> None:
-    """Raise UserError, before the work, for a file that cannot be written after it, or would be replaced unasked."""
-    if out.exists() and not asked_for:
-        raise UserError(f"{out}: exists already; --out {out} replaces it")
-    if not out.parent.is_dir():
-        raise UserError(f"{out}: there is no folder {out.parent}; make it first")

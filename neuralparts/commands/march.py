@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from neuralparts.choices import OUTPUT_FORMATS
-from neuralparts.commands import complain
+from neuralparts.commands import check_output, complain
 from neuralparts.errors import UserError
 from neuralparts.flags import CommandLine, add_flags
 from neuralparts.machine import check_address_space, settle_threads
@@ -41,7 +41,8 @@ def march_model(flags: argparse.Namespace) -> int:
 
     model = NeuralSDF.load(flags.model)
     output = Path(flags.output or Path(flags.model).with_suffix(".stl"))
-    check_output(output, asked_for=flags.output is not None)
+    check_format(output)
+    check_output(output, "output", asked_for=flags.output is not None)
     # A model may have any values, and what is computed from them may overflow.
     with fraction_bar("march") as progress, np.errstate(over="ignore", invalid="ignore"):
         try:
@@ -66,15 +67,11 @@ def march_model(flags: argparse.Namespace) -> int:
     return 0
 
 
-def check_output(output: Path, asked_for: bool) -> None:
-    """Raise UserError, before the work, for a file that cannot be written after it, or would be replaced unasked."""
-    if output.exists() and not asked_for:
-        raise UserError(f"{output}: exists already; --output {output} replaces it")
+def check_format(output: Path) -> None:
+    """Raise UserError for a suffix that is not one of OUTPUT_FORMATS."""
     if output.suffix.lower().lstrip(".") not in OUTPUT_FORMATS:
         known = " ".join(f".{name}" for name in OUTPUT_FORMATS)
         raise UserError(f"{output}: cannot write a '{output.suffix}' file; use one of {known}")
-    if not output.parent.is_dir():
-        raise UserError(f"{output}: there is no folder {output.parent}; make it first")
 
 
 def describe(stats: dict) -> str:

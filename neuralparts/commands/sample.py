@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from neuralparts.choices import IMPORTANCE_WEIGHT, SAMPLES_SUFFIX
-from neuralparts.commands import complain
+from neuralparts.commands import check_output, complain
 from neuralparts.errors import UserError
 from neuralparts.flags import SUFFIXES, CommandLine, add_flags, sampling_contradiction
 from neuralparts.machine import LIGHT_ADDRESS_SPACE, check_address_space
@@ -50,10 +50,7 @@ def write_samples(flags: argparse.Namespace) -> str:
 
     mesh = load_mesh(flags.mesh, reconstruction_res=0)
     out = Path(flags.out) if flags.out else Path(flags.mesh).with_suffix(SAMPLES_SUFFIX)
-    if out.exists() and not flags.out:
-        raise UserError(f"{out}: exists already; --out {out} replaces it")
-    if not out.parent.is_dir():
-        raise UserError(f"{out.parent}: no such folder for --out")
+    check_output(out, "out", asked_for=bool(flags.out))
     print("\n".join(diagnosis_lines(mesh.diagnosis)))
     oracle = DistanceOracle(mesh, flags.distanceEngine)
     with count_bar("label", flags.num_points) as progress:

@@ -16,7 +16,7 @@ from neuralparts.domain import DOMAIN_RADIUS
 from neuralparts.export.names import identifier
 from neuralparts.export.network_arrays import GridArrays, Layer, NetworkArrays, check_range, network_arrays
 from neuralparts.export.templating import render
-from neuralparts.network import SINE_FREQUENCY, NeuralSDF
+from neuralparts.network import NeuralSDF
 from neuralparts.whole_file import write_whole
 
 # Widths are padded with zeros to a multiple of a vector register's float32 numbers.
@@ -45,7 +45,6 @@ def header_text(arrays: NetworkArrays, out: Path) -> str:
         bounds=[doubles(center - half), doubles(center + half)],
         center=doubles(center),
         scale=doubles([arrays.transform.scale]),
-        radius=DOMAIN_RADIUS,
         layers=[layer_text(layer) for layer in layers],
         last_inputs=layers[-1].weight.shape[1],
         restrict=f"{name.upper()}_RESTRICT",
@@ -54,7 +53,6 @@ def header_text(arrays: NetworkArrays, out: Path) -> str:
         padded_inputs=layers[0].weight.shape[1],
         widest=max(size for layer in layers for size in layer.weight.shape),
         activation=arrays.activation,
-        sine_frequency=SINE_FREQUENCY,
         grid=None if arrays.grid is None else grid_text(arrays.grid),
         scaler=arrays.scaler,
         **scaler_text(arrays),

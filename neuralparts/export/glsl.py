@@ -15,7 +15,7 @@ from neuralparts.export.c_header import constant_text, floats, integers
 from neuralparts.export.names import glsl_identifier
 from neuralparts.export.network_arrays import Layer, NetworkArrays, check_range, network_arrays
 from neuralparts.export.templating import render
-from neuralparts.network import SINE_FREQUENCY, NeuralSDF
+from neuralparts.network import NeuralSDF
 from neuralparts.whole_file import write_whole
 
 # Networks of at most so many texels stand in the text as an array: 8 layers of 32 have 1,900.
@@ -62,9 +62,7 @@ def glsl_text(arrays: NetworkArrays, out: Path, places: dict[str, Any], sizes: d
         center_high=floats(high),
         center_low=floats((transform.center - high).astype(np.float32)),
         scale=floats(np.float32(transform.scale)),
-        radius=DOMAIN_RADIUS,
         activation=arrays.activation,
-        frequency=SINE_FREQUENCY,
         widest=max(layer[side] for layer in layers for side in ("inputs", "outputs")),
         scaler=arrays.scaler,
         constants=constant_text(arrays),

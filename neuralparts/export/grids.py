@@ -14,7 +14,6 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from neuralparts.choices import RECONSTRUCTION_RESOLUTION
 from neuralparts.domain import grid_cell
 from neuralparts.errors import UserError
 from neuralparts.network import NeuralSDF
@@ -53,7 +52,7 @@ def planes(sdf: NeuralSDF, resolution: int, order: tuple[int, int, int]) -> Iter
         yield distances.astype("<f4", copy=False).reshape(resolution, resolution)
 
 
-def write_npz_grid(sdf: NeuralSDF, out: Path, resolution: int = RECONSTRUCTION_RESOLUTION) -> list[Path]:
+def write_npz_grid(sdf: NeuralSDF, out: Path, resolution: int) -> list[Path]:
     """Write the grid as an .npz of numpy; returns [out].
 
     Its arrays: sdf (R, R, R) float32; origin (3,) and spacing (), float64. sdf[i, j, k] is the distance at
@@ -78,7 +77,7 @@ def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
     return archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True)
 
 
-def write_vti_grid(sdf: NeuralSDF, out: Path, resolution: int = RECONSTRUCTION_RESOLUTION) -> list[Path]:
+def write_vti_grid(sdf: NeuralSDF, out: Path, resolution: int) -> list[Path]:
     """Write the grid as VTK's image data (ParaView, PyVista, 3D Slicer); returns [out].
 
     The point data `sdf`, float32, raw, appended to the XML. Raises UserError for a resolution below 2, OSError.

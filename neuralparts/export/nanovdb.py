@@ -12,8 +12,7 @@ from types import ModuleType
 
 import numpy as np
 
-from neuralparts.choices import RECONSTRUCTION_RESOLUTION
-from neuralparts.errors import UserError
+from neuralparts.errors import UserError, missing_package
 from neuralparts.export.grids import Grid, grid_of, planes
 from neuralparts.network import NeuralSDF
 from neuralparts.whole_file import whole_file
@@ -24,7 +23,7 @@ TILE, BAND = 8, 3.0
 _LARGEST_SHIFT = 0.01
 
 
-def write_nanovdb(sdf: NeuralSDF, out: Path, resolution: int = RECONSTRUCTION_RESOLUTION) -> list[Path]:
+def write_nanovdb(sdf: NeuralSDF, out: Path, resolution: int) -> list[Path]:
     """Write the band about the surface as an .nvdb file; returns [out]. Needs the package warp-lang.
 
     Memory grows with the tiles that are kept, three times 4 bytes for each of their voxels. Raises UserError if Warp is
@@ -52,10 +51,7 @@ def _import_warp() -> ModuleType:
     try:
         import warp
     except ImportError as error:
-        raise UserError(
-            "the form nvdb needs the package warp-lang: pip install -r requirements-volume.txt, or the extra "
-            "neuralparts[volume]"
-        ) from error
+        raise missing_package("the form nvdb", "warp-lang", "volume") from error
     warp.config.log_level = warp.LOG_WARNING  # without a greeting
     warp.init()
     return warp

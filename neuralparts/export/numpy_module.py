@@ -9,11 +9,10 @@ from typing import Any
 
 import torch
 
-from neuralparts.domain import DOMAIN_RADIUS
 from neuralparts.errors import UserError
 from neuralparts.export.network_arrays import NetworkArrays, network_arrays
 from neuralparts.export.templating import render
-from neuralparts.network import SINE_FREQUENCY, NeuralSDF
+from neuralparts.network import NeuralSDF
 from neuralparts.whole_file import write_whole
 
 
@@ -52,9 +51,7 @@ def module_text(arrays: NetworkArrays, weights: str) -> str:
         inputs=arrays.inputs,
         center=arrays.transform.center.tolist(),
         scale=arrays.transform.scale,
-        radius=DOMAIN_RADIUS,
         activation=arrays.activation,
-        frequency=SINE_FREQUENCY,
         scaler=arrays.scaler,
         lowest=float(arrays.constants.get("lowest", 0)),
         highest=float(arrays.constants.get("highest", 0)),

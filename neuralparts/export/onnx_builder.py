@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from neuralparts.errors import UserError
+from neuralparts.errors import UserError, missing_package
 
 # The newest operations that the graphs need (BitwiseAnd, BitwiseXor) came with this version of the operator set.
 OPSET = 18
@@ -21,10 +21,7 @@ def import_onnx() -> ModuleType:
     try:
         import onnx
     except ImportError as error:
-        raise UserError(
-            "the form onnx needs the package onnx: pip install -r requirements-export.txt, or the extra "
-            "neuralparts[export]"
-        ) from error
+        raise missing_package("the form onnx", "onnx", "export") from error
     return onnx
 
 

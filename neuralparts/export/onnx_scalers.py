@@ -8,11 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from neuralparts.export.onnx_builder import GraphBuilder
+from neuralparts.network import LOGARITHM_BELOW
 
 # A scaler's numbers by name, as `network_arrays` gives them.
 Constants = dict[str, np.ndarray]
-# As in `network/scalers.py`: with an exponent this near to 0 the power transform is the logarithm.
-_LOGARITHM_BELOW = 1e-6
 
 
 def add_scaler_inverse(graph: GraphBuilder, scaler: str, constants: Constants, scaled: str) -> str:
@@ -49,7 +48,7 @@ def _power(graph: GraphBuilder, constants: Constants, scaled: str) -> str:
 def _power_inverse(graph: GraphBuilder, bent: str, exponent: float) -> str:
     """(1 + exponent * bent)^(1 / exponent) - 1 for bent >= 0 (N,) float64; exp(bent) - 1 if the exponent is 0."""
     logarithm = bent
-    if abs(exponent) >= _LOGARITHM_BELOW:
+    if abs(exponent) >= LOGARITHM_BELOW:
         product = graph.add("Mul", bent, _double(graph, exponent))
         base = graph.add("Add", product, _double(graph, 1.0))
         # A negative exponent has an asymptote at base 0.

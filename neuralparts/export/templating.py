@@ -8,6 +8,9 @@ from typing import Any
 
 import jinja2
 
+from neuralparts.domain import DOMAIN_RADIUS
+from neuralparts.network import HASH_PRIMES, LOGARITHM_BELOW, SINE_FREQUENCY
+
 
 def template_text(name: str) -> str:
     """A file of templates/, from wherever the package is installed."""
@@ -21,6 +24,13 @@ _TEMPLATES = jinja2.Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
+# Numbers that are the same in every model.
+_TEMPLATES.globals |= {
+    "domain_radius": DOMAIN_RADIUS,
+    "sine_frequency": SINE_FREQUENCY,
+    "hash_primes": HASH_PRIMES,
+    "logarithm_below": LOGARITHM_BELOW,
+}
 
 
 def render(template: str, **values: Any) -> str:

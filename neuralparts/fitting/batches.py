@@ -68,8 +68,8 @@ class Batches:
         self._rows = rows[: self._count]
         # (P, 2, 4 or 5): the same of the pairs.
         self._pairs = rows[self._count :].unflatten(0, (-1, 2))
-        # By 2 for the samples, 3 for the pairs: which (seed, epoch) an order belongs to, and the order (N,) or (P,).
-        self._orders: dict[int, tuple[tuple[int, int], torch.Tensor]] = {}
+        # Of the samples and of the pairs: which (seed, epoch) their order belongs to, and the order (N,) or (P,).
+        self._orders: dict[str, tuple[tuple[int, int], torch.Tensor]] = {}
 
     def __len__(self) -> int:
         """Number of samples, pairs not counted."""
@@ -85,18 +85,19 @@ class Batches:
         The samples come first, then the pairs, the two points of each beside each other. The order of an epoch depends
         on the seed and the epoch's number alone.
         """
-        rows = self._chosen(self._rows, steps, size, seed)  # (size, 4 or 5)
+        rows = self._chosen("samples", self._rows, steps, size, seed)  # (size, 4 or 5)
         if beside := self.pairs_beside(size):
-            rows = torch.cat([rows, self._chosen(self._pairs, steps, beside, seed).flatten(0, 1)])  # (B, 4 or 5)
+            pairs = self._chosen("pairs", self._pairs, steps, beside, seed)  # (beside, 2, 4 or 5)
+            rows = torch.cat([rows, pairs.flatten(0, 1)])  # (B, 4 or 5)
         return rows[:, :3], rows[:, 3], rows[:, 4] if rows.shape[1] == 5 else None
 
-    def _chosen(self, rows: torch.Tensor, steps: int, size: int, seed: int) -> torch.Tensor:
-        """Those `size` of rows (M, ...), samples or pairs, that the step after `steps` steps takes."""
+    def _chosen(self, kind: str, rows: torch.Tensor, steps: int, size: int, seed: int) -> torch.Tensor:
+        """Those `size` of rows (M, ...) that the step after `steps` steps takes. kind: "samples" or "pairs"."""
         epoch, index = divmod(steps, len(rows) // size)
-        order_of, order = self._orders.get(rows.ndim, (None, None))
+        order_of, order = self._orders.get(kind, (None, None))
         if order_of != (seed, epoch):
             order = torch.randperm(len(rows), generator=random_generator(seed * 1_000_003 + epoch)).to(rows.device)
-            self._orders[rows.ndim] = (seed, epoch), order
+            self._orders[kind] = (seed, epoch), order
         return rows.index_select(0, order[index * size : (index + 1) * size])
 
     def first(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:

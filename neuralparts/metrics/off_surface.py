@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from neuralparts.distance import DistanceOracle
+from neuralparts.metric_names import ABSOLUTE_TOLERANCE, LONGEST_GRADIENT, RELATIVE_TOLERANCE, SHORTEST_GRADIENT
 from neuralparts.metrics.domain_function import DomainFunction
 from neuralparts.sampling import importance_samples
 
@@ -21,11 +22,6 @@ BAND_EDGES = (0.0, 0.003, 0.01, 0.03, 0.1, np.inf)
 # Bands that end here or nearer have too few points of the uniform cube. Theirs are importance samples of this weight,
 # whose density falls by a factor of 4 over the second band.
 NEAR, NEAR_WEIGHT = 0.01, 200.0
-# f overestimates d if |f| > |d| (1 + the first number) + the second: a tenth too much, and the error of a fit at the
-# surface, domain units. A wrong sign counts if the value is as large as that.
-RELATIVE_TOLERANCE, ABSOLUTE_TOLERANCE = 0.1, 0.0005
-# Lengths of a gradient that count as 1.
-SHORTEST, LONGEST = 0.9, 1.1
 
 
 def off_surface_errors(
@@ -38,19 +34,22 @@ def off_surface_errors(
     """Errors of a function by distance from the surface, on `count` points uniform in the cube and `count` near it.
 
     bands: a list, nearest first, of `from` and `to` (bounds of |d|, `to` None for the last), `points`, `mean_error`
-    (mean |f - d|), `overestimated` and `gradient_within` (fractions of the points; see above); None without points.
+    (mean |f - d|), `overestimated` and `gradient_within` (fractions of the points; see `metric_names.py`); the last
+    three are None without points.
     overestimated, gradient_within, gradient_p1, gradient_p99: fractions, and percentiles of the gradient's length, over
     the uniform points. A distance has a gradient of length 1 but at the medial axis.
     """
     cube = generator.uniform(-1.0, 1.0, (count, 3)).astype(np.float32)
     near, near_distances = importance_samples(oracle, count, generator, NEAR_WEIGHT, uniform_ratio=0.0)
-    places = {True: (near, near_distances), False: (cube, oracle.signed_distance(cube))}
-    # By whether the points are near ones: columns (count,) of |d|, |f - d|, overestimated, gradient within, length.
-    columns = {key: _columns(domain_function, domain_gradient, *place) for key, place in places.items()}
-    _, _, over, within, lengths = columns[False]
+    # Columns (count,) of |d|, |f - d|, overestimated, gradient within; and the lengths of the gradients (count,).
+    *near_columns, _ = _columns(domain_function, domain_gradient, near, near_distances)
+    *cube_columns, lengths = _columns(domain_function, domain_gradient, cube, oracle.signed_distance(cube))
+    _, _, over, within = cube_columns
     low, high = np.percentile(lengths, [1, 99])
+    columns_of = [near_columns if stop <= NEAR else cube_columns for stop in BAND_EDGES[1:]]
+    bands = zip(pairwise(BAND_EDGES), columns_of, strict=True)
     return {
-        "bands": [_band(start, stop, *columns[stop <= NEAR][:4]) for start, stop in pairwise(BAND_EDGES)],
+        "bands": [_band(start, stop, *columns) for (start, stop), columns in bands],
         "overestimated": float(over.mean()),
         "gradient_within": float(within.mean()),
         "gradient_p1": float(low),
@@ -65,7 +64,8 @@ def _columns(
     values, far = domain_function(points), np.abs(distances)
     over = np.abs(values) > (1 + RELATIVE_TOLERANCE) * far + ABSOLUTE_TOLERANCE
     lengths = np.linalg.norm(domain_gradient(points), axis=1)
-    return far, np.abs(values - distances), over, (lengths >= SHORTEST) & (lengths <= LONGEST), lengths
+    within = (lengths >= SHORTEST_GRADIENT) & (lengths <= LONGEST_GRADIENT)
+    return far, np.abs(values - distances), over, within, lengths
 
 
 def _band(

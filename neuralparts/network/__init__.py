@@ -9,12 +9,13 @@ from neuralparts.network.layers import DAM_WIDTHS, SINE_FREQUENCY, initialise, m
 from neuralparts.network.matrix_products import gradient_dtype, is_rounded
 from neuralparts.network.model_file import read_tensors
 from neuralparts.network.neural_sdf import NeuralSDF
-from neuralparts.network.scalers import fit_scaler
+from neuralparts.network.scalers import LOGARITHM_BELOW, fit_scaler
 from neuralparts.network.self_description import facts
 
 __all__ = [
     "DAM_WIDTHS",
     "HASH_PRIMES",
+    "LOGARITHM_BELOW",
     "SINE_FREQUENCY",
     "HashGrid",
     "NeuralSDF",

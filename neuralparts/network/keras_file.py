@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from neuralparts.domain import DOMAIN_RADIUS
-from neuralparts.errors import UserError, one_line
+from neuralparts.errors import UserError, missing_package, one_line
 from neuralparts.foreign_files import fault_of_kind
 from neuralparts.network.neural_sdf import NeuralSDF
 from neuralparts.network.scalers import QuantileTransformer
@@ -52,10 +52,7 @@ def _import_h5py() -> ModuleType:
     try:
         import h5py
     except ImportError as error:
-        raise UserError(
-            "a Keras file needs the package h5py: pip install -r requirements-export.txt, or the extra "
-            "neuralparts[export]"
-        ) from error
+        raise missing_package("a Keras file", "h5py", "export") from error
     return h5py
 
 

@@ -22,7 +22,7 @@ from neuralparts.network.model_checks import check_description, check_finite
 from neuralparts.network.model_file import not_a_model, read_model, write_model
 from neuralparts.network.queries import NARROW, Points, answer, check_points, result_dtype
 from neuralparts.network.scalers import NoScaler, make_scaler
-from neuralparts.network.self_description import html_table, one_line
+from neuralparts.network.self_description import html_table, summary_line
 
 # Points evaluated at once on the CPU: 7 MB of activations of the DAM network, which stay in the caches.
 _CPU_BATCH = 4096
@@ -88,7 +88,7 @@ class NeuralSDF(nn.Module):
         return np.stack([self.transform.center - radius, self.transform.center + radius])
 
     def __repr__(self) -> str:
-        return one_line(self)
+        return summary_line(self)
 
     def _repr_html_(self) -> str:
         return html_table(self)

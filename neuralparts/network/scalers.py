@@ -22,7 +22,7 @@ _QUANTILES = 1000
 # scikit-learn's own bound of the normal output: ndtri(1e-7), 5.2 standard deviations.
 _NORMAL_TAIL = 1e-7
 # An exponent this near to 0 is the logarithm within float32: the next term of the series is smaller than rounding.
-_LOGARITHM_BELOW = 1e-6
+LOGARITHM_BELOW = 1e-6
 
 
 class NoScaler(nn.Module):
@@ -272,14 +272,14 @@ def power_minus_one(values: torch.Tensor, exponent: torch.Tensor) -> torch.Tenso
     expm1 and log1p keep values near 0 exact.
     """
     logarithm = torch.log1p(values)
-    is_logarithm = exponent.abs() < _LOGARITHM_BELOW
+    is_logarithm = exponent.abs() < LOGARITHM_BELOW
     safe = torch.where(is_logarithm, torch.ones_like(exponent), exponent)  # never divide by 0
     return torch.where(is_logarithm, logarithm, torch.expm1(safe * logarithm) / safe)
 
 
 def power_minus_one_inverse(bent: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
     """Inverse of `power_minus_one`; beyond a negative exponent's asymptote it stays at the last finite value."""
-    is_logarithm = exponent.abs() < _LOGARITHM_BELOW
+    is_logarithm = exponent.abs() < LOGARITHM_BELOW
     safe = torch.where(is_logarithm, torch.ones_like(exponent), exponent)
     inside = torch.clamp(safe * bent, min=-1 + torch.finfo(bent.dtype).eps)
     logarithm = torch.where(is_logarithm, bent, torch.log1p(inside) / safe)

@@ -50,7 +50,7 @@ def facts(model: "NeuralSDF") -> dict[str, str]:
     return {quoted(name): visible(value) for name, value in known.items()}
 
 
-def one_line(model: "NeuralSDF") -> str:
+def summary_line(model: "NeuralSDF") -> str:
     """The part, its parameters, its size, its surface error."""
     low, high = model.bounds
     kind = "hash grid" if model.encoding is not None else f"{len(model.widths)} hidden layers"

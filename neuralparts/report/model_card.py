@@ -5,6 +5,7 @@ In: the model's file name, and its facts. Out: Markdown; templates/model_card.md
 
 import json
 
+from neuralparts.domain import DOMAIN_RADIUS
 from neuralparts.report.templating import render
 
 
@@ -16,4 +17,5 @@ def model_card(file_name: str, facts: dict[str, str]) -> str:
         # In a block of code nothing is escaped. A string of JSON is one of Python, and has no end of line.
         quoted_name=json.dumps(file_name),
         facts=facts,
+        domain_radius=DOMAIN_RADIUS,
     )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from neuralparts import metric_names
 from neuralparts.metric_names import METRIC_NAMES
 from neuralparts.report.curves import curves_figure, thinned_note
 from neuralparts.report.formatting import DASH, DOT, duration, file_length, is_finite, lines, number, one_line
@@ -103,6 +104,7 @@ def html_report(
         thinned=thinned_note(history),
         metrics=_metric_rows(record),
         bands=_band_rows(record.get("off_surface") or {}),
+        limits=metric_names,
         timings=_timing_rows(record.get("timings") or {}),
         tables=_tables(record),
         figures=compressed_json(figures) if figures else "",
