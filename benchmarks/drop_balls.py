@@ -16,6 +16,8 @@ import numpy as np
 
 # Seconds, times the root of the part's radius in metres: enough for the balls to fall, roll and rest.
 DURATION = 8.0
+# Radius of a ball over that of the part, as the exported model has it.
+BALL_RADIUS = 0.07
 
 
 def heights(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
@@ -35,7 +37,7 @@ def main(model_path: str, library: str) -> None:
     start = time.time()
     model = mujoco.MjModel.from_xml_path(model_path)
     data = mujoco.MjData(model)
-    radius = model.geom("ball1").size[0] / 0.07
+    radius = model.geom("ball1").size[0] / BALL_RADIUS
     print(f"{model_path}: compiled in {time.time() - start:.1f} s, {model.nmeshface} faces for drawing")
     start, steps = time.time(), 0
     while data.time < DURATION * np.sqrt(radius):

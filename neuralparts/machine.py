@@ -21,8 +21,8 @@ MEMORY_FILES = {
     2: ("memory.max", "memory.current", "inactive_file"),
 }
 
-# Address space in bytes that a command needs on one thread, that of one without fit or march, and that each further
-# thread needs: its stacks and heaps. Measured were up to 1.04, 0.58 and 0.45 GiB (docs/log.md).
+# Address space that the libraries need, bytes: for a command on one thread; for one that neither fits nor marches; for
+# each further thread, its stacks and heaps. Measured were up to 1.04, 0.58 and 0.45 GiB (docs/log.md).
 ADDRESS_SPACE, LIGHT_ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 5 * 2**28, 3 * 2**28, 2**29
 
 

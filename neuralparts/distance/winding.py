@@ -143,8 +143,7 @@ def ray_grid(triangles: np.ndarray, axis: int | None = None, entry_limit: int | 
     """The grid of (F, 3, 3) float64 triangles, coarsened until its lists have at most entry_limit entries.
 
     axis: that of the rays; by default the one along which the triangles' box is thinnest, so that rays meet few
-    triangles. entry_limit bounds the memory: at least F, by default ENTRIES_PER_TRIANGLE F +
-    MORE_ENTRIES.
+    triangles. entry_limit bounds the memory: at least F, by default ENTRIES_PER_TRIANGLE F + MORE_ENTRIES.
     """
     low, high = triangles.min(axis=(0, 1)), triangles.max(axis=(0, 1))
     if axis is None:

@@ -52,8 +52,8 @@ def export_model(sdf: NeuralSDF, form: str, out: Path, resolution: int = RECONST
 
     form: one of EXPORT_FORMS. out: the path of its file, with the form's suffix; an existing file is replaced.
     resolution: nodes along an edge of a grid, 2 or more; the other forms ignore it. Returns the paths of the files
-    written, `out` first. Raises ValueError for an unknown form, UserError for another suffix
-    and for a model that the form cannot hold, OSError where a file cannot be written.
+    written, `out` first. Raises ValueError for an unknown form, UserError for another suffix and for a model that the
+    form cannot hold, OSError where a file cannot be written.
     """
     if form not in EXPORT_FORMS:
         raise ValueError(f"unknown form {form!r}; one of {', '.join(EXPORT_FORMS)}")

@@ -11,7 +11,7 @@ from torch import nn
 from neuralparts.fitting.losses import sample_weights
 from neuralparts.fitting.settings import FitSettings
 
-# A batch has a pair beside so many samples: fewer leave the gradient rough, more cost the surface (docs/log.md).
+# A batch has one pair for so many samples: fewer pairs leave the gradient rough, more cost the surface (docs/log.md).
 SAMPLES_PER_PAIR = 4
 # Pairs of labelled points: points (P, 2, 3) and sdf (P, 2).
 Pairs = tuple[np.ndarray, np.ndarray]

@@ -38,8 +38,8 @@ def fit(
     A fit that collapses is repeated once, from the next seed, with the whole time budget again. If that collapses too,
     `FitResult.collapsed` says why.
 
-    pairs: points (P, 2, 3) and sdf (P, 2), as `sampling.pair_samples` draws them. Every step takes one beside every
-    fourth sample, fits its two points too, and also matches the slope between them. None for no pairs.
+    pairs: points (P, 2, 3) and sdf (P, 2), as `sampling.pair_samples` draws them, or None. Beside its samples, a step
+    takes some of them (`Batches.pairs_beside`), fits their points too, and matches the slopes between them.
 
     resume: go on from `hooks.checkpoint` if that file exists. Raises ValueError for samples of other shapes or with
     values that are not finite, CollapseError if the second attempt gives values that are not numbers, CheckpointError

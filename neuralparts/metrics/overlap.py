@@ -131,6 +131,8 @@ def _allocation(volumes: np.ndarray, drawn: np.ndarray, found: np.ndarray) -> np
 def _estimate(volumes: np.ndarray, drawn: np.ndarray, found: np.ndarray) -> Overlap:
     """The overlap and its interval, from drawn (H,) points in strata of volumes (H,), and found (2, H) as in `_tally`.
 
+    `points` of the result is 0: the caller knows how many the first look took.
+
     1 - IoU is a ratio of two sums over the strata; its variance is that of the linearised ratio. The interval is that
     of Fay and Feuer (1997) for a weighted sum of counts: a gamma distribution at each end, the upper one with one more
     count of the largest weight. So it allows for wrong volumes in which no point happened to lie.

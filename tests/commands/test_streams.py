@@ -64,13 +64,13 @@ def test_what_is_printed_arrives_where_nothing_is_wrong(tmp_path):
 
 # ------------------------------------------------------------------------------------------- single and folder runs
 
-# The forms of a run over the inputs of `a_folder`; the last is slower.
+# The forms of a run over the inputs of `a_folder`.
 FORMS = {
     "single": ["parts/part_00.stl"],
     "folder": ["parts", "--workers", "0"],
     "folder with a worker": ["parts", "--workers", "1"],
 }
-FORM = [*list(FORMS)[:1], *(pytest.param(name, marks=pytest.mark.long) for name in list(FORMS)[1:2]), *list(FORMS)[2:]]
+FORM = ["single", pytest.param("folder", marks=pytest.mark.long), "folder with a worker"]
 OF_RUNS = ["all closed", "stdout closed", "stderr closed", "stdout full", "both full", "stderr full",
            "reader of stdout gone", "reader of stderr gone", "another encoding"]  # fmt: skip
 

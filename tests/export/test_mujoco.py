@@ -13,6 +13,7 @@ import trimesh
 
 from neuralparts.commands.fit import main as fit
 from neuralparts.export import build_command, export_model
+from neuralparts.export.mujoco import BALL_RADIUS
 from neuralparts.network import NeuralSDF
 
 BENCHMARK = Path(__file__).resolve().parents[2] / "benchmarks/drop_balls.py"
@@ -56,5 +57,5 @@ def test_balls_come_to_rest_on_the_part(tmp_path):
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     radius = np.linalg.norm(SIZE) / 2
-    heights = np.array(found["places"])[:, 2] - SIZE[2] / 2 - 0.07 * radius
+    heights = np.array(found["places"])[:, 2] - SIZE[2] / 2 - BALL_RADIUS * radius
     assert len(heights) == 5 and abs(heights).max() < 0.003 * radius and max(found["speeds"]) < 0.01

@@ -6,7 +6,6 @@ outcome looks right.
 
 import contextlib
 import os
-import pickle
 import stat
 import struct
 import sys
@@ -253,7 +252,6 @@ def test_samples_run_nothing_and_read_nothing_outside(tmp_path, outside, monkeyp
             array = np.empty((1, 4), object)
             array[0, 0] = Payload()
             np.savez(path, train=array)
-            assert b"__reduce__" not in pickle.dumps(array)
         elif attack == "a member named ../":
             with zipfile.ZipFile(path, "w") as file:
                 file.writestr("../outside/train.npy", b"\x93NUMPY" + struct.pack("<BBH", 1, 0, 0))

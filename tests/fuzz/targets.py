@@ -8,7 +8,7 @@ import io
 import os
 import re
 import resource
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +93,7 @@ def outcome(target: Callable[[Path, int], None], path: Path, index: int) -> str:
 
 
 @contextlib.contextmanager
-def memory_limit(size: int) -> None:
+def memory_limit(size: int) -> Iterator[None]:
     """Let the block take no more address space than a mutant of so many bytes may."""
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     taken = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
