@@ -209,8 +209,8 @@ class HashGrid(nn.Module):
     def forward(self, points: torch.Tensor, fixed_table: bool = False) -> torch.Tensor:
         """points (N, 3) floating, domain -> features (N, output_width). Raises ValueError for other shapes.
 
-        fixed_table: the features are differentiable by the points alone. The table's gradient would be computed, too,
-        wherever the points' is.
+        fixed_table: the features are differentiable by the points alone. Without it, a gradient by the points computes
+        the table's as well.
         """
         if points.ndim != 2 or points.shape[1] != 3:
             raise ValueError(f"points must have shape (N, 3); got {tuple(points.shape)}")
