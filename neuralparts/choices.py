@@ -34,6 +34,8 @@ IMPORTANCE_WEIGHT = 60.0
 LARGEST_IMPORTANCE_WEIGHT = 10_000
 # Fraction of the points that are uniform over the cube: the far field has a thousandth of the importance density.
 UNIFORM_RATIO = 0.05
+# Distance between the two points of a pair, domain units: a cell of a grid of 256^3.
+PAIR_LENGTH = 1 / 128
 SCALERS = ("none", "StandardScaler", "PowerTransformer", "QuantileTransformer")
 
 # The reconstruction: nodes along an edge of its grid.

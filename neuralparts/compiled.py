@@ -6,7 +6,8 @@ function without such a file is compiled, and code that no folder takes is used 
 
 A file holds one function for one set of argument types: its checksum (32 bytes), then the code as Numba pickles it.
 What the code was made from (sources, types, CPU, version of Numba) goes into the checksum without being stored, so the
-checksum of old code does not fit.
+checksum of old code does not fit. The sources are the modules of kernels in one folder. Constants that they import from
+other modules, such as the factors in `hash_levels.py`, do not count: after a change of one, remove the `.nbc` files.
 """
 
 import hashlib

@@ -5,12 +5,11 @@ A fit that matches only values leaves the field between the samples rough. With 
 
 import numpy as np
 
+from neuralparts.choices import PAIR_LENGTH
 from neuralparts.distance import DistanceOracle
 from neuralparts.sampling.cube import uniform_points
 from neuralparts.sampling.importance import importance_samples
 
-# Distance between the two points of a pair, domain units: a cell of a grid of 256^3.
-PAIR_LENGTH = 1 / 128
 # Half of the pairs are uniform over the cube. The others have this importance weight, per domain unit: most of them lie
 # where ordinary samples are rare and the field is not simple yet, up to a tenth from the surface.
 PAIR_IMPORTANCE_WEIGHT = 15.0

@@ -2,9 +2,10 @@
 
 import numpy as np
 
+from neuralparts.choices import PAIR_LENGTH
 from neuralparts.distance import DistanceOracle
 from neuralparts.sampling import pair_samples
-from neuralparts.sampling.pairs import PAIR_IMPORTANCE_WEIGHT, PAIR_LENGTH
+from neuralparts.sampling.pairs import PAIR_IMPORTANCE_WEIGHT
 from tests.distance.brute import brute_distance
 from tests.sampling.densities import part
 
