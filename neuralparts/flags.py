@@ -172,8 +172,8 @@ FLAGS = {
         fraction,
     ),
     "numPairs": Flag(
-        f"number of pairs of labelled points of a mesh, a {1 / choices.PAIR_LENGTH:.0f}th of a domain unit apart; the fit "
-        "matches the slope between them too, for a better distance off the surface; 0 is off",
+        f"number of pairs of labelled points of a mesh, a {1 / choices.PAIR_LENGTH:.0f}th of a domain unit apart; the "
+        "fit matches the slope between them too, for a better distance off the surface; 0 is off",
         natural,
         0,
     ),
