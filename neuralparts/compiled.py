@@ -6,8 +6,8 @@ function without such a file is compiled, and code that no folder takes is used 
 
 A file holds one function for one set of argument types: its checksum (32 bytes), then the code as Numba pickles it.
 What the code was made from (sources, types, CPU, version of Numba) goes into the checksum without being stored, so the
-checksum of old code does not fit. The sources are the modules of kernels in one folder. Constants that they import from
-other modules, such as the factors in `hash_levels.py`, do not count: after a change of one, remove the `.nbc` files.
+checksum of old code does not fit. The sources are all modules of one folder and `triangles.py`, because loops are
+compiled into one another, with the constants that they import.
 """
 
 import hashlib
@@ -112,9 +112,9 @@ def cache_folders(source: str) -> list[Path]:
 
 @cache
 def _source_stamp(source: str) -> str:
-    """A hash of the loops that may be compiled into one another: the modules of kernels in the folder of a source."""
+    """A hash of all modules in the folder of a source, and of the arithmetic on triangles beside this module."""
     stamp = hashlib.sha256()
-    for path in sorted(Path(source).parent.glob("*kernels.py")):
+    for path in (*sorted(Path(source).parent.glob("*.py")), Path(__file__).with_name("triangles.py")):
         stamp.update(path.read_bytes())
     return stamp.hexdigest()
 

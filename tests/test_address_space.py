@@ -19,6 +19,7 @@ COMMANDS = {
     "marching.py": ["box.safetensors"],
     "metrics.py": ["box.safetensors", "box.stl"],
     "network.py": ["box.safetensors"],
+    "export.py": ["box.safetensors", "--to", "c"],
 }
 
 

@@ -7,7 +7,7 @@ from neuralparts.choices import EXPORT_FORMS, GRID_FORMS, RECONSTRUCTION_RESOLUT
 from neuralparts.commands import check_output, complain
 from neuralparts.errors import UserError
 from neuralparts.flags import CommandLine, add_flags
-from neuralparts.machine import settle_threads
+from neuralparts.machine import check_address_space, settle_threads
 
 
 def main(arguments: list[str] | None = None, program: str = "export.py") -> int:
@@ -26,9 +26,10 @@ def main(arguments: list[str] | None = None, program: str = "export.py") -> int:
         parser.error("give --to FORM, or --out FILE with a form's suffix")
     settle_threads()
     try:
+        check_address_space()
         return write_form(flags)
-    except (ValueError, OSError, ImportError, MemoryError) as error:
-        return complain(program, error)
+    except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
+        return complain(program, error, flags.model)
 
 
 def write_form(flags: argparse.Namespace) -> int:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from neuralparts.domain import DOMAIN_RADIUS
 from neuralparts.export.names import identifier
 from neuralparts.export.network_arrays import GridArrays, Layer, NetworkArrays, check_range, network_arrays
 from neuralparts.export.templating import render
@@ -27,23 +26,22 @@ ROW = 8
 
 def write_c_header(sdf: NeuralSDF, out: Path) -> list[Path]:
     """Write the header; returns [out]. Raises UserError for a part too small or too large for float32."""
-    write_whole(out, header_text(network_arrays(sdf), out).encode())
+    write_whole(out, header_text(sdf, out).encode())
     return [out]
 
 
-def header_text(arrays: NetworkArrays, out: Path) -> str:
+def header_text(sdf: NeuralSDF, out: Path) -> str:
     """The text of the header. Raises UserError for a part too small or too large for float32."""
-    check_range(arrays.transform, out)
-    center, half = arrays.transform.center, DOMAIN_RADIUS / arrays.transform.scale
-    name = identifier(out)
+    check_range(sdf.transform, out)
+    arrays, name = network_arrays(sdf), identifier(out)
     layers = padded_layers(arrays.layers)
     return render(
         "c_header.h.j2",
         file=out.name,
         name=name,
         guard=f"{name.upper()}_SIGNED_DISTANCE_H",
-        bounds=[doubles(center - half), doubles(center + half)],
-        center=doubles(center),
+        bounds=[doubles(corner) for corner in sdf.bounds],
+        center=doubles(arrays.transform.center),
         scale=doubles([arrays.transform.scale]),
         layers=[layer_text(layer) for layer in layers],
         last_inputs=layers[-1].weight.shape[1],

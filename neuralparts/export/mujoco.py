@@ -13,7 +13,6 @@ import numpy as np
 from neuralparts.domain import DOMAIN_RADIUS, Transform
 from neuralparts.export.c_header import header_text
 from neuralparts.export.names import identifier
-from neuralparts.export.network_arrays import network_arrays
 from neuralparts.export.templating import render
 from neuralparts.network import NeuralSDF
 from neuralparts.whole_file import write_whole
@@ -32,7 +31,7 @@ def write_mujoco_plugin(sdf: NeuralSDF, out: Path) -> list[Path]:
     Raises UserError for a part too small or too large for float32.
     """
     header, model = out.with_suffix(".h"), out.with_suffix(".xml")
-    write_whole(header, header_text(network_arrays(sdf), header).encode())
+    write_whole(header, header_text(sdf, header).encode())
     write_whole(model, model_text(sdf.transform, out).encode())
     write_whole(out, plugin_text(out).encode())
     return [out, header, model]
