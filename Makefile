@@ -21,9 +21,9 @@ $(READY): requirements.txt requirements-dev.txt requirements-export.txt
 demo: $(READY)
 	presets/demo.sh
 
-# Two processes, each with files of its own, so that what a file's tests have in common is made once.
+# Two processes share the tests; each begins with a half of its own, so what the tests of a file have in common is made once.
 test: $(READY)
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist worksteal
 
 test-long: $(READY)
 	$(RUN) -m pytest -m long

@@ -29,14 +29,12 @@ def shim(tmp_path_factory):
     return library
 
 
-def a_place(tmp_path, command, earlier):
-    """A folder with inputs in `in`, and the result of an earlier fit of one epoch in `out` if `earlier`."""
+def a_place(tmp_path, command):
+    """A folder with inputs in `in`."""
     place = tmp_path / "place"
     (place / "in").mkdir(parents=True)
     for name in "a" if command.startswith("single") else "abc":
         (place / "in" / f"{name}.stl").write_bytes(b"good" + name.encode())
-    if earlier:
-        assert injector.run_child(command, 1, place, tmp_path / "printed") == 0, (tmp_path / "printed").read_text()
     return place
 
 
@@ -45,10 +43,11 @@ def strike_all(tmp_path, shim, command, earlier, fault, numbers="all"):
 
     Returns how many outcomes there were, and the last one.
     """
-    place = a_place(tmp_path, command, earlier)
+    place = a_place(tmp_path, command)
     environment = os.environ | injector.preloading(shim, tmp_path / "state")
     listed = numbers if numbers == "all" else json.dumps(numbers)
     words = [sys.executable, "-m", "tests.faults.injector", str(place), command, fault, listed]
+    words.append("earlier" if earlier else "nothing")
     done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     outcomes = [json.loads(line) for line in done.stdout.splitlines()]
