@@ -19,6 +19,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +37,7 @@ SAMPLES = 20_000
 # One thread, and one arena of memory: each further one takes 64 MiB of address space, most of which is never used.
 SETTINGS = {"NUMBA_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}
 # Seconds after the limit in which a child can still say where it was; a long call of a library may not let it.
-GRACE = 5
+GRACE = 2
 TETRAHEDRON = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], float) - 0.25
 TETRAHEDRON_FACES = np.array([[0, 2, 1], [0, 1, 3], [1, 2, 3], [2, 0, 3]])
 
@@ -47,7 +48,9 @@ Shape = tuple[np.ndarray, np.ndarray]
 # ------------------------------------------------------------------------------------ shapes of about n triangles
 
 
-def copies(part: Shape, centers: np.ndarray, scales: np.ndarray | float = 1.0, flipped: np.ndarray | None = None) -> Shape:
+def copies(
+    part: Shape, centers: np.ndarray, scales: np.ndarray | float = 1.0, flipped: np.ndarray | None = None
+) -> Shape:
     """A part at each of B centers (B, 3), scaled by (B,), inside out where flipped (B,) is true."""
     vertices, faces = part
     scales = np.broadcast_to(scales, len(centers))
@@ -171,7 +174,9 @@ def giant_and_tiny(n: int) -> Shape:
     """A fine ball, and tiny bodies in and around it, every third inside out."""
     ball = sphere(max(1, int(np.log(max(n, 80) / 2 / 20) / np.log(4))))
     count = n // 8
-    tiny = copies((TETRAHEDRON, TETRAHEDRON_FACES), rng().uniform(-1.5, 1.5, (count, 3)), 1e-3, np.arange(count) % 3 == 0)
+    tiny = copies(
+        (TETRAHEDRON, TETRAHEDRON_FACES), rng().uniform(-1.5, 1.5, (count, 3)), 1e-3, np.arange(count) % 3 == 0
+    )
     return np.concatenate([ball[0], tiny[0]]), np.concatenate([ball[1], tiny[1] + len(ball[0])])
 
 
@@ -459,9 +464,7 @@ def object_xml(number: int, shape: Shape) -> str:
     """An object of a 3MF."""
     corners = "".join('<vertex x="{:.5g}" y="{:.5g}" z="{:.5g}"/>'.format(*v) for v in shape[0].tolist())
     faces = "".join('<triangle v1="{}" v2="{}" v3="{}"/>'.format(*f) for f in shape[1].tolist())
-    return (
-        f'<object id="{number}"><mesh><vertices>{corners}</vertices><triangles>{faces}</triangles></mesh></object>'
-    )
+    return f'<object id="{number}"><mesh><vertices>{corners}</vertices><triangles>{faces}</triangles></mesh></object>'
 
 
 def packed_3mf(resources: str, build: str, more: dict[str, str] | None = None) -> bytes:
@@ -606,8 +609,8 @@ def many_elements_ply(n: int) -> bytes:
 def long_strip_ply(n: int) -> bytes:
     """One row of strips."""
     head = (
-        f"ply\nformat binary_little_endian 1.0\nelement vertex 8\nproperty float x\nproperty float y\n"
-        f"property float z\nelement tristrips 1\nproperty list uint uchar vertex_indices\nend_header\n"
+        "ply\nformat binary_little_endian 1.0\nelement vertex 8\nproperty float x\nproperty float y\n"
+        "property float z\nelement tristrips 1\nproperty list uint uchar vertex_indices\nend_header\n"
     )
     corners = (np.arange(n) * 5 % 8).astype("u1")
     return head.encode() + box()[0].astype("<f4").tobytes() + struct.pack("<I", n) + corners.tobytes()
@@ -714,7 +717,9 @@ def items_3mf(triangles: int, part: Callable[[int], Shape] = fine_ball) -> Calla
     """Items that all place one object of so many triangles, beside each other."""
 
     def made(n: int) -> bytes:
-        items = (f'<item objectid="1" transform="1 0 0 0 1 0 0 0 1 {3 * (k % 100)} {3 * (k // 100)} 0"/>' for k in range(n))
+        items = (
+            f'<item objectid="1" transform="1 0 0 0 1 0 0 0 1 {3 * (k % 100)} {3 * (k // 100)} 0"/>' for k in range(n)
+        )
         return packed_3mf(object_xml(1, part(triangles)), "".join(items))
 
     return made
@@ -748,7 +753,9 @@ def ranges_3mf(n: int) -> bytes:
     """Notes of a slicer on ranges of triangles, each range the whole object."""
     volume = '<volume firstid="0" lastid="99999999"><metadata key="modifier" value="1"/></volume>'
     settings = f'<config><object id="1">{volume * n}</object></config>'
-    return packed_3mf(object_xml(1, fine_ball(20_000)), '<item objectid="1"/>', {"Metadata/Slic3r_PE_model.config": settings})
+    return packed_3mf(
+        object_xml(1, fine_ball(20_000)), '<item objectid="1"/>', {"Metadata/Slic3r_PE_model.config": settings}
+    )
 
 
 def many_names_3mf(n: int) -> bytes:
@@ -843,23 +850,28 @@ def cases() -> dict[str, tuple[str, Callable[[int], bytes]]]:
 
 
 class Measured(NamedTuple):
-    """outcome: 'read', 'refused: ...' or how it failed. triangles: as loaded. seconds: CPU time. mebibytes: most address
-    space beside that of the start. stages: seconds of reading, loading and labelling."""
+    """outcome: 'read', 'refused: ...', or how it failed, with the stage. triangles: as loaded. seconds: CPU time of
+    loading and of labelling, as far as it came. mebibytes: most address space beside that of the start."""
 
     outcome: str
     triangles: int
-    seconds: float
+    seconds: list[float]
     mebibytes: float
-    stages: list[float]
+
+    @property
+    def is_good(self) -> bool:
+        """True if the file was read, or refused, within the limits."""
+        return self.outcome.startswith(("read", "refused"))
 
 
-def label(path: Path) -> tuple[int, list[float]]:
-    """Load a mesh and draw samples: its triangles, and the CPU seconds of loading and labelling."""
+def label(path: Path, say: Callable[[int, float], None] = lambda triangles, seconds: None) -> None:
+    """Load a mesh and draw samples. say: called after each of the two with the triangles and the CPU seconds of it."""
     start = _cpu()
     mesh = load_mesh(read_source(path))
-    loaded = _cpu()
+    say(len(mesh.faces), _cpu() - start)
+    start = _cpu()
     draw_samples("Importance", DistanceOracle(mesh), SAMPLES, np.random.default_rng(0))
-    return len(mesh.faces), [loaded - start, _cpu() - loaded]
+    say(len(mesh.faces), _cpu() - start)
 
 
 def _cpu() -> float:
@@ -891,38 +903,41 @@ def measured(path: Path, seconds: float = SECONDS) -> Measured:
     child = os.fork()
     if child == 0:
         os.close(read_end)
-        os.write(write_end, json.dumps(_with_limits(path, seconds)).encode())
+        _label_with_limits(path, seconds, lambda *row: os.write(write_end, json.dumps(row).encode() + b"\n"))
         os._exit(0)
     os.close(write_end)
     with open(read_end, "rb") as answer:
-        text = answer.read()
-    status = os.waitpid(child, 0)[1]
-    if text:
-        return Measured(*json.loads(text))
-    ended = os.waitstatus_to_exitcode(status)
-    reason = f"more than {seconds:g} s" if ended == -signal.SIGXCPU else f"exit code {ended}"
-    return Measured(reason, 0, seconds, 0.0, [])
+        rows = [json.loads(line) for line in answer]
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    # The last row is the outcome, if the child came so far; those before are of the stages.
+    outcome, mebibytes = rows.pop()[1:] if rows and rows[-1][0] is None else ("", 0.0)
+    if not outcome:
+        outcome = "out of time" if code in (-signal.SIGXCPU, -signal.SIGKILL) else f"exit code {code}"
+    if not outcome.startswith(("read", "refused")):
+        outcome = f"{('loading', 'labelling', 'after all')[len(rows)]}: {outcome}"
+    return Measured(outcome, rows[0][0] if rows else 0, [row[1] for row in rows], mebibytes)
 
 
-def _with_limits(path: Path, seconds: float) -> Measured:
-    before, start = _address_space("VmSize"), _cpu()
+def _label_with_limits(path: Path, seconds: float, write: Callable[..., None]) -> None:
+    """Set the limits and label; `write` takes (triangles, seconds) of each stage, then (None, outcome, mebibytes)."""
+    before = _address_space("VmSize")
     space = before + MEMORY + MEMORY_PER_BYTE * path.stat().st_size
     resource.setrlimit(resource.RLIMIT_AS, (space, space))
     signal.signal(signal.SIGXCPU, _out_of_time)
-    most = int(np.ceil(start + seconds))
+    most = int(np.ceil(_cpu() + seconds))
     resource.setrlimit(resource.RLIMIT_CPU, (most, most + GRACE))
-    triangles, stages, outcome = 0, [], "read"
+    outcome = "read"
     try:
-        triangles, stages = label(path)
+        label(path, write)
     except UserError as error:
         outcome = f"refused: {str(error)[len(str(path)) + 2 :]}"
     except BaseException as error:
         outcome = with_place(error)
-    return Measured(outcome, triangles, _cpu() - start, (_address_space("VmPeak") - before) / 2**20, stages)
+    write(None, outcome, (_address_space("VmPeak") - before) / 2**20)
 
 
-def _out_of_time(*_: object) -> None:
-    raise TimeoutError("out of time")
+def _out_of_time(_: int, frame: FrameType | None) -> None:
+    raise TimeoutError(f"in {frame.f_code.co_name}" if frame else "")
 
 
 def main() -> int:
@@ -943,13 +958,13 @@ def main() -> int:
             path = Path(folder) / f"case.{suffix}"
             path.write_bytes(largest(make, flags.size))
             found = measured(path, flags.seconds)
-            stages = " + ".join(f"{one:.1f}" for one in found.stages)
+            stages = " + ".join(f"{one:.1f}" for one in found.seconds)
             print(
-                f"{name:32s} {path.stat().st_size:9,} B {found.triangles:9,} {found.seconds:6.2f} s ({stages}) "
+                f"{name:32s} {path.stat().st_size:9,} B {found.triangles:9,} {stages:>11s} s "
                 f"{found.mebibytes:5.0f} MiB  {found.outcome[:150]}",
                 flush=True,
             )
-            failed += not found.outcome.startswith(("read", "refused"))
+            failed += not found.is_good
     return bool(failed)
 
 

@@ -18,7 +18,7 @@ from neuralparts.mesh.shells import (
     shell_volumes,
     true_for_most,
 )
-from neuralparts.mesh.solid_angles import JUST_BESIDE, points_beside, winding_number
+from neuralparts.mesh.solid_angles import JUST_BESIDE, affordable_step, points_beside, winding_number
 from neuralparts.mesh.topology import EdgeTable, connected_components, flip_faces
 from neuralparts.triangles import triangle_areas
 from neuralparts.wording import counted
@@ -188,8 +188,9 @@ def _within_open(corners: np.ndarray, label: np.ndarray, closed: np.ndarray) -> 
     sampled = closed[owner]
     if closed.all() or not sampled.any():
         return np.zeros(len(closed), dtype=bool)
-    within = winding_number(corners[face[sampled]].mean(axis=1), corners[~closed[label]]) > 0.5
-    return true_for_most(within, owner[sampled], len(closed))
+    points, owner, surface = corners[face[sampled]].mean(axis=1), owner[sampled], corners[~closed[label]]
+    step = affordable_step(points, surface)
+    return true_for_most(winding_number(points[::step], surface) > 0.5, owner[::step], len(closed))
 
 
 # --------------------------------------------------------------------------------------------------- open shells
@@ -208,6 +209,7 @@ def _set_is_inside_out(corners: np.ndarray) -> bool:
     # Triangles drawn by area, and for each a point before and a point behind it: winding (2 * OPEN_SAMPLES,). The seed
     # is fixed, because a file is repaired in the same way in every run.
     chosen = corners[np.random.default_rng(0).choice(len(corners), OPEN_SAMPLES, p=areas / areas.sum())]
+    chosen = chosen[:: affordable_step(np.concatenate([chosen, chosen])[:, 0], corners)]
     winding = winding_number(_both_sides(chosen), corners)
     inside, inverted = (winding > 0.5).mean(), (winding < -0.5).mean()
     return bool(inverted > OPEN_SET_INVERTED and inside < OPEN_SET_INSIDE * inverted)
@@ -231,6 +233,9 @@ def _flips_of_open(corners: np.ndarray, label: np.ndarray, closed: np.ndarray) -
             found.append((shell, own, sampled, weights, alone))
     if not found:
         return flip
+    # Fewer of them, the largest, if that would take too long.
+    points = np.concatenate([_both_sides(sampled) for _, _, sampled, _, _ in found])
+    found = found[: -(-len(found) // affordable_step(points, corners))]
     # In a solid of the other shells it is a void and stays. Samples of all of them, one shell after the other, and
     # their winding number in the whole mesh, which every flip changes.
     ends = np.cumsum([len(weights) for *_, weights, _ in found])

@@ -7,7 +7,7 @@ it has an odd number of triangles; a closed surface has no open edge.
 import numpy as np
 
 from neuralparts.mesh.shells import SHELL_SAMPLES, sample_faces, true_for_most
-from neuralparts.mesh.solid_angles import winding_number
+from neuralparts.mesh.solid_angles import affordable_step, winding_number
 from neuralparts.mesh.topology import EdgeTable, connected_components, corner_parity, equal_rows
 from neuralparts.triangles import triangle_areas
 from neuralparts.wording import counted
@@ -122,8 +122,10 @@ def _groups_within(
     number = np.unique(group, return_inverse=True)[1]  # (C,) groups counted from 0
     copy, owner = sample_faces(number, SHELL_SAMPLES)
     copy, owner = copy[candidate[copy]], owner[candidate[copy]]
-    within = np.abs(winding_number(corners[extra[copy]].mean(axis=1), corners[others])) > 0.5
-    return candidate & true_for_most(within, owner, number.max() + 1)[number]
+    points, surface = corners[extra[copy]].mean(axis=1), corners[others]
+    step = affordable_step(points, surface)
+    within = np.abs(winding_number(points[::step], surface)) > 0.5
+    return candidate & true_for_most(within, owner[::step], number.max() + 1)[number]
 
 
 def _drop_fins(faces: np.ndarray) -> tuple[np.ndarray, int]:
