@@ -290,7 +290,7 @@ def ribbon(n: int) -> Shape:
     inner = np.stack([t * np.cos(t), t * np.sin(t), t], axis=1)
     vertices = np.stack([inner, inner * 1.01 + [0, 0, 1]], axis=1).reshape(-1, 3)
     first = 2 * np.arange(n // 2)[:, None]
-    return vertices, np.concatenate([first + [0, 2, 1], first + [1, 2, 3]])
+    return vertices, np.concatenate([first + np.array(f) for f in ([0, 2, 1], [1, 2, 3])])
 
 
 def moebius(n: int) -> Shape:
@@ -371,7 +371,8 @@ def fine_ball(n: int) -> Shape:
 SHAPES: dict[str, Callable[[int], Shape]] = {
     one.__name__: one
     for one in (
-        fan_at_edge, fan_at_point, at_one_point, degenerate, duplicates, pencil, needles, coplanar, sheets, plates, soup,
+        fan_at_edge, fan_at_point, at_one_point, degenerate, duplicates, pencil, needles, coplanar, sheets, plates,
+        soup,
         crumbs, giant_and_tiny, block_of_boxes, open_cups, open_cups_nested, ribbon, moebius, crossing_planes,
         doubled_tube, cospherical, rounding_cloud, far_triangle, fine_ball,
     )
@@ -595,8 +596,8 @@ def empty_lists_ply(n: int) -> bytes:
 def many_properties_ply(n: int) -> bytes:
     more = "".join(f"property list uchar uchar p{k}\n" for k in range(n))
     head = (
-        f"ply\nformat binary_little_endian 1.0\nelement vertex 8\nproperty float x\nproperty float y\nproperty float z\n"
-        f"{more}element face 12\nproperty list uchar uchar vertex_indices\nend_header\n"
+        f"ply\nformat binary_little_endian 1.0\nelement vertex 8\nproperty float x\nproperty float y\n"
+        f"property float z\n{more}element face 12\nproperty list uchar uchar vertex_indices\nend_header\n"
     )
     rows = b"".join(v.astype("<f4").tobytes() + bytes(n) for v in box()[0])
     return head.encode() + rows + b"".join(bytes([3, *f]) for f in box()[1])
@@ -773,7 +774,7 @@ def terraces(n: int) -> Shape:
     x, y = np.meshgrid(np.arange(side), np.arange(side), indexing="ij")
     vertices = np.stack([x, y, (x // 7 + y // 11) % 9], axis=-1).reshape(-1, 3).astype(float)
     a = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).ravel()[:, None]
-    return vertices, np.concatenate([a + [0, side, side + 1], a + [0, side + 1, 1]])
+    return vertices, np.concatenate([a + np.array(f) for f in ([0, side, side + 1], [0, side + 1, 1])])
 
 
 # Each: suffix, and n -> bytes, which grow with n.

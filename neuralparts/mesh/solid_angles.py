@@ -12,7 +12,7 @@ from neuralparts.triangles import unit_normals
 CHUNK = 1 << 17
 # Pairs of a point and a triangle up to which `winding_number` takes the exact sum: about a third of a second.
 MOST_EXACT_PAIRS = 4_000_000
-# Pairs of a point and a triangle that is not two of its radii away, up to which the approximation takes two seconds or so,
+# Pairs of a point and a triangle less than two of its radii away, up to which the approximation takes some two seconds,
 # and points from which their number is estimated.
 MOST_NEAR_PAIRS, NEAR_SAMPLES = 15_000_000, 64
 # Distance from the surface at which a point counts as just beside it: larger than the rounding of float32, smaller than
@@ -69,8 +69,8 @@ def winding_number(points: np.ndarray, triangles: np.ndarray, most_exact_pairs: 
 def affordable_step(points: np.ndarray, triangles: np.ndarray, most: int = MOST_NEAR_PAIRS) -> int:
     """The least step s for which `winding_number(points[::s], triangles)` takes some two seconds at most.
 
-    points: (N, 3); triangles: (F, 3, 3); most: pairs of a point and a near triangle that take so long. It is 1 for all parts but those of long triangles, or of bodies within each
-    other: there most triangles are near most points, and the approximation saves nothing.
+    points: (N, 3); triangles: (F, 3, 3); most: pairs of a point and a near triangle that take so long. It is 1 but for
+    parts of long triangles or of bodies within each other, of which most triangles are near most points.
     """
     pairs = len(points) * len(triangles)
     if pairs <= most:

@@ -8,7 +8,7 @@ from neuralparts.wording import counted
 # its bytes and so many more. A triangle takes 1.1 KiB and 15 microseconds until it is labelled.
 MOST_ROWS, BYTES_OF_A_ROW = 400_000, 4
 # What a piece costs beside its rows, in rows: its loop of Python takes as long as so many.
-ROWS_OF_A_PIECE = 64
+ROWS_OF_A_PIECE = 6
 
 
 class RowLimit:

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-# A case of each kind that once took minutes or all memory.
-WORST = ["doubled_tube", "one_inside_out", "many_weights", "many_joints", "fan_at_edge", "strip.glb"]
+# A case of each kind that once took more.
+WORST = ["doubled_tube", "one_inside_out", "many_weights", "many_joints"]
 
 
 def run_cases(names):
-    """What `tests.hostile_meshes` prints for these cases, and its exit code."""
+    """What `tests.hostile_meshes` prints for the cases with these words in their names, and its exit code."""
     words = [sys.executable, "-m", "tests.hostile_meshes", "--only", *names]
     done = subprocess.run(words, capture_output=True, text=True)
     return done.stdout + done.stderr[-500:], done.returncode
