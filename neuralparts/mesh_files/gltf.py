@@ -97,8 +97,9 @@ def _rows_of(shown: Primitive, accessors: Accessors) -> int:
         return 0
     vertices = accessors.count(attributes["POSITION"])
     corners = accessors.count(shown.primitive["indices"]) if "indices" in shown.primitive else vertices
+    triangles = corners // 3 if shown.primitive.get("mode", TRIANGLES) == TRIANGLES else corners
     # Each morph target and each set of joints takes as many rows as the positions.
-    return vertices * (1 + len(_morphs(shown)) + sum(name.startswith("JOINTS_") for name in attributes)) + corners
+    return vertices * (1 + len(_morphs(shown)) + sum(name.startswith("JOINTS_") for name in attributes)) + triangles
 
 
 def _weight_count(shown: Primitive) -> int:
