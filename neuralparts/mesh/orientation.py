@@ -28,7 +28,7 @@ MOST_SHELLS = 20_000
 # Pairs of a sample and a triangle of another shell after which no more shells within each other are looked for: some
 # seconds. A file gets there only with thousands of bodies that lie in part within each other.
 MOST_PAIRS_WITHIN = 100_000_000
-# Open shells judged one by one, the largest first: each is compared with the whole mesh.
+# Open shells judged one by one, the largest first.
 MOST_OPEN_SHELLS = 200
 # Surface points from which the open shells are judged, as a set.
 OPEN_SAMPLES = 500
