@@ -158,7 +158,9 @@ def _containment(
     sweep, root, pairs = BoxSweep(low, high), np.arange(len(volume)), 0  # root (S,): the outermost around each so far
     sweep.add(order[MOST_SHELLS:])
     for outer in order[:MOST_SHELLS][::-1]:
-        compared = np.unique(root[sweep.within(outer)])
+        is_near = np.zeros(len(volume), dtype=bool)
+        is_near[root[sweep.within(outer)]] = True
+        compared = np.flatnonzero(is_near)
         while len(compared) and pairs < MOST_PAIRS_WITHIN:
             in_box = (low[compared] >= low[outer]).all(axis=1) & (high[compared] <= high[outer]).all(axis=1)
             inner = compared[in_box]
