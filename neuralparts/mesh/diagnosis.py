@@ -5,7 +5,7 @@ import numpy as np
 from neuralparts.domain import Transform, grid_cell
 from neuralparts.mesh.orientation import MOST_SHELLS
 from neuralparts.mesh.shells import Shells, faces_by_shell, sample_faces, shell_boxes
-from neuralparts.mesh.solid_angles import JUST_BESIDE, points_beside, winding_number
+from neuralparts.mesh.solid_angles import JUST_BESIDE, affordable_step, points_beside, winding_number
 from neuralparts.mesh.thickness import thinnest_feature
 from neuralparts.mesh.topology import connected_components
 from neuralparts.wording import counted
@@ -99,7 +99,10 @@ def overlapping_shells(corners: np.ndarray, shells: Shells) -> int:
     outward = shells.orientation[owner] > 0
     points, owner = points_beside(corners[face[outward]], -JUST_BESIDE), owner[outward]
     # Keep those that lie in two bodies or more, by the winding number of all closed shells together.
-    deep = winding_number(points, corners[shells.closed[shells.label]]) > 1.5
+    surface = corners[shells.closed[shells.label]]
+    step = affordable_step(points, surface)
+    points, owner = points[::step], owner[::step]
+    deep = winding_number(points, surface) > 1.5
     points, owner = points[deep], owner[deep]
     if not len(points):
         return 0

@@ -6,6 +6,7 @@ Closed shells are judged by their volume and by what lies around them, open ones
 
 import numpy as np
 
+from neuralparts.mesh.box_sweep import BoxSweep
 from neuralparts.mesh.consistency import flips_for_consistency
 from neuralparts.mesh.shells import (
     SHELL_SAMPLES,
@@ -17,14 +18,17 @@ from neuralparts.mesh.shells import (
     shell_volumes,
     true_for_most,
 )
-from neuralparts.mesh.solid_angles import JUST_BESIDE, points_beside, winding_number
+from neuralparts.mesh.solid_angles import JUST_BESIDE, affordable_step, points_beside, winding_number
 from neuralparts.mesh.topology import EdgeTable, connected_components, flip_faces
 from neuralparts.triangles import triangle_areas
 from neuralparts.wording import counted
 
-# Closed shells, the largest first, for which the shells within them are looked for: their boxes are compared in pairs.
+# Closed shells, the largest first, for which the shells within them are looked for.
 MOST_SHELLS = 20_000
-# Open shells judged one by one, the largest first: each is compared with the whole mesh.
+# Pairs of a sample and a triangle of another shell after which no more shells within each other are looked for: some
+# seconds. A file gets there only with thousands of bodies that lie in part within each other.
+MOST_PAIRS_WITHIN = 100_000_000
+# Open shells judged one by one, the largest first.
 MOST_OPEN_SHELLS = 200
 # Surface points from which the open shells are judged, as a set.
 OPEN_SAMPLES = 500
@@ -150,28 +154,33 @@ def _containment(
     parent, children, extra = np.full(len(volume), -1), {}, {}
     # From the smallest to the largest, so that the first shell found around another is its parent. What lies within a
     # shell lies within all shells around that one. So the shells without a parent are compared, and the children of
-    # those that lie in part outside.
-    roots = order[MOST_SHELLS:]
+    # those that lie in part outside. Only those are looked at that have a box within the box, or hold one that has.
+    sweep, root, pairs = BoxSweep(low, high), np.arange(len(volume)), 0  # root (S,): the outermost around each so far
+    sweep.add(order[MOST_SHELLS:])
     for outer in order[:MOST_SHELLS][::-1]:
-        compared = roots
-        while len(compared):
+        is_near = np.zeros(len(volume), dtype=bool)
+        is_near[root[sweep.within(outer)]] = True
+        compared = np.flatnonzero(is_near)
+        while len(compared) and pairs < MOST_PAIRS_WITHIN:
             in_box = (low[compared] >= low[outer]).all(axis=1) & (high[compared] <= high[outer]).all(axis=1)
             inner = compared[in_box]
             within = np.zeros(len(inner), dtype=bool)
             if len(inner):
                 sampled = np.concatenate([np.arange(first[i], first[i + 1]) for i in inner])
                 surface = corners[by_shell[starts[outer] : starts[outer + 1]]]
+                pairs += len(sampled) * len(surface)
                 inside = np.abs(winding_number(middle[sampled], surface)) > 0.5
                 within = true_for_most(inside, owner[sampled], len(volume))[inner]
             for index in inner[within].tolist():
                 if parent[index] < 0:
                     parent[index] = outer
+                    root[root == index] = outer
                     children.setdefault(int(outer), []).append(index)
                 else:
                     extra.setdefault(index, []).append(int(outer))
             apart = np.setdiff1d(compared, inner[within]).tolist()
             compared = np.array([child for index in apart for child in children.get(index, [])], dtype=int)
-        roots = np.append(roots[parent[roots] < 0], outer)
+        sweep.add(outer)
     return order.tolist(), parent, extra
 
 
@@ -181,8 +190,9 @@ def _within_open(corners: np.ndarray, label: np.ndarray, closed: np.ndarray) -> 
     sampled = closed[owner]
     if closed.all() or not sampled.any():
         return np.zeros(len(closed), dtype=bool)
-    within = winding_number(corners[face[sampled]].mean(axis=1), corners[~closed[label]]) > 0.5
-    return true_for_most(within, owner[sampled], len(closed))
+    points, owner, surface = corners[face[sampled]].mean(axis=1), owner[sampled], corners[~closed[label]]
+    step = affordable_step(points, surface)
+    return true_for_most(winding_number(points[::step], surface) > 0.5, owner[::step], len(closed))
 
 
 # --------------------------------------------------------------------------------------------------- open shells
@@ -201,6 +211,7 @@ def _set_is_inside_out(corners: np.ndarray) -> bool:
     # Triangles drawn by area, and for each a point before and a point behind it: winding (2 * OPEN_SAMPLES,). The seed
     # is fixed, because a file is repaired in the same way in every run.
     chosen = corners[np.random.default_rng(0).choice(len(corners), OPEN_SAMPLES, p=areas / areas.sum())]
+    chosen = chosen[:: affordable_step(np.concatenate([chosen, chosen])[:, 0], corners)]
     winding = winding_number(_both_sides(chosen), corners)
     inside, inverted = (winding > 0.5).mean(), (winding < -0.5).mean()
     return bool(inverted > OPEN_SET_INVERTED and inside < OPEN_SET_INSIDE * inverted)
@@ -212,18 +223,31 @@ def _flips_of_open(corners: np.ndarray, label: np.ndarray, closed: np.ndarray) -
     order, starts = faces_by_shell(label)
     sizes = np.diff(starts) * ~closed
     largest = np.argsort(-sizes, kind="stable")[:MOST_OPEN_SHELLS]
+    # Those that are inside out by themselves: the shell, its triangles, samples (N, 3, 3) of them, the weights of these
+    # (N,) and their winding number in the shell alone (N,).
+    found = []
     for shell in largest[sizes[largest] >= LEAST_OPEN_FACES]:
-        own = order[starts[shell] : starts[shell + 1]]
-        sampled = corners[own[:: max(1, len(own) // OPEN_SHELL_SAMPLES)]]
+        own = corners[order[starts[shell] : starts[shell + 1]]]
+        sampled = own[:: max(1, len(own) // OPEN_SHELL_SAMPLES)]
         weights = np.maximum(triangle_areas(sampled), np.finfo(float).tiny)  # their sum must not be 0
-        alone = _surface_winding(sampled, corners[own])
-        if np.average(alone, weights=weights) >= OPEN_SHELL_INSIDE_OUT:
-            continue
-        # Inside out by itself. In a solid of the other shells it is a void and stays.
-        others = _surface_winding(sampled, corners) - alone
-        if np.average(others, weights=weights) <= 0.5:
+        alone = _surface_winding(sampled, own)
+        if np.average(alone, weights=weights) < OPEN_SHELL_INSIDE_OUT:
+            found.append((shell, own, sampled, weights, alone))
+    if not found:
+        return flip
+    # Fewer of them, the largest, if that would take too long.
+    points = np.concatenate([_both_sides(sampled) for _, _, sampled, _, _ in found])
+    found = found[: -(-len(found) // affordable_step(points, corners))]
+    # In a solid of the other shells it is a void and stays. Samples of all of them, one shell after the other, and
+    # their winding number in the whole mesh, which every flip changes.
+    ends = np.cumsum([len(weights) for *_, weights, _ in found])
+    everywhere = np.concatenate([sampled for _, _, sampled, _, _ in found])
+    around = _surface_winding(everywhere, corners)
+    for (shell, own, _, weights, alone), end in zip(found, ends, strict=True):
+        if np.average(around[end - len(weights) : end] - alone, weights=weights) <= 0.5:
             flip[shell] = True
-            corners = flip_faces(corners, own)
+            if end < len(around):
+                around[end:] -= 2 * _surface_winding(everywhere[end:], own)
     return flip
 
 

@@ -7,7 +7,7 @@ it has an odd number of triangles; a closed surface has no open edge.
 import numpy as np
 
 from neuralparts.mesh.shells import SHELL_SAMPLES, sample_faces, true_for_most
-from neuralparts.mesh.solid_angles import winding_number
+from neuralparts.mesh.solid_angles import affordable_step, winding_number
 from neuralparts.mesh.topology import EdgeTable, connected_components, corner_parity, equal_rows
 from neuralparts.triangles import triangle_areas
 from neuralparts.wording import counted
@@ -122,8 +122,10 @@ def _groups_within(
     number = np.unique(group, return_inverse=True)[1]  # (C,) groups counted from 0
     copy, owner = sample_faces(number, SHELL_SAMPLES)
     copy, owner = copy[candidate[copy]], owner[candidate[copy]]
-    within = np.abs(winding_number(corners[extra[copy]].mean(axis=1), corners[others])) > 0.5
-    return candidate & true_for_most(within, owner, number.max() + 1)[number]
+    points, surface = corners[extra[copy]].mean(axis=1), corners[others]
+    step = affordable_step(points, surface)
+    within = np.abs(winding_number(points[::step], surface)) > 0.5
+    return candidate & true_for_most(within, owner[::step], number.max() + 1)[number]
 
 
 def _drop_fins(faces: np.ndarray) -> tuple[np.ndarray, int]:
@@ -137,16 +139,19 @@ def _drop_fins(faces: np.ndarray) -> tuple[np.ndarray, int]:
     balance = np.bincount(triangle, weights=1 - 2 * corner_parity(faces))
     paired = (np.bincount(triangle) == 2) & (balance == 0)
     edges = EdgeTable(faces)
-    fin_faces, dropped = np.flatnonzero(paired[triangle]), np.zeros(len(faces), dtype=bool)
+    is_fin, dropped = paired[triangle], np.zeros(len(faces), dtype=bool)
     uses = edges.uses.copy()
-    # Each round drops the outermost pairs, which frees the edges of the next ones.
-    while len(fin_faces):
-        free = (uses[edges.edge[fin_faces]] == 2).any(axis=1)
-        if not free.any():
-            break
-        dropped[fin_faces[free]] = True
-        uses -= np.bincount(edges.edge[fin_faces[free]].ravel(), minlength=len(uses))
-        fin_faces = fin_faces[~free]
+    # The faces at edge e are sides[starts[e] : starts[e + 1]] // 3.
+    sides, starts = np.argsort(edges.edge.ravel(), kind="stable"), np.concatenate([[0], np.cumsum(uses)])
+    outermost = np.flatnonzero(is_fin & (uses[edges.edge] == 2).any(axis=1))
+    # Each round drops the outermost pairs, which frees edges of the next ones. Only those edges are looked at.
+    while len(outermost):
+        dropped[outermost] = True
+        touched, fewer = np.unique(edges.edge[outermost], return_counts=True)
+        uses[touched] -= fewer
+        freed = touched[uses[touched] == 2]
+        beside = np.concatenate([sides[:0], *(sides[starts[e] : starts[e + 1]] // 3 for e in freed)])
+        outermost = np.unique(beside[is_fin[beside] & ~dropped[beside]])
     # If all is one sheet without thickness, it stays: the check for flat meshes has a message for it.
     if dropped.all():
         return faces, 0

@@ -12,6 +12,9 @@ from neuralparts.triangles import unit_normals
 CHUNK = 1 << 17
 # Pairs of a point and a triangle up to which `winding_number` takes the exact sum: about a third of a second.
 MOST_EXACT_PAIRS = 4_000_000
+# Pairs of a point and a triangle less than two of its radii away, up to which the approximation takes some two seconds,
+# and points from which their number is estimated.
+MOST_NEAR_PAIRS, NEAR_SAMPLES = 15_000_000, 64
 # Distance from the surface at which a point counts as just beside it: larger than the rounding of float32, smaller than
 # any wall that can be fitted. It is in the units of the vertices: the unit box for `orientation.py`, the domain for
 # `thickness.py` and `diagnosis.py`. A part is 1 long in the unit box, and 1 to 1.8 in the domain.
@@ -61,6 +64,22 @@ def winding_number(points: np.ndarray, triangles: np.ndarray, most_exact_pairs: 
     import igl
 
     return igl.fast_winding_number(triangles.reshape(-1, 3), np.arange(3 * len(triangles)).reshape(-1, 3), points)
+
+
+def affordable_step(points: np.ndarray, triangles: np.ndarray, most: int = MOST_NEAR_PAIRS) -> int:
+    """The least step s for which `winding_number(points[::s], triangles)` takes some two seconds at most.
+
+    points: (N, 3); triangles: (F, 3, 3); most: pairs of a point and a near triangle that take so long. It is 1 but for
+    parts of long triangles or of bodies within each other, of which most triangles are near most points.
+    """
+    pairs = len(points) * len(triangles)
+    if pairs <= most:
+        return 1
+    middle = triangles.mean(axis=1)
+    reach = 4 * ((triangles - middle[:, None]) ** 2).sum(axis=2).max(axis=1)  # (F,) squares of twice the radius
+    some = points[:: -(-len(points) // NEAR_SAMPLES)]
+    near = np.mean([(((middle - point) ** 2).sum(axis=1) < reach).mean() for point in some])
+    return max(1, int(np.ceil(near * pairs / most)))
 
 
 def points_beside(corners: np.ndarray, distance: float) -> np.ndarray:

@@ -48,7 +48,7 @@ def read_gltf(source: SourceFile) -> tuple[np.ndarray, np.ndarray, list[str]]:
     pieces, skipped, corners_left = [], 0, 0
     for shown in _shown(header, scene):
         rows = _rows_of(shown, accessors)
-        limit.take(rows)
+        limit.take(rows + scene.joint_count(shown.node) + _weight_count(shown))
         if not rows:
             skipped += 1
             continue
@@ -97,8 +97,14 @@ def _rows_of(shown: Primitive, accessors: Accessors) -> int:
         return 0
     vertices = accessors.count(attributes["POSITION"])
     corners = accessors.count(shown.primitive["indices"]) if "indices" in shown.primitive else vertices
+    triangles = corners // 3 if shown.primitive.get("mode", TRIANGLES) == TRIANGLES else corners
     # Each morph target and each set of joints takes as many rows as the positions.
-    return vertices * (1 + len(_morphs(shown)) + sum(name.startswith("JOINTS_") for name in attributes)) + corners
+    return vertices * (1 + len(_morphs(shown)) + sum(name.startswith("JOINTS_") for name in attributes)) + triangles
+
+
+def _weight_count(shown: Primitive) -> int:
+    """Weights of morph targets that are looked at for a primitive, most of them 0 perhaps."""
+    return len(shown.weights) if isinstance(shown.weights, list) else 0
 
 
 def _morphs(shown: Primitive) -> list[tuple[float, int]]:

@@ -38,6 +38,11 @@ class Scene:
             raise ValueError("a node holds itself")
         return self.matrices[node]
 
+    def joint_count(self, node: int) -> int:
+        """The joints of the skin of a node, as many matrices as `joint_matrices` makes; 0 without a skin."""
+        skin = {} if node < 0 or "skin" not in self.nodes[node] else entry(self.skins, self.nodes[node]["skin"], "skin")
+        return len(skin["joints"]) if isinstance(skin.get("joints"), list) else 0
+
     def joint_matrices(self, node: int) -> np.ndarray | None:
         """(J, 4, 4) of the skin of a node, from its mesh to the scene; None if it has no skin. Raises ValueError."""
         if node < 0 or "skin" not in self.nodes[node]:

@@ -14,7 +14,7 @@ BENT = 1e-3
 # A fan takes this fraction less area than the other of a bent quad before it is preferred: the rest is rounding.
 LESS_AREA = 1e-9
 # Steps of cutting by ears, n^2 for n corners at worst, that a file may take: some seconds.
-MOST_EAR_STEPS = 10**9
+MOST_EAR_STEPS = 401_000_000
 
 
 def triangulate(vertices: np.ndarray, corners: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, list[str]]:
