@@ -25,6 +25,8 @@ def main() -> int:
     parser.add_argument("--save", type=Path, metavar="FOLDER", help="with --here: keep each mutant there")
     flags = parser.parse_args()
     if flags.here:
+        if flags.save:
+            flags.save.mkdir(parents=True, exist_ok=True)
         run_here(flags.here[0], *map(int, flags.here[1:]), flags.save)
         return 0
     exit_code = 0
