@@ -27,7 +27,8 @@ TARGETS = {
     "checkpoint": (targets.read_checkpoint, "mutant.checkpoint"),
     "samples": (targets.read_samples, "mutant.npz"),
 }
-# Seconds of CPU time for one mutant; of real time for a child's start, and beyond a mutant's if its child hears no signal.
+# Seconds of CPU time for one mutant; of real time for a child's start, and beyond a mutant's if its child hears no
+# signal.
 SECONDS, STARTING, DEAF = 10.0, 120.0, 50.0
 # Mutants of a child: as many as make its start a small part of its time.
 BATCH = 20_000
