@@ -29,6 +29,7 @@ from neuralparts.errors import UserError, with_place
 from neuralparts.mesh import load_mesh
 from neuralparts.mesh_files import read_source, write_mesh
 from neuralparts.sampling import draw_samples
+from tests.mesh_files.handmade import minimal
 from tests.meshes import box, sphere
 
 # The limits: seconds of CPU time, and bytes of address space, so many and so many times the file's own.
@@ -437,19 +438,15 @@ def glb(shape: Shape) -> bytes:
 def packed_glb(binary: bytes, views: list, accessors: list, **more: object) -> bytes:
     """A GLB. views: (start, length) in the binary chunk. accessors: (type of a number, count, type), one of each view.
     more: keys of the JSON to replace."""
-    header = {
-        "asset": {"version": "2.0"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
+    header = minimal() | {
         "buffers": [{"byteLength": len(binary)}],
         "bufferViews": [{"buffer": 0, "byteOffset": at, "byteLength": n} for at, n in views],
         "accessors": [
             {"bufferView": k, "componentType": code, "count": n, "type": kind}
             for k, (code, n, kind) in enumerate(accessors)
         ],
-    } | more
+        **more,
+    }
     text = json.dumps(header, separators=(",", ":")).encode()
     text, binary = text + b" " * (-len(text) % 4), binary + bytes(-len(binary) % 4)
     chunks = struct.pack("<II", len(text), 0x4E4F534A) + text + struct.pack("<II", len(binary), 0x004E4942) + binary

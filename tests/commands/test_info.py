@@ -49,7 +49,7 @@ def test_a_fit_leaves_a_model_that_says_what_it_is_and_a_card(tmp_path, capsys):
     card = (out / "a & b|c.md").read_text()
     assert 'NeuralSDF.load("a & b|c.safetensors")' in card and "a \\& b\\|c.ply" in card and "Licence" in card
     assert verify.main([str(out)]) == 0
-    # Done is done with the card, and without one the old card goes.
+    # The same command finds the part done. A fit without a card removes the old one.
     assert fit.main([str(source), *flags, "--modelCard", "1", "--outputDir", str(out)]) == 0
     assert "done before" in capsys.readouterr().err
     assert fit.main([str(source), *flags, "--outputDir", str(out)]) == 0
