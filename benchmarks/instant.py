@@ -38,8 +38,9 @@ from neuralparts.distance import DistanceOracle
 from neuralparts.fitting import FitHooks, fit
 from neuralparts.flags import parse_fit_flags
 from neuralparts.mesh import load_mesh
-from neuralparts.part import Watch, fit_settings, label, label_pairs, load, make_network
 from neuralparts.sampling import importance_samples, points_on_surface
+from neuralparts.steps import fit_settings, label, label_pairs, load, make_network
+from neuralparts.watch import Watch
 
 DATA = Path("../shared/data")
 EIGHT = (

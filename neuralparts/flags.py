@@ -4,102 +4,22 @@ A command adds the flags that it takes by name (`add_flags`). Nothing heavy is i
 """
 
 import argparse
-import difflib
 import os
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from neuralparts import choices
-from neuralparts.wording import visible
-
-# ---------------------------------------------------------------------------------------------------- types of values
-
-MEMORY_UNITS = {"K": 2**10, "M": 2**20, "G": 2**30}
-
-
-def whole(text: str) -> int:
-    """An integer, also written as 1e6. All types here raise ArgumentTypeError."""
-    try:
-        return int(text)
-    except ValueError:
-        value = number(text)
-    if not value.is_integer():  # nor are infinity and NaN
-        raise argparse.ArgumentTypeError(f"{text} is not a whole number")
-    return int(value)
-
-
-def number(text: str) -> float:
-    """Any number, infinity and NaN among them."""
-    try:
-        return float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number") from None
-
-
-def natural(text: str) -> int:
-    """An integer of 0 or more."""
-    value = whole(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
-
-
-def positive(text: str) -> int:
-    """An integer of 1 or more."""
-    value = whole(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not positive")
-    return value
-
-
-def gpu(text: str) -> int:
-    """The number of a GPU, or -1 for the CPU."""
-    value = whole(text)
-    if value < -1:
-        raise argparse.ArgumentTypeError(f"{text} is not a GPU; -1 is the CPU")
-    return value
-
-
-def not_negative(text: str) -> float:
-    """A finite number of 0 or more."""
-    value = number(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text} is not a number of 0 or more")
-    return value
-
-
-def positive_number(text: str) -> float:
-    """A finite number above 0."""
-    value = not_negative(text)
-    if value == 0:
-        raise argparse.ArgumentTypeError("must be above 0")
-    return value
-
-
-def importance(text: str) -> float:
-    """A number above 0, at most LARGEST_IMPORTANCE_WEIGHT."""
-    value = positive_number(text)
-    if value > choices.LARGEST_IMPORTANCE_WEIGHT:
-        raise argparse.ArgumentTypeError(f"{text} is above {choices.LARGEST_IMPORTANCE_WEIGHT:,}")
-    return value
-
-
-def fraction(text: str) -> float:
-    """A number from 0 to 1."""
-    value = not_negative(text)
-    if value > 1:
-        raise argparse.ArgumentTypeError(f"{text} is above 1")
-    return value
-
-
-def memory(text: str) -> int:
-    """Bytes, perhaps with the unit K, M or G."""
-    unit = MEMORY_UNITS.get(text[-1:].upper())
-    # Checked twice, because the product may overflow to infinity.
-    return int(not_negative(str(not_negative(text[:-1] if unit else text) * (unit or 1))))
-
-
-# ---------------------------------------------------------------------------------------------------------- the flags
+from neuralparts.command_line import CommandLine
+from neuralparts.flag_types import (
+    fraction,
+    gpu,
+    importance,
+    memory,
+    natural,
+    not_negative,
+    positive,
+    positive_number,
+)
 
 
 class Flag(NamedTuple):
@@ -312,29 +232,6 @@ Turn a triangle mesh into a small network whose zero level is that mesh.
 Most fits need five flags: --damArch or --encoding (the network), --num_points and --epochs (the budget), --outputDir.
 In a checkout the presets set the rest: presets/instant.sh (seconds), demo.sh, low.sh, medium.sh, high.sh, very_high.sh
 (half an hour), each with the mesh as first argument."""
-
-
-class CommandLine(argparse.ArgumentParser):
-    """A parser whose errors are one line, with the flag that a wrong one may stand for."""
-
-    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> argparse.Namespace:
-        """The flags as a namespace. Ends the process with code 2 and one line if they are wrong."""
-        flags, unknown = self.parse_known_args(args, namespace)
-        if unknown:
-            wrong = next((text for text in unknown if text.startswith("-")), "").partition("=")[0]
-            left_over = f"there is one input too many: {unknown[0]}"
-            self.error(f"there is no flag {wrong}{self._nearest(wrong)}" if wrong else left_over)
-        return flags
-
-    def error(self, message: str) -> NoReturn:
-        """Print one line and end the process with code 2."""
-        self.exit(2, f"{self.prog}: {visible(message.removeprefix('argument '))}; --help lists the flags\n")
-
-    def _nearest(self, wrong: str) -> str:
-        """'; did you mean ...?' with the flag that is spelled most like `wrong`, or ''."""
-        spelled = {name.strip("-").lower().replace("_", ""): name for name in self._option_string_actions}
-        nearest = difflib.get_close_matches(wrong.strip("-").lower().replace("_", ""), spelled, 1)
-        return f"; did you mean {spelled[nearest[0]]}?" if nearest else ""
 
 
 def add_flags(parser: argparse._ActionsContainer, *names: str, **changes: Any) -> None:

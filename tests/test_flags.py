@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from neuralparts import flags as flag_types
+from neuralparts import flag_types
 
 
 @pytest.mark.parametrize(

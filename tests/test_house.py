@@ -16,8 +16,9 @@ PACKAGE = ROOT / "neuralparts"
 ORDER = [
     *("choices", "wording", "errors", "domain", "triangles", "watch", "whole_file", "foreign_files", "machine"),
     *("compiled", "device"),
-    *("metric_names", "flags", "mesh_files", "mesh", "distance", "sampling", "network", "fitting", "marching"),
-    *("metrics", "report", "output", "export", "fleet", "part", "job", "commands", "__init__", "__main__"),
+    *("metric_names", "flag_types", "command_line", "flags", "mesh_files", "mesh", "distance", "sampling", "network"),
+    *("fitting", "marching", "metrics", "report", "output", "export", "fleet"),
+    *("steps", "part", "job", "commands", "__init__", "__main__"),
 ]
 STAGES = [name for name in ORDER if (PACKAGE / name).is_dir() and name != "commands"]
 MODULES = sorted(PACKAGE.rglob("*.py"))

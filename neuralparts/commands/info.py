@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuralparts.choices import KERAS_SUFFIXES
+from neuralparts.command_line import CommandLine
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
-from neuralparts.flags import CommandLine, add_flags
+from neuralparts.flags import add_flags
 from neuralparts.machine import LIGHT_ADDRESS_SPACE, check_address_space, settle_threads
 from neuralparts.wording import quoted
 

@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 from neuralparts.choices import OUTPUT_FORMATS
+from neuralparts.command_line import CommandLine
 from neuralparts.commands import check_output, complain
 from neuralparts.errors import UserError
-from neuralparts.flags import CommandLine, add_flags
+from neuralparts.flags import add_flags
 from neuralparts.machine import check_address_space, settle_threads
 
 

@@ -5,9 +5,10 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neuralparts.command_line import CommandLine
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
-from neuralparts.flags import CommandLine, add_flags
+from neuralparts.flags import add_flags
 from neuralparts.machine import check_address_space, settle_threads
 from neuralparts.wording import say
 

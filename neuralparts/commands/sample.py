@@ -4,9 +4,10 @@ import argparse
 from pathlib import Path
 
 from neuralparts.choices import IMPORTANCE_WEIGHT, SAMPLES_SUFFIX
+from neuralparts.command_line import CommandLine
 from neuralparts.commands import check_output, complain
 from neuralparts.errors import UserError
-from neuralparts.flags import SUFFIXES, CommandLine, add_flags, sampling_contradiction
+from neuralparts.flags import SUFFIXES, add_flags, sampling_contradiction
 from neuralparts.machine import LIGHT_ADDRESS_SPACE, check_address_space
 
 

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from neuralparts.command_line import CommandLine
 from neuralparts.commands import complain
-from neuralparts.flags import CommandLine
 from neuralparts.wording import counted, visible
 
 

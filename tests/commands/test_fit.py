@@ -360,7 +360,9 @@ def test_a_gpu_that_cannot_be_used(tmp_path, capsys, monkeypatch):
 
 
 def test_what_the_reconstruction_lacks_is_said_and_kept(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("neuralparts.part.explain_disagreement", lambda *_: "errors that contradict each other")
+    monkeypatch.setattr(
+        "neuralparts.steps.evaluation.explain_disagreement", lambda *_: "errors that contradict each other"
+    )
     mesh = trimesh.util.concatenate(
         [trimesh.creation.box((10, 10, 10)), trimesh.creation.box((10, 10, 0.05)).apply_translation((0, 0, 9))]
     )

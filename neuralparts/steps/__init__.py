@@ -1,0 +1,27 @@
+"""The steps of a part: read and label it, train the network, reconstruct the surface, evaluate it, write the report.
+
+In: an input file and the flags of a fit. Out: what each step made, as values that are handed on; `part.py` puts the
+steps together. Lengths are domain units unless a name says file units.
+"""
+
+from neuralparts.steps.evaluation import evaluate, evaluate_off_surface
+from neuralparts.steps.inputs import label, label_pairs, load
+from neuralparts.steps.reconstruction import reconstruct, write_reconstruction
+from neuralparts.steps.training import fit_network, fit_settings, make_network
+from neuralparts.steps.writing import about_fit, versions, write_report
+
+__all__ = [
+    "about_fit",
+    "evaluate",
+    "evaluate_off_surface",
+    "fit_network",
+    "fit_settings",
+    "label",
+    "label_pairs",
+    "load",
+    "make_network",
+    "reconstruct",
+    "versions",
+    "write_reconstruction",
+    "write_report",
+]

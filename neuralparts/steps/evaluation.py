@@ -1,0 +1,75 @@
+"""The errors of a part, on points that training never saw."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+import numpy as np
+
+from neuralparts.domain import grid_cell
+from neuralparts.metrics import (
+    LARGEST_MISSED_FRACTION,
+    explain_disagreement,
+    explain_missed,
+    mesh_errors,
+    off_surface_errors,
+    point_errors,
+    sample_errors,
+)
+from neuralparts.network import NeuralSDF
+from neuralparts.steps.inputs import Shape
+from neuralparts.steps.random_streams import random_stream
+from neuralparts.steps.reconstruction import Surface
+from neuralparts.watch import Watch
+from neuralparts.wording import say
+
+# Fresh points for each of the final metrics.
+METRIC_POINTS = 50_000
+# Points for the errors off the surface, in the cube and near the surface; a gradient costs several values.
+OFF_SURFACE_POINTS = 20_000
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """metrics: by name. notes: a line on errors that contradict each other, one on what the reconstruction lacks.
+    deviation: (V,) distance of each reconstructed vertex from the input, file units, or None."""
+
+    metrics: dict[str, float]
+    notes: tuple[str, ...] = ()
+    deviation: np.ndarray | None = None
+
+
+def evaluate(
+    network: NeuralSDF, shape: Shape, surface: Surface | None, flags: SimpleNamespace, watch: Watch
+) -> Evaluation:
+    """The metrics, on points that training never saw."""
+    if shape.mesh is None:
+        return Evaluation(sample_errors(network.domain, *shape.kept))
+    generator = random_stream(flags.seed, "metrics")
+    functions = network.domain, network.level_distance
+    metrics = point_errors(*functions, shape.oracle, METRIC_POINTS, generator, flags.importanceWeight)
+    missed, deviation, cell = "", None, 0.0
+    if surface is not None:
+        cell = grid_cell(flags.reconstructionRes)
+        triangles = surface.vertices, surface.faces
+        generator = random_stream(flags.seed, "mesh_metrics")
+        metrics |= mesh_errors(*triangles, shape.mesh, shape.oracle, METRIC_POINTS, generator, cell)
+        if metrics["missed_surface"] > LARGEST_MISSED_FRACTION:
+            generator = random_stream(flags.seed, "missed")
+            missed = explain_missed(network.domain, *triangles, shape.oracle, generator, cell)
+        deviation = shape.transform.length_to_file(shape.oracle.distance(surface.vertices))
+    notes = tuple(filter(None, (explain_disagreement(metrics, shape.mesh.closed, cell), missed)))
+    if notes and not watch.in_folder:  # of many parts, summary.csv has the numbers
+        say("\n".join(notes))
+    return Evaluation(metrics, notes, deviation)
+
+
+def evaluate_off_surface(network: NeuralSDF, shape: Shape, seed: int) -> dict:
+    """The errors by distance from the surface; empty where there is no mesh."""
+    if shape.oracle is None:
+        return {}
+    generator = random_stream(seed, "off_surface")
+
+    def gradient(points: np.ndarray) -> np.ndarray:
+        return network.gradient(shape.transform.to_file(points))
+
+    return off_surface_errors(network.domain, gradient, shape.oracle, OFF_SURFACE_POINTS, generator)
