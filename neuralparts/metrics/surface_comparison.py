@@ -23,7 +23,7 @@ def mesh_errors(
 
     `count` points uniform by area on each of the two meshes are projected on the other. chamfer: the mean of the two
     mean distances. hausdorff: the largest of all distances; a sample cannot show more than the true one.
-    surface_within_99: 99% of the input's points lie this near to the reconstruction.
+    surface_within_99, reconstruction_within_99: 99% of the points of the one surface lie this near to the other.
     normal_consistency: the mean |cosine| between the normals of a point's triangle and of the triangle that it is
     projected on. missed_surface: the fraction of the input's points farther than `cell`, the edge of a grid cell, from
     the reconstruction. Lengths in domain units. Raises ValueError for arrays of other shapes.
@@ -35,6 +35,7 @@ def mesh_errors(
         "chamfer": float((there.mean() + back.mean()) / 2),
         "hausdorff": float(max(there.max(), back.max())),
         "surface_within_99": float(np.percentile(back, 99)),
+        "reconstruction_within_99": float(np.percentile(there, 99)),
         "normal_consistency": float((cosine_there.mean() + cosine_back.mean()) / 2),
         "missed_surface": float((back > cell).mean()),
     }

@@ -21,6 +21,8 @@ def test_an_offset_sphere(offset):
     errors = mesh_errors(ball(RADIUS + offset), ball(RADIUS))
     assert errors["chamfer"] == pytest.approx(OFFSET, abs=SAGITTA)
     assert errors["hausdorff"] == pytest.approx(OFFSET, abs=2 * SAGITTA)
+    assert errors["surface_within_99"] == pytest.approx(OFFSET, abs=2 * SAGITTA)
+    assert errors["reconstruction_within_99"] == pytest.approx(OFFSET, abs=2 * SAGITTA)
     assert errors["normal_consistency"] > 0.999
 
 
@@ -40,6 +42,10 @@ def test_a_body_missing_on_either_side(missing_in):
     mean_distance = 1.3 + 0.1**2 / (3 * 1.3) - 0.2  # of a ball's surface to a point 1.3 from its centre
     assert errors["chamfer"] == pytest.approx(fraction * mean_distance / 2, rel=0.03)
     assert errors["missed_surface"] == pytest.approx(fraction if missing_in == "reconstruction" else 0.0, rel=0.03)
+    # A fifth of the one surface is far from the other, and none of the other from the one.
+    far, near = "surface_within_99", "reconstruction_within_99"
+    far, near = (far, near) if missing_in == "reconstruction" else (near, far)
+    assert 1.1 < errors[far] < errors["hausdorff"] and errors[near] < 1e-6
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.3, 0.8])
