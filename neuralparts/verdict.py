@@ -35,13 +35,15 @@ class Criterion(NamedTuple):
     enough: bool = False
 
 
-# Fractions, and lengths in domain units, in which the part is 1.8 across. docs/log.md has the fits behind the limits.
+# The largest distance in a good fit, and in a fair one, domain units: the part is 1.8 across. docs/log.md has the fits
+# behind all limits.
+GOOD_DISTANCE, FAIR_DISTANCE = 0.005, 0.05
 CRITERIA = (
-    Criterion("surface_within_99", 0.005, 0.02, enough=True),
+    Criterion("surface_within_99", GOOD_DISTANCE, FAIR_DISTANCE, enough=True),
     Criterion("missed_surface", 0.01, 0.1),
-    Criterion("reconstruction_within_99", 0.005, 0.02, closed_only=True),
+    Criterion("reconstruction_within_99", GOOD_DISTANCE, FAIR_DISTANCE, closed_only=True),
     Criterion("overlap_error", 0.02, 0.1, closed_only=True, enough=True),
-    Criterion("samples_error", 0.02, 0.02),
+    Criterion("samples_error", FAIR_DISTANCE, FAIR_DISTANCE),
 )
 
 
@@ -73,13 +75,18 @@ def _errors(record: dict[str, Any]) -> dict[str, float]:
     """The errors that were measured and mean something, by the keys of CRITERIA.
 
     overlap_error: 1 - IoU, by the upper end of its interval, so that chance lowers no grade. samples_error: the mean
-    error on samples kept from training, where there is no mesh.
+    error on samples kept from training, where there is no mesh. Surface is missing if it is farther than a cell of the
+    grid, however fine that is, and also if it lies within a union of bodies: if 99% of the rest is near, that is no
+    error.
     """
     metrics = record.get("metrics") or {}
     closed = (record.get("diagnosis") or {}).get("closed") is True
     overlap = next(filter(is_finite, (metrics.get("iou_high"), metrics.get("iou"))), None)
     found = metrics | {"overlap_error": None if overlap is None else 1.0 - overlap}
     found["samples_error"] = None if "surface_error" in metrics else metrics.get("importance_error")
+    within = metrics.get("surface_within_99")
+    if is_finite(within) and within <= GOOD_DISTANCE and (metrics.get("missed_surface") or 0.0) > 0.01:
+        found["missed_surface"] = None
     used = [limit.key for limit in CRITERIA if closed or not limit.closed_only]
     return {key: found[key] for key in used if is_finite(found.get(key))}
 
