@@ -38,9 +38,11 @@ class Criterion(NamedTuple):
 # The largest distance in a good fit, and in a fair one, domain units: the part is 1.8 across. docs/log.md has the fits
 # behind all limits.
 GOOD_DISTANCE, FAIR_DISTANCE = 0.005, 0.05
+# The largest fraction of the surface that a good fit may lack, and a fair one.
+GOOD_MISSING, FAIR_MISSING = 0.01, 0.1
 CRITERIA = (
     Criterion("surface_within_99", GOOD_DISTANCE, FAIR_DISTANCE, enough=True),
-    Criterion("missed_surface", 0.01, 0.1),
+    Criterion("missed_surface", GOOD_MISSING, FAIR_MISSING),
     Criterion("reconstruction_within_99", GOOD_DISTANCE, FAIR_DISTANCE, closed_only=True),
     Criterion("overlap_error", 0.02, 0.1, closed_only=True, enough=True),
     Criterion("samples_error", FAIR_DISTANCE, FAIR_DISTANCE),
@@ -84,11 +86,12 @@ def _errors(record: dict[str, Any]) -> dict[str, float]:
     overlap = next(filter(is_finite, (metrics.get("iou_high"), metrics.get("iou"))), None)
     found = metrics | {"overlap_error": None if overlap is None else 1.0 - overlap}
     found["samples_error"] = None if "surface_error" in metrics else metrics.get("importance_error")
-    within = metrics.get("surface_within_99")
-    if is_finite(within) and within <= GOOD_DISTANCE and (metrics.get("missed_surface") or 0.0) > 0.01:
-        found["missed_surface"] = None
     used = [limit.key for limit in CRITERIA if closed or not limit.closed_only]
-    return {key: found[key] for key in used if is_finite(found.get(key))}
+    errors = {key: found[key] for key in used if is_finite(found.get(key))}
+    is_near = errors.get("surface_within_99", 1.0) <= GOOD_DISTANCE
+    if is_near and errors.get("missed_surface", 0.0) > GOOD_MISSING:
+        del errors["missed_surface"]
+    return errors
 
 
 def _grade(limit: Criterion, error: float) -> str:

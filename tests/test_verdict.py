@@ -30,11 +30,12 @@ TABLE = [
     ({}, True, "good"),
     ({"surface_within_99": 0.005}, True, "good"),
     ({"surface_within_99": 0.0051}, True, "fair"),
-    ({"surface_within_99": 0.02}, True, "fair"),
-    ({"surface_within_99": 0.0201}, False, "poor"),
+    ({"surface_within_99": 0.05}, True, "fair"),
+    ({"surface_within_99": 0.0501}, False, "poor"),
     ({"missed_surface": 0.01}, True, "good"),
-    ({"missed_surface": 0.011}, False, "fair"),
-    ({"missed_surface": 0.101}, True, "poor"),
+    ({"missed_surface": 0.1, "surface_within_99": 0.04}, False, "fair"),
+    ({"missed_surface": 0.101, "surface_within_99": 0.04}, True, "poor"),
+    ({"missed_surface": 0.101}, True, "good"),  # by a fine grid, or within a union of bodies
     ({"reconstruction_within_99": 0.006}, True, "fair"),
     ({"reconstruction_within_99": 0.5}, True, "poor"),
     ({"reconstruction_within_99": 0.5}, False, "good"),  # the sheets that close an open mesh
@@ -56,7 +57,7 @@ TABLE = [
     (OLD | {"missed_surface": None}, False, ""),
     # Samples without a mesh.
     (ALL | {"importance_error": 0.001}, None, ""),
-    (ALL | {"importance_error": 0.03}, None, "poor"),
+    (ALL | {"importance_error": 0.06}, None, "poor"),
     # Nothing, and what no JSON writer but Python's would leave.
     (ALL, True, ""),
     ({"surface_within_99": float("nan"), "iou_high": None, "iou": float("nan")}, True, ""),
@@ -91,12 +92,16 @@ SENTENCES = [
     ({"missed_surface": 0.009}, "99% of the surface within 0.0667 (file units); 0.9% of it missing"),
     ({"missed_surface": 0.0004}, "99% of the surface within 0.0667 (file units)"),
     (
-        {"missed_surface": 0.012, "notes": ["another", NOTE + THIN]},
-        "99% of the surface within 0.0667 (file units); 1.2% of it missing, thinner than the grid",
+        {"missed_surface": 0.012, "surface_within_99": 0.018, "notes": ["another", NOTE + THIN]},
+        "99% of the surface within 1 (file units); 1.2% of it missing, thinner than the grid",
     ),
     (
-        {"missed_surface": 0.945, "notes": [NOTE + THIN + "; the network has not learnt 10% of it: more samples"]},
-        "99% of the surface within 0.0667 (file units); "
+        {
+            "missed_surface": 0.945,
+            "surface_within_99": 0.9,
+            "notes": [NOTE + THIN + "; the network has not learnt 10% of it: more samples"],
+        },
+        "99% of the surface within 50 (file units); "
         "94.5% of it missing, partly thinner than the grid, partly not learnt",
     ),
     (

@@ -38,9 +38,7 @@ def mesh_errors(
     """
     reconstruction = as_mesh(vertices, faces, mesh)
     there, cosine_there, _, _ = _project(reconstruction, oracle, count, generator)
-    back, cosine_back, points, normals = _project(
-        mesh, DistanceOracle(reconstruction, oracle.engine), count, generator
-    )
+    back, cosine_back, points, normals = _project(mesh, DistanceOracle(reconstruction, oracle.engine), count, generator)
     return {
         "chamfer": float((there.mean() + back.mean()) / 2),
         "hausdorff": float(max(there.max(), back.max())),
@@ -59,7 +57,7 @@ def as_mesh(vertices: np.ndarray, faces: np.ndarray, mesh: Mesh) -> Mesh:
 
 
 def bounds_no_inside(oracle: DistanceOracle, points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """(N,) bool: at which points (N, 3) of the oracle's mesh, with normals (N, 3), both sides are inside, or neither."""
+    """(N,) bool: points (N, 3) of the oracle's mesh, normals (N, 3), of which both sides are inside, or neither."""
     points = points.astype(np.float64)
     return oracle.inside(points - SIDE_DEPTH * normals) == oracle.inside(points + SIDE_DEPTH * normals)
 
