@@ -108,6 +108,12 @@ def test_browser_sorts_and_filters_the_gallery(browser, tmp_path):
     assert browser.value(shown)[-3:] == ["bad", "middling", "good"]
     browser.value(button.format("Time"))
     assert browser.value(shown)[:2] == ["good", "bad"]  # 61 s before 3700 s, by number and not by word
+    browser.value(button.format("Verdict"))
+    assert browser.value(shown)[:3] == ["bad", "middling", "unscored"]  # poor, fair, good
+    browser.value("document.querySelector('button[data-grade=fair]').click()")
+    assert browser.value(shown) == ["middling"]
+    browser.value("document.querySelector('button[data-grade=\"\"]').click()")
+    assert len(browser.value(shown)) == len(rows)
     browser.value("document.getElementById('filter').value = 'TRIANG'")
     browser.value("document.getElementById('filter').dispatchEvent(new Event('input'))")
     browser.until(f"{shown}.length === 1")
