@@ -18,7 +18,7 @@ from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
 from neuralparts.commands import complain, show
 from neuralparts.errors import UserError
 from neuralparts.flags import parse_fit_flags
-from neuralparts.machine import check_address_space, seconds_running, settle_threads, usable_gpus, usable_processors
+from neuralparts.machine import check_address_space, process_seconds, settle_threads, usable_gpus, usable_processors
 from neuralparts.wording import say
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def print_result(record: dict, stem: Path, fitted: bool = True) -> None:
     """Print the last lines that a user reads. fitted: by this run, so that its seconds count."""
     from neuralparts.commands.last_lines import last_lines
 
-    print("\n".join(last_lines(record, stem.with_name(f"{stem.name}.html"), seconds_running() if fitted else None)))
+    print("\n".join(last_lines(record, stem.with_name(f"{stem.name}.html"), process_seconds() if fitted else None)))
 
 
 # -------------------------------------------------------------------------------------------------------- a folder

@@ -96,7 +96,7 @@ class FolderBook:
         self.page_is_old = False
 
     def close(self, stopped: bool) -> None:
-        """Write everything, and print how the run ended; the parts that are poor or not done come last."""
+        """Write everything, and print how the run ended; the parts that are not done come last."""
         self.progress.show(0, 0, force=True)
         self.progress.close()
         remove_leavings(self.folder, self.names)
