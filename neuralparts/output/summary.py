@@ -2,8 +2,9 @@
 
 import csv
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
 
 from neuralparts.metric_names import METRIC_NAMES
 from neuralparts.output.locks import locked
@@ -110,7 +111,7 @@ class Summary:
             file = open(self.path, newline="", encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
         except FileNotFoundError:
             return
-        with file:
+        with _closing_quietly(file):
             rows = _readable(csv.reader(file))
             header = next(rows, [])
             if "name" not in header:
@@ -131,6 +132,16 @@ class Summary:
             writer.writerows(before)
             writer.writerows(self.pending.values())
         self.pending = {}
+
+
+@contextmanager
+def _closing_quietly(file: TextIO) -> Iterator[None]:
+    """Close a file that was read. A failure of that loses nothing; in a generator left half-way it is a traceback."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            file.close()
 
 
 def _readable(rows: Iterator[list[str]]) -> Iterator[list[str]]:
