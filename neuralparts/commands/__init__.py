@@ -22,6 +22,7 @@ VERBS = {
     "march": "write a model's zero level as a mesh",
     "measure": "print the errors of a model against a mesh",
     "info": "print what a model file holds, or its values at points",
+    "compare": "print the figures of several fits side by side",
     "export": "write a model in a form that another tool takes",
     "verify": "compare the files of an output folder with their records",
 }
