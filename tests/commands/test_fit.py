@@ -114,6 +114,15 @@ def test_flags_do_what_they_say_and_are_recorded(tmp_path, capsys, flags):
         assert str(record["flags"][name]) == value or float(record["flags"][name]) == float(value)
 
 
+def test_the_importance_error_does_not_depend_on_the_weight_of_the_fit(tmp_path, capsys):
+    found = []
+    for weight in ("60", "500"):  # uniform samples and an l1 loss do not use it: the networks are the same
+        flags = ["--samplingMethod", "Uniform", "--importanceWeight", weight, "--reconstructionRes", "0"]
+        assert run(capsys, a_box(tmp_path), "--outputDir", tmp_path / weight, *SMALL, *QUICK, *flags)[0] == 0
+        found.append(json.loads((tmp_path / weight / "box.json").read_text())["metrics"])
+    assert found[0] == found[1]
+
+
 def test_reconstruction_off_leaves_the_model(tmp_path, capsys):
     code, _, _ = run(
         capsys, a_box(tmp_path), "--outputDir", tmp_path / "out", *SMALL, *QUICK, "--reconstructionRes", "0"
