@@ -7,10 +7,12 @@ from neuralparts.command_line import CommandLine
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
 from neuralparts.metric_names import METRIC_NAMES
+from neuralparts.record_values import file_length, is_finite
+from neuralparts.verdict import verdict
 from neuralparts.wording import say, visible
 
 # The metrics of the table, one a line.
-COMPARED = ("surface_error", "surface_error_p99", "chamfer", "iou", "missed_surface")
+COMPARED = ("surface_error", "surface_within_99", "chamfer", "iou", "missed_surface")
 # Shown for a figure that a fit does not have.
 ABSENT = "-"
 
@@ -69,25 +71,23 @@ def in_common(paths: list[tuple[str, ...]]) -> int:
 
 def figures(record: dict) -> dict[str, str]:
     """{label: figure} of a fit as the table shows them, lengths in file units."""
-    scale, metrics = record.get("transform", {}).get("scale"), record["metrics"]
-    shown = {}
+    shown = {"Verdict": verdict(record).grade or ABSENT}
     for name in COMPARED:
         label, _, is_length = METRIC_NAMES[name]
-        value = metrics.get(name)
-        if value is not None and is_length:
-            value = None if scale is None else value / scale
-        shown[label] = ABSENT if value is None else f"{value:.3g}" if is_length else f"{value:.4f}"
-    seconds = record["timings"].get("total")
-    model = next((size_of(file) for name, file in record["files"].items() if name.endswith(".safetensors")), None)
-    shown["Seconds"] = ABSENT if seconds is None else f"{seconds:.1f}"
-    shown["Parameters"] = f"{record['parameters']:,}" if "parameters" in record else ABSENT
-    shown["Model, bytes"] = ABSENT if model is None else f"{model:,}"
+        value = record["metrics"].get(name)
+        shown[label] = written(file_length(record, value), ".3g") if is_length else written(value, ".4f")
+    models = [file for name, file in record["files"].items() if name.endswith(".safetensors")]
+    # Records of earlier versions name the size alone.
+    sizes = [file["bytes"] if isinstance(file, dict) else file for file in models]
+    shown["Seconds"] = written(record["timings"].get("total"), ".1f")
+    shown["Parameters"] = written(record.get("parameters"), ",")
+    shown["Model, bytes"] = written(next(iter(sizes), None), ",")
     return shown
 
 
-def size_of(described: dict | int) -> int:
-    """The bytes of a file as a record describes it: with a hash, or as earlier versions did, by the size alone."""
-    return described if isinstance(described, int) else described["bytes"]
+def written(value: float | None, form: str) -> str:
+    """A number in a form of `format`; ABSENT for anything that is no finite number."""
+    return format(value, form) if is_finite(value) else ABSENT
 
 
 def table(titles: list[str], columns: list[dict[str, str]]) -> str:
