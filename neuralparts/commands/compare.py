@@ -92,7 +92,10 @@ def written(value: float | None, form: str) -> str:
 
 def table(titles: list[str], columns: list[dict[str, str]]) -> str:
     """Text with a line for each label and a column for each title, right-aligned."""
-    rows = [["lengths in file units", *titles], *([label, *(column[label] for column in columns)] for label in columns[0])]
+    rows = [
+        ["lengths in file units", *titles],
+        *([label, *(column[label] for column in columns)] for label in columns[0]),
+    ]
     widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
     lines = ([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in rows)
     return "\n".join("  ".join(cells) for cells in lines)

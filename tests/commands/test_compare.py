@@ -1,6 +1,10 @@
 """`neuralparts compare`: the figures of several fits side by side."""
 
 import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 import trimesh
@@ -8,6 +12,7 @@ import trimesh
 from neuralparts import commands
 from neuralparts.commands import fit
 
+ROOT = Path(__file__).resolve().parents[2]
 FEW = ["--num_points", "2000", "--epochs", "1", "--numLayers", "1", "--batchSize", "128", "--reconstructionRes", "16"]
 
 
@@ -77,3 +82,20 @@ def test_figures_that_a_fit_does_not_have_are_a_dash(fits, tmp_path, capsys):
     code, lines, _ = compared(capsys, out)
     rows = {cells[0]: cells[-1].strip() for cells in lines[1:]}
     assert code == 0 and rows["IoU"] == "-" and rows["Surface error"] == "-" and rows["Parameters"] != "-"
+
+
+def test_the_demo_fits_a_mesh_by_both_recipes_and_compares_them(tmp_path):
+    shutil.copytree(ROOT / "presets", tmp_path / "presets")
+    (tmp_path / "bin").mkdir()
+    # A Python that has torch, as far as it says, and prints what it is asked to run, a line each.
+    (tmp_path / "bin/python3").write_text('#!/bin/sh\n[ "$1" = -c ] || echo "$@"\n')
+    (tmp_path / "bin/python3").chmod(0o755)
+    environment = os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+    command = [tmp_path / "presets/demo.sh", "parts/gear.v2.STL", "--seed", "7"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    instant, dam, compare = done.stdout.replace(f"{tmp_path}/", "").splitlines()
+    for line, folder, own in ((instant, "instant", "--encoding hashgrid"), (dam, "dam", "--damArch 1")):
+        assert line.startswith("trainer.py parts/gear.v2.STL ") and own in line
+        assert line.endswith(f"--seed 7 --outputDir results/demo/{folder}")
+    records = [f"results/demo/{folder}/gear.v2.json" for folder in ("instant", "dam")]
+    assert compare == f"-m neuralparts compare {' '.join(records)}"
