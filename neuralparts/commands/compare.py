@@ -5,6 +5,7 @@ from pathlib import Path
 
 from neuralparts.command_line import CommandLine
 from neuralparts.commands import complain
+from neuralparts.commands.last_lines import OF_A_MESH
 from neuralparts.errors import UserError
 from neuralparts.metric_names import METRIC_NAMES
 from neuralparts.record_values import file_length, is_finite
@@ -12,7 +13,7 @@ from neuralparts.verdict import verdict
 from neuralparts.wording import say, visible
 
 # The metrics of the table, one a line.
-COMPARED = ("surface_error", "surface_within_99", "chamfer", "iou", "missed_surface")
+COMPARED = (*OF_A_MESH, "missed_surface")
 # Shown for a figure that a fit does not have.
 ABSENT = "-"
 
