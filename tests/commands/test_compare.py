@@ -96,6 +96,6 @@ def test_the_demo_fits_a_mesh_by_both_recipes_and_compares_them(tmp_path):
     instant, dam, compare = done.stdout.replace(f"{tmp_path}/", "").splitlines()
     for line, folder, own in ((instant, "instant", "--encoding hashgrid"), (dam, "dam", "--damArch 1")):
         assert line.startswith("trainer.py parts/gear.v2.STL ") and own in line
-        assert line.endswith(f"--seed 7 --outputDir results/demo/{folder}")
-    records = [f"results/demo/{folder}/gear.v2.json" for folder in ("instant", "dam")]
+        assert line.endswith(f"--seed 7 --outputDir results/gear.v2/demo/{folder}")
+    records = [f"results/gear.v2/demo/{folder}/gear.v2.json" for folder in ("instant", "dam")]
     assert compare == f"-m neuralparts compare {' '.join(records)}"
