@@ -19,7 +19,7 @@ from neuralparts.commands import complain, show
 from neuralparts.errors import UserError
 from neuralparts.flags import parse_fit_flags
 from neuralparts.machine import check_address_space, settle_threads, usable_gpus, usable_processors
-from neuralparts.wording import say, visible
+from neuralparts.wording import counted, say, visible
 
 if TYPE_CHECKING:
     from neuralparts.fleet import FolderBook, Place, Stop
@@ -42,11 +42,13 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
         check_folder_flags(source, folder, flags)
     except (UserError, OSError) as error:
         return complain(program, error)
-    if not source.is_dir() and sys.stderr.isatty():  # a log needs no sign of life; the libraries take seconds to load
-        say(f"reading {source}")
+    say(f"reading {source}" + (f": {counted(len(inputs), 'input')}" if source.is_dir() else ""))
     settle_threads()
     # The stages are imported only now, so that neither --help nor a wrong path waits for them.
-    from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
+    from neuralparts.stage_bar import stage_bar
+
+    with stage_bar("load the libraries"):
+        from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
 
     try:
         prepare_folder(folder)
@@ -149,7 +151,8 @@ def fit_single(job: dict, folder: Path, program: str) -> int:
         result = fit_one(job, stop)
     if result["status"] == "stopped":
         kept = (folder / f"{job['name']}.checkpoint").is_file()
-        say("stopped" + kept * "; the same command with --resume 1 continues from the checkpoint")
+        resume = "; the same command with --resume 1 continues from the checkpoint" if kept else ""
+        say(f"{result['reason'].replace(' on request', '')}{resume}")
         return stop.exit_code
     if result["status"] != "done":
         return complain(program, result["reason"])
@@ -192,6 +195,7 @@ def fit_folder(
     """
     from neuralparts.fleet import FolderBook, Stop
     from neuralparts.output import Running, remove_leavings
+    from neuralparts.stage_bar import stage_bar
 
     folder = Path(flags.outputDir)
     stop = Stop("stopping: checkpoints are written; once more stops at once")
@@ -200,7 +204,8 @@ def fit_folder(
             running = held.enter_context(Running(folder))
             if running.alone:
                 remove_leavings(folder, names)
-            place = place_to_run(flags, len(names), stop, worker, worker_of_sent_jobs)
+            with stage_bar("start"):
+                place = place_to_run(flags, len(names), stop, worker, worker_of_sent_jobs)
             book = FolderBook(folder, names, settings, fresh=running.alone)
         except (OSError, UserError) as error:
             return complain(program, error)

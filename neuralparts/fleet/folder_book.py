@@ -19,6 +19,7 @@ from neuralparts.output import (
     text,
     write_gallery,
 )
+from neuralparts.stage_bar import stage_bar
 from neuralparts.wording import counted, visible
 
 # Seconds until the first gallery: until then the page of an earlier run stays, as it shows more.
@@ -99,9 +100,10 @@ class FolderBook:
         """Write everything, and print how the run ended; the parts that are not done come last."""
         self.progress.show(0, 0, force=True)
         self.progress.close()
-        remove_leavings(self.folder, self.names)
-        self._write(RateLimiter(1.0, 0.0), lambda: self.summary.finish(self.names, self._row_on_disk))
-        self._write(RateLimiter(1.0, 0.0), self.write_gallery)
+        with stage_bar("write the summary"):
+            remove_leavings(self.folder, self.names)
+            self._write(RateLimiter(1.0, 0.0), lambda: self.summary.finish(self.names, self._row_on_disk))
+            self._write(RateLimiter(1.0, 0.0), self.write_gallery)
         counts = self.progress.counts
         done = counts["done"] + counts["skipped"]
         before = f" ({counts['skipped']} of them before)" if counts["skipped"] else ""
