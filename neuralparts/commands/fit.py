@@ -144,18 +144,19 @@ def fit_single(job: dict, folder: Path, program: str) -> int:
     """Fit one input in this process; returns the exit code."""
     from neuralparts.fleet import Stop
     from neuralparts.job import fit_one
-    from neuralparts.output import remove_leavings
+    from neuralparts.output import PartFiles, remove_leavings
 
     remove_leavings(folder, [job["name"]])
     with Stop("stopping at the next check of the fit; once more stops at once") as stop:
         result = fit_one(job, stop)
+    stays = PartFiles(folder, job["name"], job["flags"]["outputFormat"]).says_that_it_stays(result)
     if result["status"] == "stopped":
         kept = (folder / f"{job['name']}.checkpoint").is_file()
         resume = "; the same command with --resume 1 continues from the checkpoint" if kept else ""
-        say(f"{result['reason'].replace(' on request', '')}{resume}")
+        say(f"stopped{stays}{resume}")
         return stop.exit_code
     if result["status"] != "done":
-        return complain(program, result["reason"])
+        return complain(program, result["reason"] + stays)
     if result.get("skipped"):
         say("done before, with these flags and this content; --overwrite 1 fits it again")
     for line in result["notes"] if result.get("skipped") else ():

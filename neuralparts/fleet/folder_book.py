@@ -56,7 +56,9 @@ class FolderBook:
 
     def take(self, job: dict, result: dict) -> None:
         """Note a part that has ended."""
+        files = PartFiles(self.folder, job["name"], self.flags["outputFormat"])
         status, reason, record = result["status"], result["reason"], result.get("record")
+        reason += "" if status == "done" else files.says_that_it_stays(result)
         self.progress.count(status, result.get("skipped", False) and status == "done")
         self.summary.add(summary_row(job["name"], job["input"], record, status, reason))
         for line in result.get("notes", []):

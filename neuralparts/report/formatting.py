@@ -5,6 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from neuralparts.record_values import file_length as file_length
+from neuralparts.record_values import is_finite as is_finite
+
 # Shown for a number that is missing.
 DASH = "\N{EN DASH}"
 # Between facts on one line.
@@ -14,11 +17,6 @@ DOT = " \N{MIDDLE DOT} "
 def readable(text: str) -> str:
     """Text that can be written as UTF-8. A name of other bytes has lone surrogates; each becomes a question mark."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def is_finite(value: Any) -> bool:
-    """True for a number, Python's or numpy's, that is neither infinite nor NaN."""
-    return isinstance(value, (int, float, np.number)) and math.isfinite(value)
 
 
 def number(value: Any) -> str:
@@ -59,9 +57,3 @@ def lines(value: Any) -> list[str]:
     if isinstance(value, (list, tuple)) and any(isinstance(item, (str, dict)) for item in value):
         return [one_line(item) for item in value]
     return [one_line(value)]
-
-
-def file_length(record: dict[str, Any], length: Any) -> float | None:
-    """A length in domain units -> the same in file units; None without a finite length and a transform."""
-    scale = (record.get("transform") or {}).get("scale")
-    return length / scale if is_finite(length) and is_finite(scale) and scale > 0 else None
