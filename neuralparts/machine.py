@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from neuralparts.errors import UserError
@@ -24,6 +25,21 @@ MEMORY_FILES = {
 # Address space that the libraries need, bytes: for a command on one thread; for one that neither fits nor marches; for
 # each further thread, its stacks and heaps. Measured were up to 1.04, 0.58 and 0.45 GiB (docs/log.md).
 ADDRESS_SPACE, LIGHT_ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 5 * 2**28, 3 * 2**28, 2**29
+
+# When this module was loaded, by time.perf_counter().
+_LOADED = time.perf_counter()
+
+
+def process_seconds() -> float:
+    """Seconds since this process was started, the start of Python and of the shell script that became it included.
+
+    Outside Linux, where the system does not say it, the seconds since Python could measure them.
+    """
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # since the machine started
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError):
+        return time.perf_counter() - _LOADED
 
 
 def settle_threads() -> None:

@@ -3,7 +3,6 @@
 A thread draws it, so that a person sees the seconds go on while the stage computes.
 """
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator

@@ -5,7 +5,6 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 fit "$root/data/impeller/impeller.stl" \
-  --outputDir "$root/results/demo" \
   --damArch 1 \
   --scaler StandardScaler \
   --num_points 1000000 \

@@ -42,7 +42,8 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
         check_folder_flags(source, folder, flags)
     except (UserError, OSError) as error:
         return complain(program, error)
-    say(f"reading {source}" + (f": {counted(len(inputs), 'input')}" if source.is_dir() else ""))
+    line = f"reading {source}" + (f": {counted(len(inputs), 'input')}" if source.is_dir() else "")
+    say(line, sys.stderr if sys.stderr.isatty() else sys.stdout)  # in a log, standard error is for what goes wrong
     settle_threads()
     # The stages are imported only now, so that neither --help nor a wrong path waits for them.
     from neuralparts.stage_bar import stage_bar
@@ -223,8 +224,9 @@ def run_jobs(jobs: Iterator[dict], place: "Place", book: "FolderBook", stop: "St
 
     with stop:
         try:
-            run(jobs, place, book.take, book.tick, stop)
-            place.close()
+            with book.progress:
+                run(jobs, place, book.take, book.tick, stop)
+                place.close()
         except FleetError as error:
             place.kill()
             complain(program, error)

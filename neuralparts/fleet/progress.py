@@ -19,7 +19,7 @@ class Progress:
     """Counts the parts that have ended, and shows how many are done, failed and left, and the time to go.
 
     counts: parts by how they ended; `skipped` were finished by an earlier run. The time to go comes from the parts that
-    this run fitted. A thread shows the line again while a part is fitted in this process. `close` ends it.
+    this run fitted. In a `with` block a thread shows the line again, also while a part is fitted in this process.
     """
 
     def __init__(self, total: int, stream: TextIO | None = None):
@@ -27,12 +27,19 @@ class Progress:
         self.counts = {"done": 0, "skipped": 0, "refused": 0, "failed": 0}
         self.start = time.monotonic()
         # disable=None: no bar unless the stream is a terminal
-        self.bar = tqdm(total=total, file=self.stream, disable=None, dynamic_ncols=True, bar_format="{bar}| {elapsed} {desc}")
+        form = "{bar}| {elapsed} {desc}"
+        self.bar = tqdm(total=total, file=self.stream, disable=None, dynamic_ncols=True, bar_format=form)
         # A beat may be late, so the line of a log file is due a little earlier.
         self.limiter = RateLimiter(1.0, LOG_SECONDS - 2 * BEAT_SECONDS if self.bar.disable else TERMINAL_SECONDS)
         self.shown, self.running, self.waiting = "", 0, 0
         self.lock, self.heartbeat = threading.Lock(), Heartbeat(lambda: self.show(self.running, self.waiting))
+
+    def __enter__(self) -> "Progress":
         self.heartbeat.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.heartbeat.stop()
 
     def count(self, status: str, skipped: bool) -> None:
         """Count a part that has ended; skipped: an earlier run had finished it."""
@@ -79,5 +86,4 @@ class Progress:
 
     def close(self) -> None:
         """Leave the bar as it is, and go on below it."""
-        self.heartbeat.stop()
         self.bar.close()

@@ -116,8 +116,8 @@ class StagedFiles(PartFiles):
         """Move a complete set into place, and remove this folder; returns '', or why the earlier result stays.
 
         fitted: the set must be complete, as its fit has just ended. A fit that failed, or one that is poor, does not
-        replace a whole result that is better (`reason_to_keep`). Raises OSError; OutputError for a user's file, which stays, and so does this folder if its set is
-        complete.
+        replace a whole result that is better (`reason_to_keep`). Raises OSError; OutputError for a user's file, which
+        stays, and so does this folder if its set is complete.
         """
         if (record := self.complete()) is None and fitted:
             raise OutputError(f"{self.home.record}: the disk does not hold what was written; try another --outputDir")
