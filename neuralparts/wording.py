@@ -23,6 +23,12 @@ def visible(text: str) -> str:
     return "".join(ascii(letter)[1:-1] if letter in unseen else letter for letter in text)
 
 
+def listed(names: list[str], most: int = 10) -> str:
+    """a, b, c: names on one line; of more than `most` the first, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
 def as_utf8(name: str) -> str:
     """A name of a file as a process in a UTF-8 locale has it, whatever the locale of this one is."""
     try:
