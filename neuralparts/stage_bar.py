@@ -10,12 +10,10 @@ from contextlib import contextmanager
 
 from tqdm import tqdm
 
-from neuralparts.wording import say
+from neuralparts import wording
 
 # Seconds between two looks at the clock, between two drawings of a bar that moves, and between two lines in a log file.
 BEAT_SECONDS, DRAWING_SECONDS, LOG_SECONDS = 0.5, 0.1, 30.0
-# When a log file gets its next line, on the monotonic clock: one clock for all stages of this process.
-_line_due = time.monotonic() + LOG_SECONDS
 
 
 class Heartbeat:
@@ -87,14 +85,12 @@ class StageBar:
 
     def beat(self) -> None:
         """Draw the bar, or write a line into a log file if one is due."""
-        global _line_due
         self._drawn = now = time.monotonic()
         if not self._bar.disable:
             self._bar.n = self.fraction
             self._bar.set_description_str(self.line())
-        elif not self.quiet and now >= _line_due:
-            _line_due = now + LOG_SECONDS - 2 * BEAT_SECONDS  # the next beat may be late
-            say(f"{time.strftime('%H:%M:%S')} {self.line()}")
+        elif not self.quiet and now - wording.last_said >= LOG_SECONDS - 2 * BEAT_SECONDS:  # the next beat may be late
+            wording.say(f"{time.strftime('%H:%M:%S')} {self.line()}")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ import os
 import re
 import sys
 import textwrap
+import time
 import unicodedata
 from typing import TextIO
 
@@ -13,6 +14,8 @@ MOST_QUOTED = 60
 # the direction of writing.
 UNSEEN = {"Cc", "Zl", "Zp", "Cs"}
 DIRECTIONS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# When `say` printed last, on the monotonic clock.
+last_said = time.monotonic()
 
 
 def visible(text: str) -> str:
@@ -50,7 +53,8 @@ def quoted(text: object, most: int = MOST_QUOTED) -> str:
 
 def say(line: str, stream: TextIO | None = None) -> None:
     """Print a line for the user, or several, by default on standard error; on a terminal above the progress bars."""
-    stream = stream or sys.stderr
+    global last_said
+    stream, last_said = stream or sys.stderr, time.monotonic()
     text = "\n".join(folded(visible(each), stream) for each in line.split("\n"))
     bars = sys.modules.get("tqdm")  # importing it takes a tenth of a second; until it is imported there are no bars
     if bars is None:

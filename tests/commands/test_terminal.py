@@ -18,12 +18,10 @@ SHORT = ["--num_points", 4000, "--epochs", 1, "--batchSize", 128, "--numLayers",
 # A stage that reports nothing for some beats, another that reports, and a message in between.
 STAGES = """
 import sys, time
-from neuralparts import stage_bar
-from neuralparts.wording import say
+from neuralparts import stage_bar, wording
 stage_bar.BEAT_SECONDS, stage_bar.LOG_SECONDS = 0.05, 0.4
-stage_bar._line_due = 0.0
 with stage_bar.stage_bar("load"):
-    say("word " * 30)
+    wording.say("word " * 30)
     time.sleep(1.5)
 with stage_bar.stage_bar("fit") as show:
     for k in range(1, 5):
@@ -48,7 +46,7 @@ def test_a_log_file_gets_a_line_now_and_then():
     lines = record([sys.executable, "-c", STAGES], terminal=False, cwd=ROOT).text.splitlines()
     assert "word " * 30 in lines and not any("\r" in line for line in lines)
     stages = [line.partition(" ")[2] for line in lines if re.match(r"\d\d:\d\d:\d\d ", line)]
-    assert len(stages) == len(lines) - 1 and stages[0] == "load, 00:00" and "load, 00:01" in stages
+    assert len(stages) == len(lines) - 1 and "load, 00:01" in stages
     assert any(re.fullmatch(r"fit \d+%, 00:00, 00:0\d to go, loss 0\.\d+", line) for line in stages)
     assert 4 <= len(stages) <= 10  # rarer than the beats
 
