@@ -1,4 +1,4 @@
-"""What this machine has for the program: processors, memory, GPUs, how waiting threads behave; and the time it runs.
+"""What this machine has for the program: processors, memory, GPUs, and how waiting threads behave.
 
 Imports neither torch nor anything else that starts threads, so that `settle_threads` can run before them.
 """
@@ -26,18 +26,20 @@ MEMORY_FILES = {
 # each further thread, its stacks and heaps. Measured were up to 1.04, 0.58 and 0.45 GiB (docs/log.md).
 ADDRESS_SPACE, LIGHT_ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 5 * 2**28, 3 * 2**28, 2**29
 
-# When this module was imported, early in every command.
-IMPORTED = time.monotonic()
+# When this module was loaded, by time.perf_counter().
+_LOADED = time.perf_counter()
 
 
-def seconds_running() -> float:
-    """Seconds since this process started, a shell that it replaced included; outside Linux since this import."""
+def process_seconds() -> float:
+    """Seconds since this process was started, the start of Python and of the shell script that became it included.
+
+    Outside Linux, where the system does not say it, the seconds since Python could measure them.
+    """
     try:
-        # After the name in parentheses, field 22 of the line: clock ticks from the boot to the start.
-        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # since the machine started
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, AttributeError, ValueError, IndexError):
-        return time.monotonic() - IMPORTED
+    except (OSError, AttributeError):
+        return time.perf_counter() - _LOADED
 
 
 def settle_threads() -> None:

@@ -84,6 +84,8 @@ def _errors(record: dict[str, Any]) -> dict[str, float]:
     metrics = record.get("metrics") or {}
     closed = (record.get("diagnosis") or {}).get("closed") is True
     overlap = next(filter(is_finite, (metrics.get("iou_high"), metrics.get("iou"))), None)
+    if metrics.get("iou_low") == 0.0 and overlap == 1.0:  # no volume was found inside either: the IoU says nothing
+        overlap = None
     found = metrics | {"overlap_error": None if overlap is None else 1.0 - overlap}
     found["samples_error"] = None if "surface_error" in metrics else metrics.get("importance_error")
     used = [limit.key for limit in CRITERIA if closed or not limit.closed_only]

@@ -7,7 +7,6 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 fit "$root/data/impeller/impeller.stl" \
-  --outputDir "$root/results/instant" \
   --encoding hashgrid \
   --numLayers 1 \
   --layerWidth 64 \

@@ -67,7 +67,7 @@ def test_threads_follow_the_environment(monkeypatch, wanted, threads):
 
 def test_the_seconds_of_a_process_include_its_start():
     """A process that sleeps before it imports anything counts that time too."""
-    program = "import time; time.sleep(0.5); from neuralparts.machine import seconds_running; print(seconds_running())"
+    program = "import time; time.sleep(0.5); from neuralparts.machine import process_seconds; print(process_seconds())"
     before = time.monotonic()
     said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True).stdout
     assert (0.5 if Path("/proc/self/stat").exists() else 0.0) <= float(said) <= time.monotonic() - before + 0.02

@@ -46,6 +46,7 @@ TABLE = [
     ({"iou": 0.001, "iou_high": 0.002}, False, "good"),  # an open mesh bounds no volume
     ({"iou": 1.0, "iou_high": 1.0}, True, "good"),
     ({"iou": 0.88, "iou_high": None}, True, "poor"),
+    (ALL | {"surface_error": 0.1, "iou": 1.0, "iou_low": 0.0, "iou_high": 1.0}, True, ""),  # nothing is inside either
     # Records of earlier versions.
     (OLD, True, "good"),
     (OLD | {"iou": 0.95, "iou_high": None}, True, "fair"),

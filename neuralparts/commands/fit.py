@@ -18,8 +18,8 @@ from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
 from neuralparts.commands import complain, show
 from neuralparts.errors import UserError
 from neuralparts.flags import parse_fit_flags
-from neuralparts.machine import check_address_space, seconds_running, settle_threads, usable_gpus, usable_processors
-from neuralparts.wording import say
+from neuralparts.machine import check_address_space, process_seconds, settle_threads, usable_gpus, usable_processors
+from neuralparts.wording import counted, say
 
 if TYPE_CHECKING:
     from neuralparts.fleet import FolderBook, Place, Stop
@@ -42,11 +42,14 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
         check_folder_flags(source, folder, flags)
     except (UserError, OSError) as error:
         return complain(program, error)
-    if not source.is_dir() and sys.stderr.isatty():  # a log needs no sign of life; the libraries take seconds to load
-        say(f"reading {source}")
+    line = f"reading {source}" + (f": {counted(len(inputs), 'input')}" if source.is_dir() else "")
+    say(line, sys.stderr if sys.stderr.isatty() else sys.stdout)  # in a log, standard error is for what goes wrong
     settle_threads()
     # The stages are imported only now, so that neither --help nor a wrong path waits for them.
-    from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
+    from neuralparts.stage_bar import stage_bar
+
+    with stage_bar("load the libraries"):
+        from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
 
     try:
         prepare_folder(folder)
@@ -142,17 +145,19 @@ def fit_single(job: dict, folder: Path, program: str) -> int:
     """Fit one input in this process; returns the exit code."""
     from neuralparts.fleet import Stop
     from neuralparts.job import fit_one
-    from neuralparts.output import remove_leavings
+    from neuralparts.output import PartFiles, remove_leavings
 
     remove_leavings(folder, [job["name"]])
     with Stop("stopping at the next check of the fit; once more stops at once") as stop:
         result = fit_one(job, stop)
+    stays = PartFiles(folder, job["name"], job["flags"]["outputFormat"]).says_that_it_stays(result)
     if result["status"] == "stopped":
         kept = (folder / f"{job['name']}.checkpoint").is_file()
-        say("stopped" + kept * "; the same command with --resume 1 continues from the checkpoint")
+        resume = "; the same command with --resume 1 continues from the checkpoint" if kept else ""
+        say(f"stopped{stays}{resume}")
         return stop.exit_code
     if result["status"] != "done":
-        return complain(program, result["reason"])
+        return complain(program, result["reason"] + stays)
     if result.get("skipped"):
         say("done before, with these flags and this content; --overwrite 1 fits it again")
     for line in result["notes"] if result.get("skipped") else ():
@@ -167,7 +172,7 @@ def print_result(record: dict, stem: Path, fitted: bool = True) -> None:
     """Print the last lines that a user reads. fitted: by this run, so that its seconds count."""
     from neuralparts.commands.last_lines import last_lines
 
-    print("\n".join(last_lines(record, stem.with_name(f"{stem.name}.html"), seconds_running() if fitted else None)))
+    print("\n".join(last_lines(record, stem.with_name(f"{stem.name}.html"), process_seconds() if fitted else None)))
 
 
 # -------------------------------------------------------------------------------------------------------- a folder
@@ -189,6 +194,7 @@ def fit_folder(
     """
     from neuralparts.fleet import FolderBook, Stop
     from neuralparts.output import Running, remove_leavings
+    from neuralparts.stage_bar import stage_bar
 
     folder = Path(flags.outputDir)
     stop = Stop("stopping: checkpoints are written; once more stops at once")
@@ -197,7 +203,8 @@ def fit_folder(
             running = held.enter_context(Running(folder))
             if running.alone:
                 remove_leavings(folder, names)
-            place = place_to_run(flags, len(names), stop, worker, worker_of_sent_jobs)
+            with stage_bar("start"):
+                place = place_to_run(flags, len(names), stop, worker, worker_of_sent_jobs)
             book = FolderBook(folder, names, settings, fresh=running.alone)
         except (OSError, UserError) as error:
             return complain(program, error)
@@ -214,8 +221,9 @@ def run_jobs(jobs: Iterator[dict], place: "Place", book: "FolderBook", stop: "St
 
     with stop:
         try:
-            run(jobs, place, book.take, book.tick, stop)
-            place.close()
+            with book.progress:
+                run(jobs, place, book.take, book.tick, stop)
+                place.close()
         except FleetError as error:
             place.kill()
             complain(program, error)

@@ -38,14 +38,14 @@ def march_model(flags: argparse.Namespace) -> int:
     from neuralparts.marching import as_function, as_gradient, march
     from neuralparts.mesh_files import rounding_note, write_mesh
     from neuralparts.network import NeuralSDF
-    from neuralparts.wording import fraction_bar
+    from neuralparts.stage_bar import stage_bar
 
     model = NeuralSDF.load(flags.model)
     output = Path(flags.output or Path(flags.model).with_suffix(".stl"))
     check_format(output)
     check_output(output, "output", asked_for=flags.output is not None)
     # A model may have any values, and what is computed from them may overflow.
-    with fraction_bar("march") as progress, np.errstate(over="ignore", invalid="ignore"):
+    with stage_bar("march") as progress, np.errstate(over="ignore", invalid="ignore"):
         try:
             result = march(
                 as_function(model.signed_distance),

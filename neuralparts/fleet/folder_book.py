@@ -19,6 +19,7 @@ from neuralparts.output import (
     text,
     write_gallery,
 )
+from neuralparts.stage_bar import stage_bar
 from neuralparts.wording import counted, listed, visible
 
 # Seconds until the first gallery: until then the page of an earlier run stays, as it shows more.
@@ -55,7 +56,9 @@ class FolderBook:
 
     def take(self, job: dict, result: dict) -> None:
         """Note a part that has ended."""
+        files = PartFiles(self.folder, job["name"], self.flags["outputFormat"])
         status, reason, record = result["status"], result["reason"], result.get("record")
+        reason += "" if status == "done" else files.says_that_it_stays(result)
         self.progress.count(status, result.get("skipped", False) and status == "done")
         self.summary.add(summary_row(job["name"], job["input"], record, status, reason))
         for line in result.get("notes", []):
@@ -96,12 +99,13 @@ class FolderBook:
         self.page_is_old = False
 
     def close(self, stopped: bool) -> None:
-        """Write everything, and print how the run ended; the parts that are poor or not done come last."""
+        """Write everything, and print how the run ended; the parts that are not done come last."""
         self.progress.show(0, 0, force=True)
         self.progress.close()
-        remove_leavings(self.folder, self.names)
-        self._write(RateLimiter(1.0, 0.0), lambda: self.summary.finish(self.names, self._row_on_disk))
-        self._write(RateLimiter(1.0, 0.0), self.write_gallery)
+        with stage_bar("write the summary"):
+            remove_leavings(self.folder, self.names)
+            self._write(RateLimiter(1.0, 0.0), lambda: self.summary.finish(self.names, self._row_on_disk))
+            self._write(RateLimiter(1.0, 0.0), self.write_gallery)
         counts = self.progress.counts
         done = counts["done"] + counts["skipped"]
         before = f" ({counts['skipped']} of them before)" if counts["skipped"] else ""

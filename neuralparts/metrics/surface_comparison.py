@@ -8,13 +8,11 @@ from neuralparts.distance import DistanceOracle
 from neuralparts.mesh import Mesh
 from neuralparts.sampling import points_on_surface
 from neuralparts.triangles import check_mesh_arrays, unit_normals
+from neuralparts.verdict import GOOD_DISTANCE
 
 # How far beneath and above a point the mesh is asked for its inside, domain units: more than the rounding of float32,
 # and thinner than any wall that a network can hold.
 SIDE_DEPTH = 1e-5
-# Points of the input this near to the reconstruction are not asked whether they bound an inside: it would change no
-# verdict, and of a good fit no others are left.
-NEAR = 0.005
 
 
 def mesh_errors(
@@ -31,7 +29,7 @@ def mesh_errors(
     `count` points uniform by area on each of the two meshes are projected on the other. chamfer: the mean of the two
     mean distances. hausdorff: the largest of all distances; a sample cannot show more than the true one.
     surface_within_99, reconstruction_within_99: 99% of the points of the one surface lie this near to the other; of a
-    closed input, without the faces that bound no inside, such as those within a union of bodies.
+    closed input, without the faces that bound no inside, such as those within a union of bodies (NaN if none is left).
     normal_consistency: the mean |cosine| between the normals of a point's triangle and of the triangle that it is
     projected on. missed_surface: the fraction of the input's points farther than `cell`, the edge of a grid cell, from
     the reconstruction. Lengths in domain units. Raises ValueError for arrays of other shapes.
@@ -63,12 +61,15 @@ def bounds_no_inside(oracle: DistanceOracle, points: np.ndarray, normals: np.nda
 
 
 def _within_99(distances: np.ndarray, points: np.ndarray, normals: np.ndarray, oracle: DistanceOracle) -> float:
-    """surface_within_99, from the distances (N,) of points (N, 3) of the oracle's mesh, with normals (N, 3)."""
+    """surface_within_99, from the distances (N,) of points (N, 3) of the oracle's mesh, with normals (N, 3).
+
+    Near points count unasked, since each question costs and changes no verdict; of a good fit no others are left.
+    """
     counts = np.ones(len(points), dtype=bool)
     if oracle.mesh.closed:
-        far = distances > NEAR
+        far = distances > GOOD_DISTANCE
         counts[far] = ~bounds_no_inside(oracle, points[far], normals[far])
-    return float(np.percentile(distances[counts], 99)) if counts.any() else 0.0
+    return float(np.percentile(distances[counts], 99)) if counts.any() else np.nan
 
 
 def _project(

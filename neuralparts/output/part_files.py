@@ -250,6 +250,17 @@ class PartFiles:
             found.append(f"{self.record.name} names no model")
         return found
 
+    def says_that_it_stays(self, result: dict) -> str:
+        """'; the earlier result stays' for a job's result without one of its own, if there is a whole one; else ''."""
+        if result.get("record") is not None:
+            return ""
+        try:
+            earlier = self.read_record()
+            stays = earlier is not None and not earlier["failure"] and not self.faults(earlier)
+        except OSError:  # nobody knows what the disk holds
+            return ""
+        return "; the earlier result stays" if stays else ""
+
     def finished(self, flags: dict, source: Path | None = None, by_size: bool = False) -> dict | None:
         """The record of a complete fit with these flags and the content of `source`, or None.
 

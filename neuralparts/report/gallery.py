@@ -30,8 +30,8 @@ NUMBERS = (
 COLUMNS = ("Part", "Verdict", *(label for label, _, _ in NUMBERS))
 # Columns from this one on hold numbers.
 FIRST_NUMBER = COLUMNS.index(NUMBERS[0][0])
-# How bad a part is by its grade: one without a grade may be poor.
-BADNESS = {"poor": 1, "": 2, "fair": 3, "good": 4}
+# Places of the grades, the worst first. A failure comes before them; a part without a grade may be poor.
+RANKS = {"poor": 1, "": 2, "fair": 3, "good": 4}
 
 
 class Cell(NamedTuple):
@@ -45,7 +45,7 @@ class Cell(NamedTuple):
 class Row(NamedTuple):
     """A part in the gallery. page, thumbnail: addresses relative to the gallery, or ''. reason: of a failure, or ''.
 
-    grade: one of GRADES, or ''. badness: the number to sort by the verdict, least first.
+    grade: one of GRADES, or ''. rank: 0 for a failure, else one of RANKS.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Row(NamedTuple):
     status: str
     reason: str
     grade: str
-    badness: int
+    rank: int
     cells: list[Cell]
 
 
@@ -84,15 +84,15 @@ def gallery_html(rows: Iterable[dict[str, Any]], title: str) -> str:
 
 
 def _worst_first(row: dict[str, Any]) -> tuple:
-    """Sort key of a row: by badness, then the largest errors; a part without one comes before; then by name."""
+    """Sort key of a row: by rank, then the largest errors; a part without one comes before; then by name."""
     errors = [row.get(key) for key in ("surface_within_99", "surface_error")]
     largest = [(1, -error) if is_finite(error) else (0, 0.0) for error in errors]
-    return (_badness(row), *largest, str(row.get("name", "")))
+    return (_rank(row), *largest, str(row.get("name", "")))
 
 
-def _badness(row: dict[str, Any]) -> int:
+def _rank(row: dict[str, Any]) -> int:
     """0 for a failure, else by the grade."""
-    return 0 if row.get("reason") else BADNESS[row.get("verdict") or ""]
+    return 0 if row.get("reason") else RANKS[row.get("verdict") or ""]
 
 
 def _cards(rows: list[dict[str, Any]]) -> list[Card]:
@@ -117,7 +117,7 @@ def _row(row: dict[str, Any]) -> Row:
         status=row.get("status") or "",
         reason=row.get("reason") or "",
         grade=row.get("verdict") or "",
-        badness=_badness(row),
+        rank=_rank(row),
         cells=[_cell(label, row.get(key), as_text) for label, key, as_text in NUMBERS],
     )
 

@@ -12,7 +12,7 @@ from neuralparts.network import NeuralSDF
 from neuralparts.output import StagedFiles
 from neuralparts.steps.random_streams import random_stream
 from neuralparts.watch import Watch
-from neuralparts.wording import fraction_bar, say
+from neuralparts.wording import say
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Surface:
     faces: np.ndarray
 
 
-def reconstruct(network: NeuralSDF, flags: SimpleNamespace) -> tuple[Surface | None, str]:
+def reconstruct(network: NeuralSDF, flags: SimpleNamespace, watch: Watch) -> tuple[Surface | None, str]:
     """The marched surface, or None, and why there is none though one was asked for, or ''."""
     if flags.reconstructionRes == 0:
         return None, ""
-    with fraction_bar("march") as show:
+    with watch.bar("march") as show:
         try:
             marched = march(
                 network.domain,
@@ -51,4 +51,5 @@ def write_reconstruction(
     cell = transform.length_to_file(grid_cell(flags.reconstructionRes))
     if line := rounding_note(files.in_place(files.reconstruction), vertices, cell):
         watch.note(f"{line}; --outputFormat ply keeps all digits")
-    write_mesh(files.reconstruction, vertices, surface.faces)
+    with watch.bar("write the mesh"):
+        write_mesh(files.reconstruction, vertices, surface.faces)

@@ -15,7 +15,7 @@ from neuralparts.sampling import points_on_surface
 from neuralparts.steps.inputs import Shape
 from neuralparts.steps.random_streams import random_stream
 from neuralparts.watch import Watch
-from neuralparts.wording import fraction_bar, say
+from neuralparts.wording import say
 
 # Points of the surface for the curve of the held-out error and for --targetError; the final metrics draw their own.
 HELD_OUT_POINTS = 1024
@@ -68,7 +68,7 @@ def fit_network(
     # A checkpoint belongs to one content and one way of sampling it; FitSettings has the weight and the seed.
     sampled = ("num_points", "samplingMethod", "uniformRatio", "numPairs", "distanceEngine")
     identity = {"content": content} | {name: getattr(flags, name) for name in sampled}
-    with fraction_bar("fit") as show:
+    with watch.bar("fit") as show:
         hooks = FitHooks(
             held_out=held_out_points(shape, flags.seed),
             validate=validation(shape, network, flags.validationRes),

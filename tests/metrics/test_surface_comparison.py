@@ -6,7 +6,7 @@ import trimesh
 
 from neuralparts import metrics
 from neuralparts.distance import DistanceOracle
-from neuralparts.metrics.surface_comparison import NEAR
+from neuralparts.verdict import GOOD_DISTANCE
 from tests.metrics.domain_meshes import CELL, COUNT, OFFSET, RADIUS, SAGITTA, as_domain_mesh, ball, generator
 
 
@@ -55,7 +55,7 @@ def test_faces_within_a_union_of_bodies_are_not_missed_at_99_percent():
     union = trimesh.creation.box((1.0, 0.5, 0.5))
     errors = mesh_errors(union, trimesh.util.concatenate([one, two]))
     assert errors["missed_surface"] > 0.1 and errors["hausdorff"] > 0.1
-    assert errors["surface_within_99"] <= NEAR and errors["reconstruction_within_99"] < 1e-6
+    assert errors["surface_within_99"] <= GOOD_DISTANCE and errors["reconstruction_within_99"] < 1e-6
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.3, 0.8])
