@@ -136,7 +136,7 @@ def test_commands_are_of_a_known_kind_and_their_flags_are_right(page, words):
     elif program.startswith("presets/"):
         arguments = rest if rest and not rest[0].startswith("-") else ["part.stl", *rest]
         parse_fit_flags([arguments[0], *preset_flags(Path(program).name), *arguments[1:]])
-    elif program == ".venv/bin/python" and rest[0] == "trainer.py":
+    elif program in ("python", ".venv/bin/python") and rest[0] == "trainer.py":
         parse_fit_flags(rest[1:])
     elif program == ".venv/bin/python" and rest[:2] == ["-m", "pip"]:
         assert all((ROOT / word).exists() for word in rest if word.endswith(".txt"))
@@ -145,7 +145,7 @@ def test_commands_are_of_a_known_kind_and_their_flags_are_right(page, words):
     elif program == ".venv/bin/python" and rest[0] != "-c":
         assert rest[0].removesuffix(".py") in SCRIPTS or (rest[:2] == ["-m", "neuralparts"] and rest[2] in VERBS)
     else:
-        assert program in (".venv/bin/python", "cd", *FOREIGN_PROGRAMS)
+        assert program in (".venv/bin/python", "cd", ".", *FOREIGN_PROGRAMS)
 
 
 @pytest.fixture(scope="module")
