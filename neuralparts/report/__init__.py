@@ -9,12 +9,13 @@ from neuralparts.report.curves import curves_png
 from neuralparts.report.gallery import gallery_html
 from neuralparts.report.model_card import model_card
 from neuralparts.report.page import html_report
-from neuralparts.report.thumbnail import thumbnail_png
+from neuralparts.report.part_picture import part_png, thumbnail_png
 
 __all__ = [
     "curves_png",
     "gallery_html",
     "html_report",
     "model_card",
+    "part_png",
     "thumbnail_png",
 ]
