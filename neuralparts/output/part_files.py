@@ -73,7 +73,7 @@ class PartFiles:
         return self._path("html")
 
     @property
-    def curves(self) -> Path:
+    def sheet(self) -> Path:
         return self._path("png")
 
     @property
@@ -102,7 +102,7 @@ class PartFiles:
 
     def results(self) -> tuple[Path, ...]:
         """The files that a record names, as far as the fit made them."""
-        return self.model, self.reconstruction, self.page, self.curves, self.card, self.thumbnail
+        return self.model, self.reconstruction, self.page, self.sheet, self.card, self.thumbnail
 
     def in_writing_order(self) -> dict[str, Path]:
         """Every file that a fit may leave, the model first and the record last, by its name relative to the folder."""

@@ -83,7 +83,7 @@ def html_report(
 
     name: title, any text. record: the dict of NAME.json (`input flags diagnosis parameters timings metrics`, perhaps
     `fit`, `transform`, `failure`, `notes`); a number that is missing, None or NaN shows as a dash. history: dict of
-    arrays as in `curves_png`. input_mesh, reconstruction: (vertices (V, 3) float64 in file units, faces (F, 3)
+    arrays as in `curves`. input_mesh, reconstruction: (vertices (V, 3) float64 in file units, faces (F, 3)
     integer), or None without one (a samples file; nothing crossed zero). vertex_distance (V,): distance of each vertex
     of the reconstruction to the input, in file units, or None. Raises ValueError for arrays of another shape.
     """

@@ -1,4 +1,4 @@
-"""What a fit writes beside its mesh and its record: what the model says of itself, the page, the curves."""
+"""What a fit writes beside its mesh and its record: what the model says of itself, the page, pictures."""
 
 import sys
 from importlib.metadata import version
@@ -7,13 +7,17 @@ from types import SimpleNamespace
 import numpy as np
 
 import neuralparts
+from neuralparts.domain import DOMAIN_RADIUS
 from neuralparts.fitting import FitResult
 from neuralparts.mesh import Mesh
+from neuralparts.network import NeuralSDF
 from neuralparts.output import StagedFiles, decisive, plain
-from neuralparts.report import curves_png, html_report, thumbnail_png
+from neuralparts.report import Section, cut_section, html_report, sheet_png, thumbnail_png
 from neuralparts.steps.inputs import Shape
 from neuralparts.steps.reconstruction import Surface
 
+# Values of the network along a side of the section: half of the pixels, between which distances are smooth.
+SECTION_VALUES = 168
 # Packages whose versions the record names, because the result depends on them.
 RECORDED_PACKAGES = ("torch", "numpy", "numba", "libigl", "scipy", "scikit-image", "scikit-learn", "trimesh")
 
@@ -36,18 +40,28 @@ def write_report(
     files: StagedFiles,
     record: dict,
     result: FitResult,
+    network: NeuralSDF,
     shape: Shape,
     surface: Surface | None,
     deviation: np.ndarray | None,
     in_folder: bool,
 ) -> None:
-    """Write the page and the curves, and the thumbnail of a part in a folder. Raises OSError."""
+    """Write the page and the sheet of pictures, and the thumbnail of a part in a folder. Raises OSError."""
 
     def in_file_units(mesh: Mesh | Surface | None) -> tuple[np.ndarray, np.ndarray] | None:
         return None if mesh is None else (shape.transform.to_file(mesh.vertices), mesh.faces)
 
     shown_input, shown_surface = in_file_units(shape.mesh), in_file_units(surface)
     page = html_report(files.name, record, result.history, shown_input, shown_surface, deviation)
-    files.write_report(page, curves_png(files.name, result.history, record))
+    section = section_of(network, shown_input or shown_surface)
+    sheet = sheet_png(files.name, result.history, record, shown_input, shown_surface, deviation, section)
+    files.write_report(page, sheet)
     if in_folder and (pictured := shown_surface or shown_input) is not None:
         files.write_thumbnail(thumbnail_png(*pictured))
+
+
+def section_of(network: NeuralSDF, mesh: tuple[np.ndarray, np.ndarray] | None) -> Section:
+    """The section of a network through the middle of a mesh, file units; of its cube if there is no mesh."""
+    corners = network.transform.to_file(np.array([[-DOMAIN_RADIUS] * 3, [DOMAIN_RADIUS] * 3]))
+    bounds = corners if mesh is None else np.stack([mesh[0].min(axis=0), mesh[0].max(axis=0)])
+    return cut_section(network, bounds, mesh, SECTION_VALUES)

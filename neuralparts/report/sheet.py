@@ -1,0 +1,113 @@
+"""NAME.png: the part over the curves of its fit, on one sheet, drawn without a GPU.
+
+Above: the input, the reconstruction coloured by its deviation, and a section through the network. Below: the curves.
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from neuralparts.metric_names import METRIC_NAMES
+from neuralparts.report.curves import drawable_curves
+from neuralparts.report.formatting import DOT, is_finite, number
+from neuralparts.report.part_picture import Camera, camera_for, deviation_colours, deviation_limit, part_pixels
+from neuralparts.report.plotly_figures import FAINT
+from neuralparts.report.section_picture import Section, draw_section
+from neuralparts.report.views import MeshArrays
+
+if TYPE_CHECKING:
+    from neuralparts.report.canvas import Canvas
+
+# Pixels: the sheet, its border, a panel, and between panels.
+WIDTH, HEIGHT, BORDER, PANEL, GAP = 1088, 868, 24, 336, 16
+PANEL_TOP, CURVES_TOP = 92, 496
+# Metrics under the title; the others are on the page.
+CAPTION_METRICS = ("surface_error", "iou", "chamfer")
+BAR_WIDTH, BAR_HEIGHT = 110, 10
+
+
+def sheet_png(
+    name: str,
+    history: Mapping[str, np.ndarray],
+    record: dict[str, Any],
+    input_mesh: MeshArrays | None = None,
+    reconstruction: MeshArrays | None = None,
+    deviation: np.ndarray | None = None,
+    section: Section | None = None,
+) -> bytes:
+    """The sheet as the bytes of a PNG.
+
+    name: title, any text. history: as in `curves`. record: the dict of NAME.json. input_mesh, reconstruction: vertices
+    (V, 3) float64 in file units and faces (F, 3), or None. deviation (V,): of the reconstruction's vertices from the
+    input, file units, or None. section: through the network, file units, or None.
+    """
+    from neuralparts.report.canvas import Canvas
+    from neuralparts.report.curves_picture import draw_curves
+
+    canvas = Canvas(WIDTH, HEIGHT)
+    canvas.text((BORDER, 16), str(name), 20, room=WIDTH - 2 * BORDER)
+    canvas.text((BORDER, 44), _caption(record), 14, FAINT)
+    camera = camera_for([mesh for mesh in (input_mesh, reconstruction) if mesh is not None])
+    flags = record.get("flags") or {}
+    why = "not asked for" if flags.get("reconstructionRes") == 0 else record.get("failure") or "none was made"
+    _draw_mesh(canvas, 0, "input", input_mesh, camera, "no mesh to draw: the fit started from labelled samples")
+    _draw_mesh(canvas, 1, "reconstruction", reconstruction, camera, f"no reconstruction: {why}", deviation)
+    _draw_section(canvas, 2, section)
+    draw_curves(canvas, (BORDER, CURVES_TOP, WIDTH - BORDER, HEIGHT - 12), drawable_curves(history))
+    return canvas.png()
+
+
+def _place(index: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a panel, from 0 to 2."""
+    left = BORDER + index * (PANEL + GAP)
+    return left, PANEL_TOP, left + PANEL, PANEL_TOP + PANEL
+
+
+def _draw_mesh(
+    canvas: "Canvas",
+    index: int,
+    title: str,
+    mesh: MeshArrays | None,
+    camera: Camera,
+    missing: str,
+    deviation: np.ndarray | None = None,
+) -> None:
+    """A mesh in a panel with its title above, and the scale of the deviation below; `missing` where there is none."""
+    box = _place(index)
+    if mesh is None or not len(mesh[1]):
+        canvas.lines_of_text((box[0] + 40, box[1], box[2] - 40, box[3]), missing)
+        return
+    canvas.text((box[0], box[1] - 20), f"{title}: {len(mesh[1]):,} triangles")
+    limit = 0.0 if deviation is None else deviation_limit(deviation)
+    canvas.paste(part_pixels(*mesh, PANEL, deviation, limit, camera), box[:2])
+    if deviation is not None:
+        _draw_scale(canvas, box[0], box[3] + 10, limit)
+
+
+def _draw_scale(canvas: "Canvas", left: int, top: int, limit: float) -> None:
+    """The colours from 0 to `limit`, with the two numbers beside them."""
+    colours = deviation_colours(np.linspace(0, limit, BAR_WIDTH), limit)
+    canvas.text((left, top), "0", colour=FAINT)
+    canvas.paste(np.broadcast_to(colours.astype(np.uint8), (BAR_HEIGHT, BAR_WIDTH, 3)), (left + 14, top + 3))
+    canvas.text((left + BAR_WIDTH + 20, top), f"{number(limit)} to the input (file units)", colour=FAINT)
+
+
+def _draw_section(canvas: "Canvas", index: int, section: Section | None) -> None:
+    """A section in a panel, the input's outline below its zero level; nothing where there is none."""
+    if section is None:
+        return
+    box = _place(index)
+    canvas.text((box[0], box[1] - 20), f"network at {'xyz'[section.axis]} = {number(section.at)}")
+    draw_section(canvas, box[:2], section, PANEL)
+    line = f"lines every {number(section.step)} (file units)" + "; orange: the input" * bool(len(section.outline))
+    canvas.text((box[0], box[3] + 10), line, colour=FAINT)
+
+
+def _caption(record: dict[str, Any]) -> str:
+    """The main metrics that are known, on a line."""
+    metrics = record.get("metrics") or {}
+    labels = {
+        key: METRIC_NAMES[key].label if key == "iou" else METRIC_NAMES[key].label.lower() for key in CAPTION_METRICS
+    }
+    return DOT.join(f"{label} {number(metrics[key])}" for key, label in labels.items() if is_finite(metrics.get(key)))
