@@ -48,7 +48,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         network = make_network(flags, samples[1], shape.transform).to(device)
         result = fit_network(network, samples, pairs, shape, content, flags, files.checkpoint, watch)
     with watch.timed("reconstruct"):
-        surface, failure = reconstruct(network, flags)
+        surface, failure = reconstruct(network, flags, watch)
         if surface is not None:
             write_reconstruction(surface, shape.transform, flags, files, watch)
     with watch.timed("evaluate"):
@@ -70,7 +70,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         "timings": watch.timings,
         "metrics": evaluation.metrics,
         "off_surface": off_surface,
-        "reconstruction": None if surface is None else {"vertices": len(surface.vertices), "faces": len(surface.faces)},
+        "reconstruction": None if surface is None else surface.sizes(),
         "failure": result.collapsed or failure,
         "notes": [*watch.notes, *evaluation.notes],
     }

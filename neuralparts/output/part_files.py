@@ -47,7 +47,7 @@ NEUTRAL_FLAGS = {
 }
 
 # Flags that the records of earlier versions lack, with the value that those fits had.
-LATER_FLAGS = {"modelCard": 0, "numPairs": 0}
+LATER_FLAGS = {"modelCard": 0, "numPairs": 0, "simplify": 0.0}
 
 
 class PartFiles:
