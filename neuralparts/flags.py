@@ -62,6 +62,12 @@ FLAGS = {
         metavar="BYTES",
     ),
     "validationRes": Flag("grid of R^3 points scored after every epoch; 0 is off", natural, 0),
+    "logDir": Flag(
+        "folder of a log for TensorBoard: curves, learning rate, section pictures; a subfolder for each part of a "
+        "folder; needs the package tensorboard; empty is off",
+        default="",
+        metavar="DIR",
+    ),
     "showVis": Flag("1 opens the report; without a display it says where the report is", int, 0, ON_OFF),
     # network
     "damArch": Flag(
@@ -182,6 +188,7 @@ FIT_GROUPS = {
         "modelCard",
         "maxMemory",
         "validationRes",
+        "logDir",
         "showVis",
     ),
     "network": (

@@ -23,6 +23,7 @@ from neuralparts.steps import (
     label_pairs,
     load,
     make_network,
+    open_log,
     reconstruct,
     versions,
     write_reconstruction,
@@ -46,7 +47,8 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         samples, pairs = label(shape, flags, watch), label_pairs(shape, flags)
     with watch.timed("fit"):
         network = make_network(flags, samples[1], shape.transform).to(device)
-        result = fit_network(network, samples, pairs, shape, content, flags, files.checkpoint, watch)
+        log = open_log(flags, files.name, network, shape, watch)
+        result = fit_network(network, samples, pairs, shape, content, flags, files.checkpoint, log, watch)
     with watch.timed("reconstruct"):
         surface, failure = reconstruct(network, flags, watch)
         if surface is not None:

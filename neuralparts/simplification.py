@@ -15,6 +15,7 @@ from neuralparts.choices import SIMPLIFY_ERROR
 from neuralparts.distance import DistanceOracle
 from neuralparts.domain import Transform
 from neuralparts.mesh import EdgeTable, Mesh
+from neuralparts.sampling import points_on_surface
 from neuralparts.triangles import unit_normals
 
 # Size to which a mesh is scaled: fast_simplification's thresholds are lengths for parts of about this size.
@@ -31,7 +32,7 @@ FOLD_COSINE = -0.99
 
 class Simplified(NamedTuple):
     """vertices (V, 3), faces (F, 3). error: largest distance between this mesh and the marched one, domain units, at
-    the vertices of both and the centres of this one's triangles."""
+    the vertices of both and at as many random points of this one as the marched mesh has vertices."""
 
     vertices: np.ndarray
     faces: np.ndarray
@@ -111,8 +112,10 @@ class _Marched:
 
     def _error(self, vertices: np.ndarray, faces: np.ndarray) -> float:
         """The largest distance between a mesh and this one, as in `Simplified`."""
-        there = DistanceOracle(_as_mesh(vertices, faces)).distance(self.mesh.vertices)
-        back = self._oracle.distance(np.concatenate([vertices, vertices[faces].mean(axis=1)]))
+        mesh = _as_mesh(vertices, faces)
+        there = DistanceOracle(mesh).distance(self.mesh.vertices)
+        points, _ = points_on_surface(mesh, len(self.mesh.vertices), np.random.default_rng(0))
+        back = self._oracle.distance(np.concatenate([vertices, points.astype(np.float64)]))
         return float(max(there.max(), back.max()))
 
 

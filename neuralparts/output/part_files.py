@@ -34,6 +34,7 @@ UNFINISHED_LINE = b"A fit with --overwrite 1 was begun here and is not complete:
 NEUTRAL_FLAGS = {
     "outputDir",
     "maxMemory",
+    "logDir",
     "showVis",
     "resume",
     "overwrite",

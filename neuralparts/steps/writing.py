@@ -7,17 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 
 import neuralparts
-from neuralparts.domain import DOMAIN_RADIUS
 from neuralparts.fitting import FitResult
 from neuralparts.mesh import Mesh
 from neuralparts.network import NeuralSDF
 from neuralparts.output import StagedFiles, decisive, plain
-from neuralparts.report import Section, cut_section, html_report, sheet_png, thumbnail_png
+from neuralparts.report import html_report, sheet_png, thumbnail_png
 from neuralparts.steps.inputs import Shape
 from neuralparts.steps.reconstruction import Surface
+from neuralparts.steps.sections import section_through
 
-# Values of the network along a side of the section: half of the pixels, between which distances are smooth.
-SECTION_VALUES = 168
 # Packages whose versions the record names, because the result depends on them.
 RECORDED_PACKAGES = ("torch", "numpy", "numba", "libigl", "scipy", "scikit-image", "scikit-learn", "trimesh")
 
@@ -53,15 +51,8 @@ def write_report(
 
     shown_input, shown_surface = in_file_units(shape.mesh), in_file_units(surface)
     page = html_report(files.name, record, result.history, shown_input, shown_surface, deviation)
-    section = section_of(network, shown_input or shown_surface)
+    section = section_through(network, shown_input or shown_surface)
     sheet = sheet_png(files.name, result.history, record, shown_input, shown_surface, deviation, section)
     files.write_report(page, sheet)
     if in_folder and (pictured := shown_surface or shown_input) is not None:
         files.write_thumbnail(thumbnail_png(*pictured))
-
-
-def section_of(network: NeuralSDF, mesh: tuple[np.ndarray, np.ndarray] | None) -> Section:
-    """The section of a network through the middle of a mesh, file units; of its cube if there is no mesh."""
-    corners = network.transform.to_file(np.array([[-DOMAIN_RADIUS] * 3, [DOMAIN_RADIUS] * 3]))
-    bounds = corners if mesh is None else np.stack([mesh[0].min(axis=0), mesh[0].max(axis=0)])
-    return cut_section(network, bounds, mesh, SECTION_VALUES)
