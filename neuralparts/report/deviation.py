@@ -43,7 +43,7 @@ class Bar(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """bars; end: the deviation at the right end of the drawing, minus that at the left; ticks: (x, text) of the axis."""
+    """bars, from the left. end: the deviation at the right end; the left end is its negative. ticks: (x, text)."""
 
     bars: list[Bar]
     end: float

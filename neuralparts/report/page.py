@@ -4,8 +4,6 @@ It works offline, from file://, with everything inside; in a browser of 2023 or 
 the order of the page; templates/page.html makes the HTML.
 """
 
-import os
-import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +21,7 @@ from neuralparts.report.deviation import (
     histogram,
 )
 from neuralparts.report.fit_command import fit_command
-from neuralparts.report.formatting import DOT, duration, file_length, number, one_line
+from neuralparts.report.formatting import DOT, duration, file_length, number, one_line, relative_address
 from neuralparts.report.record_tables import band_rows, metric_rows, tables, timing_rows
 from neuralparts.report.templating import Card, compressed_json, compressed_plotly, render
 from neuralparts.report.views import MeshArrays, ShownMeshes, SignedDistance, View, shown_meshes
@@ -114,11 +112,6 @@ def html_report(
         figures=compressed_json(figures) if figures else "",
         library=compressed_plotly() if figures else "",
     )
-
-
-def relative_address(path: str) -> str:
-    """A path relative to the page as an address. Special characters are quoted: it can name no scheme and no host."""
-    return urllib.parse.quote(os.fsencode(path).lstrip(b"/"))
 
 
 def _panels(views: Mapping[str, View], record: dict[str, Any]) -> list[Panel]:

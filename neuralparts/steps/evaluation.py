@@ -44,7 +44,7 @@ def evaluate(
         return Evaluation(sample_errors(network.domain, *shape.kept))
     generator = random_stream(flags.seed, "metrics")
     functions = network.domain, network.level_distance
-    metrics = point_errors(*functions, shape.oracle, METRIC_POINTS, generator, flags.importanceWeight)
+    metrics = point_errors(*functions, shape.oracle, METRIC_POINTS, generator)
     missed, cell = "", 0.0
     if surface is not None:
         cell = grid_cell(flags.reconstructionRes)
