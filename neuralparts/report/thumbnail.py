@@ -37,8 +37,10 @@ def thumbnail_png(vertices: np.ndarray, faces: np.ndarray, size: int = 144) -> b
     from PIL import Image
 
     pixels, _ = _rendered(vertices, faces, size * OVERSAMPLING, COLOUR)
+    # Squares of pixels (size, OVERSAMPLING, size, OVERSAMPLING, 3) to their means (size, size, 3).
+    small = pixels.reshape(size, OVERSAMPLING, size, OVERSAMPLING, 3).mean(axis=(1, 3))
     picture = io.BytesIO()
-    image = Image.fromarray(np.round(_averaged(pixels)).astype(np.uint8))
+    image = Image.fromarray(np.round(small).astype(np.uint8))
     image.quantize(PALETTE_SIZE, dither=Image.Dither.NONE).save(picture, "PNG", optimize=True)
     return picture.getvalue()
 
@@ -46,17 +48,15 @@ def thumbnail_png(vertices: np.ndarray, faces: np.ndarray, size: int = 144) -> b
 def still_picture(vertices: np.ndarray, faces: np.ndarray, size: int, colours: np.ndarray | None = None) -> bytes:
     """A shaded picture of a mesh as the bytes of a WebP, its ground clear: for any page, light or dark.
 
-    As `thumbnail_png`. colours: (F, 3) red, green, blue, 0 to 255, of the triangles; None for one colour.
+    As `thumbnail_png`, without its smoothing, which takes four times as long. colours: (F, 3) red, green, blue, 0 to
+    255, of the triangles; None for one colour.
     """
     from PIL import Image
 
-    pixels, covered = _rendered(vertices, faces, size * OVERSAMPLING, COLOUR if colours is None else colours)
-    # The colour of the covered part of each pixel, (size, size, 3), and how much of it is covered, (size, size, 1).
-    coverage = _averaged(covered[..., None].astype(np.float64))
-    colour = _averaged(pixels * covered[..., None]) / np.maximum(coverage, 1e-9)
+    pixels, covered = _rendered(vertices, faces, size, COLOUR if colours is None else colours)
+    clear = np.concatenate([pixels.astype(np.uint8), np.where(covered, 255, 0)[..., None].astype(np.uint8)], axis=-1)
     picture = io.BytesIO()
-    clear = np.concatenate([colour, 255 * coverage], axis=-1)
-    Image.fromarray(np.round(clear).astype(np.uint8)).save(picture, "WEBP", quality=WEBP_QUALITY, method=2)
+    Image.fromarray(clear).save(picture, "WEBP", quality=WEBP_QUALITY, method=2)
     return picture.getvalue()
 
 
@@ -72,12 +72,6 @@ def _rendered(vertices: np.ndarray, faces: np.ndarray, side: int, colour: np.nda
     corners[:, :, :2] = (corners[:, :, :2] * 0.5 + 0.5) * side  # from [-1, 1] to pixels
     face, depth = rasterise(corners, side)
     return _shaded(face, depth, normals, colour if colour.ndim == 1 else colour[face]), face >= 0
-
-
-def _averaged(pixels: np.ndarray) -> np.ndarray:
-    """Squares of OVERSAMPLING^2 pixels to their means: (side, side, C) to (side / OVERSAMPLING, ..., C)."""
-    size = len(pixels) // OVERSAMPLING
-    return pixels.reshape(size, OVERSAMPLING, size, OVERSAMPLING, -1).mean(axis=(1, 3))
 
 
 def rasterise(corners: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:

@@ -43,8 +43,8 @@ LIGHTING = {
     "facenormalsepsilon": 0,
 }
 
-# Side of a still picture in pixels: a view is up to 520 high, and so it has 10 KB.
-STILL_SIZE = 400
+# Side of a still picture in pixels: a view is up to 520 high.
+STILL_SIZE = 520
 
 # vertices (V, 3) float64 in file units, faces (F, 3) int64.
 MeshArrays = tuple[np.ndarray, np.ndarray]
