@@ -4,6 +4,7 @@ It works offline, from file://, with everything inside; in a browser of 2023 or 
 the order of the page; templates/page.html makes the HTML.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -85,7 +86,7 @@ def html_report(
     record = without_folders(record)
     meshes = {"input": input_mesh, "reconstruction": reconstruction}
     shown = shown_meshes({key: mesh for key, mesh in meshes.items() if mesh is not None}, signed_distance)
-    curves = curves_figure(history)
+    curves, frame = curves_figure(history), shown.frame
     figures = {key: view.figure for key, view in shown.views.items()} | ({"curves": curves} if curves else {})
     return render(
         "page.html",
@@ -97,7 +98,8 @@ def html_report(
         cards=_cards(record),
         panels=_panels(shown.views, record),
         network_view=compressed_json(network_view) if network_view else "",
-        origin=one_line(shown.origin.tolist()) if shown.origin.any() else "",
+        origin=one_line(frame.origin.tolist()) if frame and frame.origin.any() else "",
+        frame=json.dumps({"center": frame.center.tolist(), "radius": frame.radius}) if frame else "null",
         deviation=_deviation_section(shown),
         drawing={"width": WIDTH, "height": HEIGHT},
         has_curves=curves is not None,

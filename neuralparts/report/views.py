@@ -60,19 +60,6 @@ class View(NamedTuple):
     still: str
 
 
-class ShownMeshes(NamedTuple):
-    """views: by the names of the meshes. origin (3,): the point in file units that their coordinates refer to.
-
-    deviation: of the vertices that are shown of `reconstruction`; None where it is not known. tolerance: the deviation
-    at the ends of the colours at first, file units.
-    """
-
-    views: dict[str, View]
-    origin: np.ndarray
-    deviation: Deviation | None
-    tolerance: float
-
-
 class Frame(NamedTuple):
     """The sphere around all meshes of a page, and the point that becomes their origin; file units.
 
@@ -82,6 +69,19 @@ class Frame(NamedTuple):
     center: np.ndarray
     radius: float
     origin: np.ndarray
+
+
+class ShownMeshes(NamedTuple):
+    """views: by the names of the meshes. frame: of all of them, None without any.
+
+    deviation: of the vertices that are shown of `reconstruction`; None where it is not known. tolerance: the deviation
+    at the ends of the colours at first, file units.
+    """
+
+    views: dict[str, View]
+    frame: Frame | None
+    deviation: Deviation | None
+    tolerance: float
 
 
 def shown_meshes(
@@ -97,7 +97,7 @@ def shown_meshes(
     """
     checked = {name: _checked_mesh(name, *mesh) for name, mesh in meshes.items() if len(mesh[1])}
     if not checked:
-        return ShownMeshes({}, np.zeros(3), None, 0.0)
+        return ShownMeshes({}, None, None, 0.0)
     frame = _frame(checked.values())
     tolerance = default_tolerance(2 * _frame([next(iter(checked.values()))]).radius)  # by the input, which is the first
     deviation, views = None, {}
@@ -108,7 +108,7 @@ def shown_meshes(
             views[name] = _view(drawn, len(faces), frame, deviation.values, tolerance)
         else:
             views[name] = _view(drawn, len(faces), frame)
-    return ShownMeshes(views, frame.origin, deviation, tolerance)
+    return ShownMeshes(views, frame, deviation, tolerance)
 
 
 def simplified(vertices: np.ndarray, faces: np.ndarray, most_triangles: int) -> MeshArrays:

@@ -38,6 +38,7 @@ def files_beside(files: StagedFiles, has_surface: bool) -> list[FileLink]:
     own = [FileLink(files.model.name, "the network: weights, transform to file units, errors")]
     if has_surface:
         own.append(FileLink(files.reconstruction.name, "the marched mesh, in file units"))
+    own.append(FileLink(files.curves.name, "the curves of the fit as a picture"))
     own.append(FileLink(files.record.name, "the record: flags, versions, timings, metrics"))
     if files.card.is_file():
         own.append(FileLink(files.card.name, "a page about the model for those who get it"))

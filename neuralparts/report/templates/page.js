@@ -13,7 +13,7 @@ async function unpacked(id) {
 }
 
 function markDrawn(id) {
-  byId(id).closest(".view")?.classList.add("drawn");
+  byId(id).closest(".drawing")?.classList.add("drawn");
   drawn.push(id);
   document.documentElement.dataset.drawn = drawn.join(" ");
 }
@@ -104,7 +104,7 @@ async function drawFigure(id, figure) {
     for (const event of ["touchmove", "touchend"])
       view.addEventListener(event, () => moved(view._fullLayout.scene._scene.getCamera()));
     cameras.add(id, camera => Plotly.relayout(view, {"scene.camera": camera}));
-    listenToKeys(view.closest(".view"), id === "input" ? "The input" : "The marched mesh");
+    listenToKeys(view, id === "input" ? "The input" : "The marched mesh");
   }
   markDrawn(id);
 }
@@ -135,21 +135,22 @@ function listenToTabs() {
   }
 }
 
-// The network in its tab, before plotly is there. It throws where there is no WebGL 2.
+// The network in its tab, before plotly is there; the marched mesh where there is no WebGL 2.
 async function drawNetwork() {
-  const payload = JSON.parse(await unpacked("network-payload"));
-  document.querySelector("[role=tablist]").hidden = false;
+  const place = byId("network"), tabs = document.querySelector("[role=tablist]");
+  tabs.hidden = false;
   selectTab("network");
   try {
-    const view = new NetworkView(byId("network"), payload,
-      {camera: cameras.camera, onCamera: camera => cameras.moved(camera, "network")});
+    const view = new NetworkView(place, JSON.parse(await unpacked("network-payload")),
+      {frame: JSON.parse(place.dataset.frame) ?? undefined, onCamera: camera => cameras.moved(camera, "network")});
+    if (cameras.camera) view.setCamera(cameras.camera);
+    if (!await view.ready) throw view.fault;
     cameras.add("network", camera => view.setCamera(camera));
-    listenToKeys(byId("network"), "The network");
     markDrawn("network");
   } catch (error) {
     selectTab("reconstruction");
-    document.querySelector("[role=tablist]").hidden = true;
-    say(byId("reconstruction").closest(".view"), "The network itself needs WebGL 2 (" + error.message + ").");
+    tabs.hidden = true;
+    say(byId("panel-reconstruction").firstElementChild, "The network itself needs WebGL 2 (" + error.message + ").");
   }
 }
 
@@ -165,6 +166,7 @@ function fractionWithin(quantiles, tolerance) {
 function listenToTolerance() {
   const field = byId("tolerance"), quantiles = byId("deviation").dataset.quantiles.split(" ").map(Number);
   const drawing = byId("histogram"), {width} = drawing.viewBox.baseVal, end = Number(drawing.dataset.end);
+  field.disabled = false;
   field.oninput = () => {
     const tolerance = Number(field.value);
     if (!(tolerance > 0)) return;
@@ -193,18 +195,19 @@ function recolour() {
 // Draws a view when it is first seen, by its id.
 const show = {};
 
-async function drawFigures() {
-  const figures = JSON.parse(await unpacked("figures"));
+async function draw() {
+  const figures = byId("figures") ? JSON.parse(await unpacked("figures")) : {};
   const scene = Object.values(figures).find(figure => figure.layout.scene)?.layout.scene;
   if (scene) cameras.camera = cameras.first =
     {center: {x: 0, y: 0, z: 0}, up: {x: 0, y: 0, z: 1}, ...scene.camera};
   if (byId("network")) await drawNetwork();
+  if (!byId("library")) return;
   const library = document.createElement("script");
   library.textContent = await unpacked("library");
   document.head.append(library);
   for (const [id, figure] of Object.entries(figures)) {
     if (figure.layout.scene && !hasWebGL()) {
-      say(byId(id).closest(".view"), "Without WebGL this is a still picture.");
+      say(byId(id).closest(".drawing"), "Without WebGL this is a still picture.");
     } else if (byId(id).closest("[hidden]")) {
       show[id] = () => { delete show[id]; drawFigure(id, figure).then(recolour).catch(broken); };
     } else {
@@ -217,12 +220,12 @@ async function drawFigures() {
 function broken(error) {
   console.error(error);
   const text = "This browser could not draw it (" + error + "). The figures and tables are complete.";
-  for (const place of document.querySelectorAll(".view:not(.empty, .drawn), #curves:not(.js-plotly-plot)"))
+  for (const place of document.querySelectorAll(".drawing:not(.drawn), #curves:not(.js-plotly-plot)"))
     say(place, text, "broken");
 }
 
 for (const button of document.querySelectorAll("button.touch")) button.onclick = () => {
-  const turning = button.closest(".views > div").classList.toggle("turning");
+  const turning = button.closest(".drawing").classList.toggle("turning");
   button.setAttribute("aria-pressed", turning);
 };
 byId("copy").hidden = false;
@@ -240,4 +243,4 @@ addEventListener("beforeprint", () => {
 addEventListener("afterprint", () => { for (const section of closed.splice(0)) section.open = false; });
 listenToTabs();
 if (byId("deviation")) listenToTolerance();
-if (byId("figures")) drawFigures().catch(broken);
+draw().catch(broken);
