@@ -7,18 +7,18 @@ as in NAME.json; a page shows lengths in file units beside them.
 
 from neuralparts.report.gallery import gallery_html
 from neuralparts.report.model_card import model_card
-from neuralparts.report.page import html_report
-from neuralparts.report.part_picture import part_png, thumbnail_png
+from neuralparts.report.page import FileLink, html_report
+from neuralparts.report.part_picture import thumbnail_png
 from neuralparts.report.section_picture import Section, cut_section, section_png
 from neuralparts.report.sheet import sheet_png
 
 __all__ = [
+    "FileLink",
     "Section",
     "cut_section",
     "gallery_html",
     "html_report",
     "model_card",
-    "part_png",
     "section_png",
     "sheet_png",
     "thumbnail_png",

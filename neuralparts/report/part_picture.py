@@ -7,24 +7,29 @@ averaged down. The eye stands where that of the page stands at first, infinitely
 import io
 import math
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from neuralparts.report.views import DARKEST_PERCENTILE, DEVIATION_SCALE, EYE, MeshArrays
+from neuralparts.report.deviation import colour_of
 from neuralparts.triangles import check_mesh_arrays
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+# vertices (V, 3) float64, faces (F, 3) integer.
+MeshArrays = tuple[np.ndarray, np.ndarray]
 
+# Direction from the part to the eye, as a part is usually drawn: front, right, above; z up.
+EYE = np.array([0.52, -0.72, 0.46])
 # Direction to the lamp, as the eye sees it: right, up, towards the eye.
 LIGHT = np.array([-0.45, 0.66, 0.60])
 AMBIENT, DIFFUSE = 0.30, 0.78
+# Of a mesh coloured by its deviation: less contrast, because a colour stands for a number.
+EVEN_AMBIENT, EVEN_DIFFUSE = 0.58, 0.55
 COLOUR = np.array([176.0, 199.0, 224.0], np.float32)  # red, green, blue, 0 to 255
 EDGE_BRIGHTNESS = 0.55
 MARGIN = 0.96  # fraction of the picture's width that a part spans
 OVERSAMPLING = 2  # rendered so many times larger and averaged down, which smooths the edges
 COLOURS = 256  # steps of the deviation's scale
+WEBP_QUALITY = 70  # edges look clean above 60
 PALETTE_SIZE = 32  # of a thumbnail: shades of one colour, so more do not show
 # Neighbouring pixels have an edge between them if their normals differ by more than 30 degrees, or their depths by more
 # than 0.04 halves of the picture's side.
@@ -60,37 +65,17 @@ def part_pixels(
     faces: np.ndarray,
     size: int,
     deviation: np.ndarray | None = None,
-    limit: float = 0.0,
+    tolerance: float = 1.0,
     camera: Camera | None = None,
 ) -> np.ndarray:
     """A shaded picture of a mesh on white ground: (size, size, 3) uint8.
 
-    vertices (V, 3) in any unit, faces (F, 3) integer, either orientation of a triangle. deviation (V,): colours the
-    mesh by DEVIATION_SCALE, from 0 to `limit`; limit 0 takes `deviation_limit`. camera: by default the one that sees
+    vertices (V, 3) in any unit, faces (F, 3) integer, either orientation of a triangle. deviation (V,): signed, colours
+    the mesh as the page does, the ends of the scale at -tolerance and tolerance. camera: by default the one that sees
     the mesh whole. Raises ValueError for arrays of another shape.
     """
-    from neuralparts.report.part_picture_kernels import rasterise
-
-    vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
-    check_mesh_arrays(vertices, faces)
-    if deviation is not None and np.shape(deviation) != (len(vertices),):
-        raise ValueError(f"deviation: expected ({len(vertices)},) numbers, got {np.shape(deviation)}")
-    camera = camera or camera_for([(vertices, faces)])
-    side = size * OVERSAMPLING
-    # The vertices as the camera sees them, (V, 3): right, up and towards the eye, in pixels.
-    seen = ((vertices @ camera.axes - camera.middle) * (MARGIN / camera.half) * 0.5 + 0.5) * side
-    values = np.zeros(len(vertices)) if deviation is None else np.asarray(deviation, np.float64)
-    depth, normal, value = np.empty((side, side)), np.zeros((side, side, 3), np.float32), np.zeros((side, side))
-    rasterise(seen, faces, values, depth, normal, value)
-    colour = COLOUR if deviation is None else deviation_colours(value, limit or deviation_limit(values))
-    return _averaged(_shaded(depth, normal, colour))
-
-
-def part_png(vertices: np.ndarray, faces: np.ndarray, size: int, deviation: np.ndarray | None = None) -> bytes:
-    """`part_pixels` as the bytes of a PNG."""
-    from PIL import Image
-
-    return _png(Image.fromarray(part_pixels(vertices, faces, size, deviation)))
+    pixels, _ = _rendered(vertices, faces, size * OVERSAMPLING, deviation, tolerance, camera)
+    return _averaged(pixels)
 
 
 def thumbnail_png(vertices: np.ndarray, faces: np.ndarray, size: int = 144) -> bytes:
@@ -100,32 +85,57 @@ def thumbnail_png(vertices: np.ndarray, faces: np.ndarray, size: int = 144) -> b
     """
     from PIL import Image
 
-    picture = Image.fromarray(part_pixels(vertices, faces, size))
-    return _png(picture.quantize(PALETTE_SIZE, dither=Image.Dither.NONE))
-
-
-def deviation_limit(deviation: np.ndarray) -> float:
-    """The deviation (V,) that has the last colour of the scale; above 0."""
-    distance = np.abs(deviation)
-    return float(np.percentile(distance, DARKEST_PERCENTILE)) or float(distance.max()) or 1.0
-
-
-def deviation_colours(deviation: np.ndarray, limit: float) -> np.ndarray:
-    """Deviations of any shape (...) -> colours (..., 3) float32, 0 to 255, of DEVIATION_SCALE from 0 to `limit`."""
-    stops = np.array([position for position, _ in DEVIATION_SCALE])
-    # Red, green and blue at each stop: (S, 3).
-    colours = np.array([[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for _, colour in DEVIATION_SCALE])
-    positions = np.linspace(0, 1, COLOURS)
-    table = np.stack([np.interp(positions, stops, colours[:, channel]) for channel in range(3)], axis=1)  # (COLOURS, 3)
-    position = np.minimum(np.abs(deviation) / limit, 1)
-    return table.astype(np.float32)[np.round(position * (COLOURS - 1)).astype(np.int64)]
-
-
-def _png(image: "Image") -> bytes:
-    """An image of PIL as the bytes of a PNG."""
     picture = io.BytesIO()
-    image.save(picture, "PNG", optimize=True)
+    image = Image.fromarray(part_pixels(vertices, faces, size))
+    image.quantize(PALETTE_SIZE, dither=Image.Dither.NONE).save(picture, "PNG", optimize=True)
     return picture.getvalue()
+
+
+def still_picture(
+    vertices: np.ndarray, faces: np.ndarray, size: int, deviation: np.ndarray | None = None, tolerance: float = 1.0
+) -> bytes:
+    """A picture of a mesh as the bytes of a WebP, its ground clear: for any page, light or dark.
+
+    Arguments as in `part_pixels`, without its smoothing, which takes four times as long.
+    """
+    from PIL import Image
+
+    pixels, covered = _rendered(vertices, faces, size, deviation, tolerance)
+    clear = np.dstack([np.round(pixels).astype(np.uint8), np.where(covered, 255, 0).astype(np.uint8)])
+    picture = io.BytesIO()
+    Image.fromarray(clear).save(picture, "WEBP", quality=WEBP_QUALITY, method=2)
+    return picture.getvalue()
+
+
+def _rendered(
+    vertices: np.ndarray,
+    faces: np.ndarray,
+    side: int,
+    deviation: np.ndarray | None,
+    tolerance: float,
+    camera: Camera | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A mesh without smoothing: pixels (side, side, 3) float32, 0 to 255, on white; which of them it covers, bool."""
+    from neuralparts.report.part_picture_kernels import rasterise
+
+    vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
+    check_mesh_arrays(vertices, faces)
+    if deviation is not None and np.shape(deviation) != (len(vertices),):
+        raise ValueError(f"deviation: expected ({len(vertices)},) numbers, got {np.shape(deviation)}")
+    camera = camera or camera_for([(vertices, faces)])
+    # The vertices as the camera sees them, (V, 3): right, up and towards the eye, in pixels.
+    seen = ((vertices @ camera.axes - camera.middle) * (MARGIN / camera.half) * 0.5 + 0.5) * side
+    values = np.zeros(len(vertices)) if deviation is None else np.asarray(deviation, np.float64) / tolerance
+    depth, normal, value = np.empty((side, side)), np.zeros((side, side, 3), np.float32), np.zeros((side, side))
+    rasterise(seen, faces, values, depth, normal, value)
+    colour = COLOUR if deviation is None else _scale_colours(value)
+    return _shaded(depth, normal, colour), depth > -np.inf
+
+
+def _scale_colours(ratios: np.ndarray) -> np.ndarray:
+    """Deviations over the tolerance, of any shape (...) -> the scale's colours (..., 3) float32, by a table of them."""
+    table = colour_of(np.linspace(-1, 1, COLOURS)).astype(np.float32)
+    return table[np.round((np.clip(ratios, -1, 1) + 1) / 2 * (COLOURS - 1)).astype(np.int64)]
 
 
 def _used(count: int, faces: np.ndarray) -> np.ndarray:
@@ -142,7 +152,8 @@ def _shaded(depth: np.ndarray, normal: np.ndarray, colour: np.ndarray) -> np.nda
     """
     covered = depth > -np.inf
     light = (LIGHT / np.linalg.norm(LIGHT)).astype(np.float32)
-    brightness = AMBIENT + DIFFUSE * np.maximum(normal @ light, 0)  # (side, side)
+    ambient, diffuse = (AMBIENT, DIFFUSE) if colour.ndim == 1 else (EVEN_AMBIENT, EVEN_DIFFUSE)
+    brightness = ambient + diffuse * np.maximum(normal @ light, 0)  # (side, side)
     brightness[_edges(covered, depth, normal)] *= EDGE_BRIGHTNESS
     return np.where(covered[..., None], np.minimum(brightness[..., None] * colour, 255), np.float32(255))
 

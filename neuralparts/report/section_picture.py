@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from neuralparts.report.part_picture import MeshArrays
 from neuralparts.report.ticks import round_step
-from neuralparts.report.views import MeshArrays
 
 if TYPE_CHECKING:
     from neuralparts.report.canvas import Canvas

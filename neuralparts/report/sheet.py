@@ -10,11 +10,12 @@ import numpy as np
 
 from neuralparts.metric_names import METRIC_NAMES
 from neuralparts.report.curves import drawable_curves
+from neuralparts.report.deviation import colour_of
 from neuralparts.report.formatting import DOT, is_finite, number
-from neuralparts.report.part_picture import Camera, camera_for, deviation_colours, deviation_limit, part_pixels
+from neuralparts.report.part_picture import Camera, MeshArrays, camera_for, part_pixels
 from neuralparts.report.plotly_figures import FAINT
 from neuralparts.report.section_picture import Section, draw_section
-from neuralparts.report.views import MeshArrays
+from neuralparts.report.views import first_tolerance
 
 if TYPE_CHECKING:
     from neuralparts.report.canvas import Canvas
@@ -24,7 +25,7 @@ WIDTH, HEIGHT, BORDER, PANEL, GAP = 1088, 868, 24, 336, 16
 PANEL_TOP, CURVES_TOP = 92, 496
 # Metrics under the title; the others are on the page.
 CAPTION_METRICS = ("surface_error", "iou", "chamfer")
-BAR_WIDTH, BAR_HEIGHT = 110, 10
+SCALE_LEFT, SCALE_WIDTH, SCALE_HEIGHT = 70, 60, 10
 
 
 def sheet_png(
@@ -39,8 +40,8 @@ def sheet_png(
     """The sheet as the bytes of a PNG.
 
     name: title, any text. history: as in `curves`. record: the dict of NAME.json. input_mesh, reconstruction: vertices
-    (V, 3) float64 in file units and faces (F, 3), or None. deviation (V,): of the reconstruction's vertices from the
-    input, file units, or None. section: through the network, file units, or None.
+    (V, 3) float64 in file units and faces (F, 3), or None. deviation (V,): signed distances of the reconstruction's
+    vertices to the input, file units, or None. section: through the network, file units, or None.
     """
     from neuralparts.report.canvas import Canvas
     from neuralparts.report.curves_picture import draw_curves
@@ -49,10 +50,11 @@ def sheet_png(
     canvas.text((BORDER, 16), str(name), 20, room=WIDTH - 2 * BORDER)
     canvas.text((BORDER, 44), _caption(record), 14, FAINT)
     camera = camera_for([mesh for mesh in (input_mesh, reconstruction) if mesh is not None])
+    tolerance = 1.0 if deviation is None else first_tolerance(input_mesh or reconstruction)
     flags = record.get("flags") or {}
     why = "not asked for" if flags.get("reconstructionRes") == 0 else record.get("failure") or "none was made"
     _draw_mesh(canvas, 0, "input", input_mesh, camera, "no mesh to draw: the fit started from labelled samples")
-    _draw_mesh(canvas, 1, "reconstruction", reconstruction, camera, f"no reconstruction: {why}", deviation)
+    _draw_mesh(canvas, 1, "reconstruction", reconstruction, camera, f"no reconstruction: {why}", deviation, tolerance)
     _draw_section(canvas, 2, section)
     draw_curves(canvas, (BORDER, CURVES_TOP, WIDTH - BORDER, HEIGHT - 12), drawable_curves(history))
     return canvas.png()
@@ -72,6 +74,7 @@ def _draw_mesh(
     camera: Camera,
     missing: str,
     deviation: np.ndarray | None = None,
+    tolerance: float = 1.0,
 ) -> None:
     """A mesh in a panel with its title above, and the scale of the deviation below; `missing` where there is none."""
     box = _place(index)
@@ -79,18 +82,18 @@ def _draw_mesh(
         canvas.lines_of_text((box[0] + 40, box[1], box[2] - 40, box[3]), missing)
         return
     canvas.text((box[0], box[1] - 20), f"{title}: {len(mesh[1]):,} triangles")
-    limit = 0.0 if deviation is None else deviation_limit(deviation)
-    canvas.paste(part_pixels(*mesh, PANEL, deviation, limit, camera), box[:2])
+    canvas.paste(part_pixels(*mesh, PANEL, deviation, tolerance, camera), box[:2])
     if deviation is not None:
-        _draw_scale(canvas, box[0], box[3] + 10, limit)
+        _draw_scale(canvas, box[0], box[3] + 10, tolerance)
 
 
-def _draw_scale(canvas: "Canvas", left: int, top: int, limit: float) -> None:
-    """The colours from 0 to `limit`, with the two numbers beside them."""
-    colours = deviation_colours(np.linspace(0, limit, BAR_WIDTH), limit)
-    canvas.text((left, top), "0", colour=FAINT)
-    canvas.paste(np.broadcast_to(colours.astype(np.uint8), (BAR_HEIGHT, BAR_WIDTH, 3)), (left + 14, top + 3))
-    canvas.text((left + BAR_WIDTH + 20, top), f"{number(limit)} to the input (file units)", colour=FAINT)
+def _draw_scale(canvas: "Canvas", left: int, top: int, tolerance: float) -> None:
+    """The colours of the deviation, with what their ends stand for beside them."""
+    low, high = f"-{tolerance:g} inside", f"+{tolerance:g} outside the input (file units)"
+    canvas.text((left + SCALE_LEFT - 6, top), low, colour=FAINT, anchor="ra")
+    colours = colour_of(np.linspace(-1, 1, SCALE_WIDTH)).astype(np.uint8)
+    canvas.paste(np.broadcast_to(colours, (SCALE_HEIGHT, SCALE_WIDTH, 3)), (left + SCALE_LEFT, top + 3))
+    canvas.text((left + SCALE_LEFT + SCALE_WIDTH + 6, top), high, colour=FAINT)
 
 
 def _draw_section(canvas: "Canvas", index: int, section: Section | None) -> None:

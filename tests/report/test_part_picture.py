@@ -1,9 +1,13 @@
 """Pictures of a mesh: the rasteriser against its slow twin, and what the pictures show."""
 
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
-from neuralparts.report import part_png, thumbnail_png
+from neuralparts.report import thumbnail_png
+from neuralparts.report.part_picture import part_pixels, still_picture
 from neuralparts.report.part_picture_kernels import rasterise
 from tests.report.shown import pixels_of, sphere, torus
 
@@ -55,14 +59,22 @@ def test_rasteriser_leaves_no_gap_between_triangles():
     assert (depth > -np.inf).mean() == pytest.approx(np.pi / 4 * 0.96**2, rel=0.01)
 
 
-def test_part_is_coloured_where_it_deviates():
+def test_part_is_coloured_by_its_signed_deviation():
     vertices, faces = sphere()
     right = vertices @ [0.72, 0.52, 0]  # the direction that the picture shows to the right
-    good, bad = (pixels_of(part_png(vertices, faces, 64, values)) for values in (0 * right, np.maximum(right, 0)))
-    assert np.allclose(good[:, :30], bad[:, :30], atol=1)
-    assert np.abs(good - bad)[:, 40:56].max() > 100
+    flat, signed = (part_pixels(vertices, faces, 64, values, 0.5).astype(float) for values in (0 * right, right))
+    assert np.abs(flat - signed)[:, 31:33].max() < 30 and np.abs(flat - signed)[20:40, :12].max() > 60
+    bluer = signed[..., 2] - signed[..., 0]
+    assert bluer[28:36, 10:20].min() > 30 and bluer[28:36, 44:54].max() < -30  # inside blue, outside yellow
     with pytest.raises(ValueError, match="deviation"):
-        part_png(vertices, faces, 64, right[1:])
+        part_pixels(vertices, faces, 64, right[1:])
+
+
+def test_still_picture_has_a_clear_ground():
+    image = Image.open(io.BytesIO(still_picture(*sphere(), 80)))
+    alpha = np.asarray(image)[..., 3]
+    assert image.size == (80, 80) and alpha[0, 0] == 0 and alpha[40, 40] == 255
+    assert (alpha == 255).mean() == pytest.approx(np.pi / 4 * 0.96**2, rel=0.03)
 
 
 def test_thumbnail_of_a_ball_is_lit_from_above_whichever_way_its_triangles_face():
