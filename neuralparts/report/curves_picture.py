@@ -56,7 +56,7 @@ def _draw_axes(canvas: Canvas, box: Box, curves: Mapping[str, Curve], last: floa
         points = np.stack([x, y], axis=1)
         canvas.polylines(box, [points], COLOURS[key])
         if key == "validation" or len(points) <= FEW_POINTS:
-            canvas.dots(box, points, COLOURS[key])
+            canvas.dots((left, top, right + 4, bottom), points, COLOURS[key])
 
 
 def _draw_legend(canvas: Canvas, right: int, top: int, keys: list[str]) -> None:

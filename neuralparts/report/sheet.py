@@ -25,7 +25,7 @@ WIDTH, HEIGHT, BORDER, PANEL, GAP = 1088, 868, 24, 336, 16
 PANEL_TOP, CURVES_TOP = 92, 496
 # Metrics under the title; the others are on the page.
 CAPTION_METRICS = ("surface_error", "iou", "chamfer")
-SCALE_LEFT, SCALE_WIDTH, SCALE_HEIGHT = 70, 60, 10
+SCALE_WIDTH, SCALE_HEIGHT = 60, 10
 
 
 def sheet_png(
@@ -55,7 +55,7 @@ def sheet_png(
     why = "not asked for" if flags.get("reconstructionRes") == 0 else record.get("failure") or "none was made"
     _draw_mesh(canvas, 0, "input", input_mesh, camera, "no mesh to draw: the fit started from labelled samples")
     _draw_mesh(canvas, 1, "reconstruction", reconstruction, camera, f"no reconstruction: {why}", deviation, tolerance)
-    _draw_section(canvas, 2, section)
+    _draw_section(canvas, 2, section, "input" if input_mesh is not None else "reconstruction")
     draw_curves(canvas, (BORDER, CURVES_TOP, WIDTH - BORDER, HEIGHT - 12), drawable_curves(history))
     return canvas.png()
 
@@ -88,22 +88,21 @@ def _draw_mesh(
 
 
 def _draw_scale(canvas: "Canvas", left: int, top: int, tolerance: float) -> None:
-    """The colours of the deviation, with what their ends stand for beside them."""
-    low, high = f"-{tolerance:g} inside", f"+{tolerance:g} outside the input (file units)"
-    canvas.text((left + SCALE_LEFT - 6, top), low, colour=FAINT, anchor="ra")
+    """The colours of the deviation, and what their ends stand for."""
     colours = colour_of(np.linspace(-1, 1, SCALE_WIDTH)).astype(np.uint8)
-    canvas.paste(np.broadcast_to(colours, (SCALE_HEIGHT, SCALE_WIDTH, 3)), (left + SCALE_LEFT, top + 3))
-    canvas.text((left + SCALE_LEFT + SCALE_WIDTH + 6, top), high, colour=FAINT)
+    canvas.paste(np.broadcast_to(colours, (SCALE_HEIGHT, SCALE_WIDTH, 3)), (left, top + 3))
+    ends = f"{tolerance:g} inside to {tolerance:g} outside (file units)"
+    canvas.text((left + SCALE_WIDTH + 8, top), ends, colour=FAINT, room=PANEL - SCALE_WIDTH - 8)
 
 
-def _draw_section(canvas: "Canvas", index: int, section: Section | None) -> None:
-    """A section in a panel, the input's outline below its zero level; nothing where there is none."""
+def _draw_section(canvas: "Canvas", index: int, section: Section | None, outlined: str) -> None:
+    """A section in a panel, nothing where there is none. outlined: the mesh whose outline it has."""
     if section is None:
         return
     box = _place(index)
     canvas.text((box[0], box[1] - 20), f"network at {'xyz'[section.axis]} = {number(section.at)}")
     draw_section(canvas, box[:2], section, PANEL)
-    line = f"lines every {number(section.step)} (file units)" + "; orange: the input" * bool(len(section.outline))
+    line = f"lines every {number(section.step)} (file units)" + f"; orange: the {outlined}" * bool(len(section.outline))
     canvas.text((box[0], box[3] + 10), line, colour=FAINT)
 
 
