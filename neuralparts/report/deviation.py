@@ -5,7 +5,7 @@ units. Each vertex counts by the area about it, a third of each of its triangles
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,11 +43,10 @@ class Bar(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """bars, from the left. end: the deviation at the right end; the left end is its negative. ticks: (x, text)."""
+    """bars, from the left. end: the deviation at the right end of the drawing; at the left one it is the negative."""
 
     bars: list[Bar]
     end: float
-    ticks: list[tuple[float, str]]
 
 
 def deviation_of(vertices: np.ndarray, faces: np.ndarray, values: np.ndarray) -> Deviation:
@@ -100,7 +99,7 @@ def histogram(deviation: Deviation, tolerance: float) -> Histogram:
         for k, fraction in enumerate(counted)
         if fraction > 0
     ]
-    return Histogram(bars, end, [(WIDTH * place, _signed((2 * place - 1) * end)) for place in (0, 0.25, 0.5, 0.75, 1)])
+    return Histogram(bars, end)
 
 
 def colour_of(ratios: np.ndarray) -> np.ndarray:
@@ -109,6 +108,11 @@ def colour_of(ratios: np.ndarray) -> np.ndarray:
     stops = np.array([place for place, _ in SCALE])
     colours = np.array([[int(colour[k : k + 2], 16) for k in (1, 3, 5)] for _, colour in SCALE])
     return np.stack([np.interp(places, stops, colours[:, k]) for k in range(3)], axis=-1)
+
+
+def signed(value: float) -> str:
+    """A number with its sign, which a zero has not."""
+    return number(0) if abs(value) < 1e-300 else f"{'+' if value > 0 else chr(0x2212)}{abs(value):.3g}"
 
 
 def _round_up(value: float) -> float:
@@ -122,12 +126,7 @@ def _round_up(value: float) -> float:
 
 def _bar_text(edges: np.ndarray, k: int, fraction: float) -> str:
     """Between which deviations a bar lies, and the percentage of the surface in it."""
-    low = "" if k == 0 else _signed(edges[k])
-    high = "" if k == len(edges) - 2 else _signed(edges[k + 1])
+    low = "" if k == 0 else signed(edges[k])
+    high = "" if k == len(edges) - 2 else signed(edges[k + 1])
     between = f"{low} to {high}" if low and high else f"below {high}" if high else f"above {low}"
-    return f"{between}: {100 * fraction:.2g}% of the surface"
-
-
-def _signed(value: Any) -> str:
-    """A number with its sign, which a zero has not."""
-    return number(0) if abs(value) < 1e-300 else f"{'+' if value > 0 else chr(0x2212)}{abs(value):.3g}"
+    return f"{between}: {100 * fraction:.3g}% of the surface"

@@ -20,6 +20,7 @@ from neuralparts.report.deviation import (
     absolute_quantiles,
     fraction_within,
     histogram,
+    signed,
 )
 from neuralparts.report.fit_command import fit_command
 from neuralparts.report.formatting import DOT, duration, file_length, number, one_line, relative_address
@@ -46,7 +47,8 @@ class DeviationSection(NamedTuple):
     """The signed deviation as the page shows it; lengths are numbers in file units, or texts of them.
 
     colours: CSS colours from -tolerance to +tolerance. within: text of the fraction within the tolerance at first.
-    quantiles: of |deviation|, by which the page computes that fraction for any other tolerance.
+    quantiles: of |deviation|, by which the page computes that fraction for any other tolerance. low, high: the ends of
+    the histogram.
     """
 
     tolerance: str
@@ -54,6 +56,8 @@ class DeviationSection(NamedTuple):
     quantiles: str
     colours: list[tuple[float, str]]
     histogram: Histogram
+    low: str
+    high: str
 
 
 class FileLink(NamedTuple):
@@ -134,12 +138,15 @@ def _deviation_section(shown: ShownMeshes) -> DeviationSection | None:
     """The section on the signed deviation; None where it was not measured."""
     if shown.deviation is None:
         return None
+    drawn = histogram(shown.deviation, shown.tolerance)
     return DeviationSection(
         tolerance=f"{shown.tolerance:g}",
         within=f"{100 * fraction_within(shown.deviation, shown.tolerance):.2f}%",
         quantiles=" ".join(f"{value:.4g}" for value in absolute_quantiles(shown.deviation)),
         colours=SCALE,
-        histogram=histogram(shown.deviation, shown.tolerance),
+        histogram=drawn,
+        low=signed(-drawn.end),
+        high=signed(drawn.end),
     )
 
 
