@@ -19,6 +19,7 @@ from neuralparts.flag_types import (
     not_negative,
     positive,
     positive_number,
+    simplification,
 )
 
 
@@ -46,6 +47,13 @@ FLAGS = {
     "suffix": Flag("text added to the name of every part's files", default=""),
     "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, choices.RECONSTRUCTION_RESOLUTION),
     "outputFormat": one_of("format of the reconstruction", choices.OUTPUT_FORMATS),
+    "simplify": Flag(
+        "fraction of the reconstruction's triangles to keep, such as 0.1; error:0.05 keeps as few as stay within 0.05 "
+        "file units of the marched surface; 0 is off",
+        simplification,
+        0.0,
+        metavar="FRACTION|error:LENGTH",
+    ),
     "modelCard": Flag("1 writes NAME.md, a page about the model for those who get it; 0 is off", int, 0, ON_OFF),
     "maxMemory": Flag(
         "skip the reconstruction if the process would need more memory than this, such as 2G; 0 is no limit",
@@ -54,6 +62,12 @@ FLAGS = {
         metavar="BYTES",
     ),
     "validationRes": Flag("grid of R^3 points scored after every epoch; 0 is off", natural, 0),
+    "logDir": Flag(
+        "folder of a log for TensorBoard: curves, learning rate, section pictures; a subfolder for each part of a "
+        "folder; needs the package tensorboard; empty is off",
+        default="",
+        metavar="DIR",
+    ),
     "showVis": Flag("1 opens the report; without a display it says where the report is", int, 0, ON_OFF),
     # network
     "damArch": Flag(
@@ -170,9 +184,11 @@ FIT_GROUPS = {
         "suffix",
         "reconstructionRes",
         "outputFormat",
+        "simplify",
         "modelCard",
         "maxMemory",
         "validationRes",
+        "logDir",
         "showVis",
     ),
     "network": (
@@ -279,6 +295,8 @@ def contradiction(flags: argparse.Namespace) -> str:
         return f"--init siren is for --activation sine, not {flags.activation}"
     if flags.reconstructionRes == 1 or flags.validationRes == 1:
         return "a grid needs 2 points along an axis or more; 0 is off"
+    if flags.simplify and flags.reconstructionRes == 0:
+        return "--simplify is for a reconstruction; --reconstructionRes 0 makes none: leave one of them out"
     if flags.workers == 0 and (flags.partTimeout or flags.workerMemory or flags.ray):
         return "--partTimeout, --workerMemory and --ray need worker processes; --workers 0 has none"
     if flags.ray and flags.gpu not in (None, -1):

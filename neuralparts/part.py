@@ -23,6 +23,7 @@ from neuralparts.steps import (
     label_pairs,
     load,
     make_network,
+    open_log,
     reconstruct,
     versions,
     write_reconstruction,
@@ -47,7 +48,8 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     with watch.timed("fit"):
         with watch.bar("scale"):
             network = make_network(flags, samples[1], shape.transform).to(device)
-        result = fit_network(network, samples, pairs, shape, content, flags, files.checkpoint, watch)
+        log = open_log(flags, files.name, network, shape, watch)
+        result = fit_network(network, samples, pairs, shape, content, flags, files.checkpoint, log, watch)
     with watch.timed("reconstruct"):
         surface, failure = reconstruct(network, flags, watch)
         if surface is not None:
@@ -71,13 +73,13 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         "timings": watch.timings,
         "metrics": evaluation.metrics,
         "off_surface": off_surface,
-        "reconstruction": None if surface is None else {"vertices": len(surface.vertices), "faces": len(surface.faces)},
+        "reconstruction": None if surface is None else surface.sizes(),
         "failure": result.collapsed or failure,
         "notes": [*watch.notes, *evaluation.notes],
     }
     with watch.bar("write the report"):
         if flags.modelCard:
             files.write_card(model_card(files.model.name, facts(network)))
-        write_report(files, record, result, shape, surface, evaluation.deviation, watch.in_folder)
+        write_report(files, record, result, network, shape, surface, watch.in_folder)
         files.write_record(record)
     return record

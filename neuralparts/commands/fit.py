@@ -5,6 +5,7 @@ SIGTERM.
 """
 
 import argparse
+import importlib.util
 import os
 import stat
 import sys
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
 from neuralparts.commands import complain, show
-from neuralparts.errors import UserError
+from neuralparts.errors import UserError, missing_package
 from neuralparts.flags import parse_fit_flags
 from neuralparts.machine import check_address_space, process_seconds, settle_threads, usable_gpus, usable_processors
 from neuralparts.wording import counted, say
@@ -40,6 +41,8 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
             raise UserError(f"{flags.input}: an address, not a path; name the file itself, on this machine")
         inputs = find_inputs(source)
         check_folder_flags(source, folder, flags)
+        if flags.logDir and importlib.util.find_spec("tensorboard") is None:
+            raise missing_package("--logDir", "tensorboard", "log")
     except (UserError, OSError) as error:
         return complain(program, error)
     line = f"reading {source}" + (f": {counted(len(inputs), 'input')}" if source.is_dir() else "")

@@ -77,10 +77,10 @@ class StagedFiles(PartFiles):
         """Write NAME.safetensors. Raises OSError."""
         network.save(self.model)
 
-    def write_report(self, page: str, curves: bytes) -> None:
-        """Write NAME.html and NAME.png (`curves`). Raises OSError."""
+    def write_report(self, page: str, sheet: bytes) -> None:
+        """Write NAME.html and NAME.png (`sheet`). Raises OSError."""
         write_whole(self.page, page.encode())
-        write_whole(self.curves, curves)
+        write_whole(self.sheet, sheet)
 
     def write_card(self, card: str) -> None:
         """Write NAME.md. Raises OSError."""

@@ -12,6 +12,7 @@ from neuralparts.fitting import FitHooks, FitResult, FitSettings, Pairs, fit
 from neuralparts.metrics import grid_points, mean_absolute_error
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
 from neuralparts.sampling import points_on_surface
+from neuralparts.steps.event_log import EventLog
 from neuralparts.steps.inputs import Shape
 from neuralparts.steps.random_streams import random_stream
 from neuralparts.watch import Watch
@@ -62,9 +63,10 @@ def fit_network(
     content: str,
     flags: SimpleNamespace,
     checkpoint: Path,
+    log: EventLog | None,
     watch: Watch,
 ) -> FitResult:
-    """Train the network in place. content: hash of the input, which a checkpoint must agree with."""
+    """Train the network in place. content: hash of the input, which a checkpoint must agree with. log: for --logDir."""
     # A checkpoint belongs to one content and one way of sampling it; FitSettings has the weight and the seed.
     sampled = ("num_points", "samplingMethod", "uniformRatio", "numPairs", "distanceEngine")
     identity = {"content": content} | {name: getattr(flags, name) for name in sampled}
@@ -73,6 +75,7 @@ def fit_network(
             held_out=held_out_points(shape, flags.seed),
             validate=validation(shape, network, flags.validationRes),
             progress=show,
+            log=log.write if log else None,
             checkpoint=checkpoint,
             checkpoint_seconds=flags.checkpointSeconds or None,
             identity=identity,
