@@ -25,7 +25,7 @@ PAGES = [
     path for path in (ROOT / "README.md", ROOT / "data/README.md", *(ROOT / "docs").glob("*.md")) if path.stem != "log"
 ]
 # Flags in the pages that belong to other programs.
-FOREIGN_FLAGS = {"help", "count", "depth", "index-url", "budget"}
+FOREIGN_FLAGS = {"help", "count", "depth", "index-url", "budget", "logdir"}
 # The module behind each root script.
 SCRIPTS = {"sampling": "sample", "marching": "march", "metrics": "measure", "network": "info", "export": "export"}
 # Programs of others that the pages name.
@@ -145,7 +145,7 @@ def test_commands_are_of_a_known_kind_and_their_flags_are_right(page, words):
     elif program == ".venv/bin/python" and rest[0] != "-c":
         assert rest[0].removesuffix(".py") in SCRIPTS or (rest[:2] == ["-m", "neuralparts"] and rest[2] in VERBS)
     else:
-        assert program in (".venv/bin/python", "cd", ".", *FOREIGN_PROGRAMS)
+        assert program in (".venv/bin/python", ".venv/bin/tensorboard", "cd", ".", *FOREIGN_PROGRAMS)
 
 
 @pytest.fixture(scope="module")

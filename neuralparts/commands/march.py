@@ -82,9 +82,9 @@ def simplified(
 ) -> tuple["np.ndarray", "np.ndarray"]:
     """The marched mesh, domain units, as --simplify wants it; prints the number of triangles and the largest error."""
     from neuralparts.simplification import not_simplified, simplify
-    from neuralparts.wording import fraction_bar
+    from neuralparts.stage_bar import stage_bar
 
-    with fraction_bar("simplify") as progress:
+    with stage_bar("simplify") as progress:
         result = simplify(vertices, faces, wanted, transform.scale, progress)
     error = transform.length_to_file(result.error)
     shorter = f"simplified from {len(faces):,} triangles, at most {error:.3g} (file units) from the marched surface"

@@ -60,7 +60,7 @@ def reconstruct(network: NeuralSDF, flags: SimpleNamespace, watch: Watch) -> tup
 
 def simplified(surface: Surface, wanted: float | str, transform: Transform, watch: Watch) -> Surface:
     """The surface as --simplify wants it; says how many triangles are left, or notes that all are."""
-    with fraction_bar("simplify") as show:
+    with watch.bar("simplify") as show:
         result = simplify(surface.vertices, surface.faces, wanted, transform.scale, show)
     if len(result.faces) == surface.marched_faces:
         watch.note(not_simplified(wanted))
