@@ -40,6 +40,7 @@ COLOURS = 160
 
 
 def main() -> None:
+    """Draw the three views side by side, and print the size of the picture."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path, help="a fitted model, .safetensors")
     parser.add_argument("mesh", type=Path, help="the mesh that it was fitted to")
