@@ -124,6 +124,8 @@ class Browser:
         for step in np.linspace(0.1, 1.0, 10):
             point = {"x": x + right * step, "y": y + down * step}
             self.send("Input.dispatchTouchEvent", type="touchMove", touchPoints=[point])
+        time.sleep(0.3)  # a finger that rests leaves no momentum
+        self.send("Input.dispatchTouchEvent", type="touchMove", touchPoints=[point])
         self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def complaints(self):

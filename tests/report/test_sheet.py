@@ -28,10 +28,12 @@ def test_sheet_shows_input_reconstruction_section_and_curves():
     mesh = sphere()
     section = cut_section(ball, BALL_BOUNDS, mesh, 64)
     deviation = np.where(mesh[0][:, 2] > 0, 1.0, 0.0)  # the upper half is wrong
-    pixels = pixels_of(sheet_png("part", make_history(), make_record(), mesh, mesh, deviation, section))
+    smaller = 0.8 * mesh[0], mesh[1]
+    pixels = pixels_of(sheet_png("part", make_history(), make_record(), mesh, smaller, deviation, section))
     plain, coloured, cut = (panel(pixels, index) for index in range(3))
     assert np.abs(plain - coloured)[60:120, 150:190].mean() > 60
-    assert np.array_equal((plain == 255).all(axis=2), (coloured == 255).all(axis=2))  # framed alike
+    large, small = ((part < 255).any(axis=2).sum() for part in (plain, coloured))
+    assert small == pytest.approx(0.8**2 * large, rel=0.02)  # framed alike
     assert has_colour(cut, OUTLINE_COLOUR) and not has_colour(plain, OUTLINE_COLOUR)
     for key in ("loss", "held_out", "validation", "learning_rate"):
         assert has_colour(pixels, COLOURS[key]), key
@@ -72,6 +74,12 @@ def test_section_of_a_ball_is_a_disk_with_its_distances():
     assert len(radii) and radii.min() > 0.99 and radii.max() <= 1.0
     row = section.values[100]
     assert row[0] > 0 > row[100] and np.allclose(np.abs(np.diff(row[:80])), section.side / 200, rtol=0.02)
+
+
+def test_section_has_its_second_axis_upwards():
+    section = cut_section(lambda points: shapes.sphere(points - [0.5, 0.6, 0], 0.3), BALL_BOUNDS, None, 100)
+    assert section.axis == 2
+    assert (section.values < 0)[:50, 50:].sum() == (section.values < 0).sum() > 200  # right of and above the middle
 
 
 def test_section_takes_the_plane_that_shows_most_of_the_mesh():
