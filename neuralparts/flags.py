@@ -226,11 +226,12 @@ HASH_DEFAULTS = {
 FIT_HELP = """\
 Turn a triangle mesh into a small network whose zero level is that mesh.
 
-  {program} part.stl --damArch 1 --scaler StandardScaler --num_points 2000000
+  {program} part.stl --damArch 1 --scaler StandardScaler --epochs 8
   {program} parts/ --damArch 1 --outputDir out
 
-Most fits need five flags: --damArch or --encoding (the network), --num_points and --epochs (the budget), --outputDir.
-In a checkout the presets set the rest: presets/instant.sh (seconds), demo.sh, low.sh, medium.sh, high.sh, very_high.sh
+Most fits need five flags: --damArch or --encoding (the network), --num_points
+and --epochs (the budget), --outputDir. In a checkout the presets set the rest:
+presets/instant.sh (seconds), demo.sh, low.sh, medium.sh, high.sh, very_high.sh
 (half an hour), each with the mesh as first argument."""
 
 
@@ -252,8 +253,8 @@ def parse_fit_flags(arguments: list[str] | None, program: str = "trainer.py") ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage=f"{program} INPUT [flags]",
         description=FIT_HELP.format(program=program if " " in program else f"python {program}"),
-        epilog="Inside is negative. Results are in the file's own units; errors are in units of the cube [-1, 1]^3,\n"
-        "in which the mesh's bounding sphere has radius 0.9.",
+        epilog="Inside is negative. Results are in the file's own units; errors are in units of\n"
+        "the cube [-1, 1]^3, in which the mesh's bounding sphere has radius 0.9.",
     )
     kinds = f"a mesh ({SUFFIXES}), samples ({choices.SAMPLES_SUFFIX}), or a folder of either"
     parser.add_argument("input", metavar="INPUT", help=kinds)

@@ -96,10 +96,9 @@ def missing(source: Path) -> str:
     """The line on an input that does not exist."""
     if source.is_symlink():
         return f"{source}: a link to {os.readlink(source)}, which is not there"
-    if source.suffix:
-        return f"{source}: no such file; check the spelling of the path"
-    made = "; python data/make_geometry_200.py makes data/geometry_200" if source.name == "geometry_200" else ""
-    return f"{source}: no such file or folder; check the spelling of the path{made}"
+    kind = "file" if source.suffix else "file or folder"
+    made = "; python data/make_geometry_200.py makes data/geometry_200" if "geometry_200" in source.parts else ""
+    return f"{source}: no such {kind}; check the spelling of the path{made}"
 
 
 def may_be_file(entry: os.DirEntry) -> bool:

@@ -3,6 +3,7 @@
 In: jobs and results as `run` hands them on. A part's own files belong to `PartFiles`.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from neuralparts.output import (
     write_gallery,
 )
 from neuralparts.stage_bar import stage_bar
-from neuralparts.wording import counted, listed, visible
+from neuralparts.wording import counted, listed, say, visible
 
 # Seconds until the first gallery: until then the page of an earlier run stays, as it shows more.
 FIRST_PAGE_SECONDS = 20.0
@@ -110,14 +111,17 @@ class FolderBook:
         done = counts["done"] + counts["skipped"]
         before = f" ({counts['skipped']} of them before)" if counts["skipped"] else ""
         files = visible(f"{self.folder / 'summary.csv'}, {self.folder / 'index.html'}")
-        print(f"{done} of {len(self.names)} done{before}; {files}")
+        lines = [f"{done} of {len(self.names)} done{before}; {files}"]
         if self.by_size:
             records = counted(self.by_size, "record")
-            print(f"{records} of an earlier version: the sizes of the files were compared, not their contents")
+            lines.append(f"{records} of an earlier version: the sizes of the files were compared, not their contents")
         if stopped and self.flags["overwrite"]:
-            print("stopped; the same command without --overwrite 1 resumes; other parts keep their earlier result")
+            lines.append(
+                "stopped; the same command without --overwrite 1 resumes; other parts keep their earlier result"
+            )
         elif stopped:
-            print("stopped; the same command resumes")
+            lines.append("stopped; the same command resumes")
+        say("\n".join(lines), sys.stdout)
         self._print_bad_parts()
 
     def _print_bad_parts(self) -> None:
@@ -128,10 +132,10 @@ class FolderBook:
             self.progress.say(visible(f"not read: {self.summary.path}: {error.strerror}"))
             return
         if poor := [name for name, _, _, _, grade in rows if grade == "poor"]:
-            print(visible(f"{len(poor):,} poor: {listed(poor)}"))
+            say(f"{len(poor):,} poor: {listed(poor)}", sys.stdout)
         for _, source, status, reason, _ in rows:
             if status != "done":
-                print(visible(f"{status}: {_with_source(source, reason)}"))
+                say(f"{status}: {_with_source(source, reason)}", sys.stdout)
 
     def _row_on_disk(self, name: str) -> dict | None:
         """The line of a part that an earlier run finished with these flags, from its record, or None.

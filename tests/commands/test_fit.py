@@ -275,7 +275,11 @@ def test_an_address_is_no_path(tmp_path, capsys):
     )
 
 
-@pytest.mark.parametrize(("name", "hint"), [("x.stl", "no such file;"), ("geometry_200", "data/make_geometry_200.py")])
+MADE = "python data/make_geometry_200.py makes data/geometry_200"
+MISSING = [("x.stl", "no such file;"), ("geometry_200", MADE), (f"geometry_200/{PROBLEM_PART}", MADE)]
+
+
+@pytest.mark.parametrize(("name", "hint"), MISSING)
 def test_a_missing_input_is_refused_before_anything_heavy_is_imported(tmp_path, name, hint):
     script = f"import sys; from neuralparts.commands.fit import main; code = main([{str(tmp_path / name)!r}]); "
     script += "sys.exit(code if 'torch' not in sys.modules else 99)"
@@ -559,8 +563,10 @@ def test_a_preset_without_an_environment_says_what_to_do(tmp_path):
     assert done.stderr == f"demo.sh: no environment yet; run 'make setup' in {tmp_path} first\n"
 
 
-def test_help_is_one_page_of_all_flags(capsys):
+def test_help_is_one_page_of_all_flags(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     code, printed, _ = run(capsys, "--help")
     assert code == 0
     for flag in ("numLayers", "damArch", "num_points", "importanceWeight", "suffix", "gpu", "firstLayerHiddenSize"):
         assert f"--{flag}" in printed
+    assert max(map(len, printed.splitlines())) <= 80
