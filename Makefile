@@ -6,7 +6,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test test-long fuzz lint format
+.PHONY: setup demo picture test test-long fuzz lint format
 
 setup: $(READY)
 
@@ -18,8 +18,19 @@ $(READY): requirements.txt requirements-dev.txt requirements-export.txt
 	presets/instant.sh --num_points 400000 --epochs 1 --reconstructionRes 32 --showVis 0 --overwrite 1 --outputDir $(VENV)/compiled > $(VENV)/compiled.log 2>&1
 	touch $@
 
+# Fits the impeller by both recipes, the hash grid in seconds and then the DAM network, and compares them.
 demo: $(READY)
 	presets/demo.sh
+
+# The picture of the README: the impeller, its network, a section of it.
+picture: $(READY)
+	presets/instant.sh --showVis 0 --outputDir results/picture
+	$(RUN) -m docs.make_picture results/picture/impeller.safetensors data/impeller/impeller.stl
+
+# The 200 generated parts. Made under another name first, so that a stopped run leaves no half-made folder.
+data/geometry_200: | $(READY)
+	$(RUN) data/make_geometry_200.py --out $@.new
+	mv $@.new $@
 
 # Two processes share the tests; each begins with a half of its own, so what the tests of a file have in common is made once.
 test: $(READY)

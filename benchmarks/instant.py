@@ -109,7 +109,7 @@ class Bench:
         self.mesh = mesh
         flags = parse_fit_flags([str(mesh), *preset_flags()])
         self.shape, _ = load(mesh, flags, Watch())
-        self.samples, self.pairs = label(self.shape, flags, Watch()), label_pairs(self.shape, flags)
+        self.samples, self.pairs = label(self.shape, flags, Watch()), label_pairs(self.shape, flags, Watch())
         fresh = points_on_surface(self.shape.mesh, SCORED_POINTS, np.random.default_rng(1))[0]
         self.surface = torch.as_tensor(fresh)
 

@@ -40,6 +40,8 @@ SCALERS = ("none", "StandardScaler", "PowerTransformer", "QuantileTransformer")
 
 # The reconstruction: nodes along an edge of its grid.
 RECONSTRUCTION_RESOLUTION = 256
+# Before a value of --simplify that is a length.
+SIMPLIFY_ERROR = "error:"
 
 # The network.
 ACTIVATIONS = ("relu", "leakyrelu", "elu", "sine")

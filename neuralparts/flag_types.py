@@ -87,3 +87,13 @@ def memory(text: str) -> int:
     unit = MEMORY_UNITS.get(text[-1:].upper())
     # Checked twice, because the product may overflow to infinity.
     return int(not_negative(str(not_negative(text[:-1] if unit else text) * (unit or 1))))
+
+
+def simplification(text: str) -> float | str:
+    """A fraction from 0 to below 1, or `error:` and a number above 0, which stays a text."""
+    if text.startswith(choices.SIMPLIFY_ERROR):
+        return f"{choices.SIMPLIFY_ERROR}{positive_number(text.removeprefix(choices.SIMPLIFY_ERROR)):g}"
+    value = fraction(text)
+    if value == 1:
+        raise argparse.ArgumentTypeError("1 would keep all triangles; 0 is off, a length is written error:0.05")
+    return value

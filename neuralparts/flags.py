@@ -19,6 +19,7 @@ from neuralparts.flag_types import (
     not_negative,
     positive,
     positive_number,
+    simplification,
 )
 
 
@@ -46,6 +47,13 @@ FLAGS = {
     "suffix": Flag("text added to the name of every part's files", default=""),
     "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, choices.RECONSTRUCTION_RESOLUTION),
     "outputFormat": one_of("format of the reconstruction", choices.OUTPUT_FORMATS),
+    "simplify": Flag(
+        "fraction of the reconstruction's triangles to keep, such as 0.1; error:0.05 keeps as few as stay within 0.05 "
+        "file units of the marched surface; 0 is off",
+        simplification,
+        0.0,
+        metavar="FRACTION|error:LENGTH",
+    ),
     "modelCard": Flag("1 writes NAME.md, a page about the model for those who get it; 0 is off", int, 0, ON_OFF),
     "maxMemory": Flag(
         "skip the reconstruction if the process would need more memory than this, such as 2G; 0 is no limit",
@@ -54,6 +62,12 @@ FLAGS = {
         metavar="BYTES",
     ),
     "validationRes": Flag("grid of R^3 points scored after every epoch; 0 is off", natural, 0),
+    "logDir": Flag(
+        "folder of a log for TensorBoard: curves, learning rate, section pictures; a subfolder for each part of a "
+        "folder; needs the package tensorboard; empty is off",
+        default="",
+        metavar="DIR",
+    ),
     "showVis": Flag("1 opens the report; without a display it says where the report is", int, 0, ON_OFF),
     # network
     "damArch": Flag(
@@ -170,9 +184,11 @@ FIT_GROUPS = {
         "suffix",
         "reconstructionRes",
         "outputFormat",
+        "simplify",
         "modelCard",
         "maxMemory",
         "validationRes",
+        "logDir",
         "showVis",
     ),
     "network": (
@@ -226,11 +242,12 @@ HASH_DEFAULTS = {
 FIT_HELP = """\
 Turn a triangle mesh into a small network whose zero level is that mesh.
 
-  {program} part.stl --damArch 1 --scaler StandardScaler --num_points 2000000
+  {program} part.stl --damArch 1 --scaler StandardScaler --epochs 8
   {program} parts/ --damArch 1 --outputDir out
 
-Most fits need five flags: --damArch or --encoding (the network), --num_points and --epochs (the budget), --outputDir.
-In a checkout the presets set the rest: presets/instant.sh (seconds), demo.sh, low.sh, medium.sh, high.sh, very_high.sh
+Most fits need five flags: --damArch or --encoding (the network), --num_points
+and --epochs (the budget), --outputDir. In a checkout the presets set the rest:
+presets/instant.sh (seconds), demo.sh, low.sh, medium.sh, high.sh, very_high.sh
 (half an hour), each with the mesh as first argument."""
 
 
@@ -252,8 +269,8 @@ def parse_fit_flags(arguments: list[str] | None, program: str = "trainer.py") ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage=f"{program} INPUT [flags]",
         description=FIT_HELP.format(program=program if " " in program else f"python {program}"),
-        epilog="Inside is negative. Results are in the file's own units; errors are in units of the cube [-1, 1]^3,\n"
-        "in which the mesh's bounding sphere has radius 0.9.",
+        epilog="Inside is negative. Results are in the file's own units; errors are in units of\n"
+        "the cube [-1, 1]^3, in which the mesh's bounding sphere has radius 0.9.",
     )
     kinds = f"a mesh ({SUFFIXES}), samples ({choices.SAMPLES_SUFFIX}), or a folder of either"
     parser.add_argument("input", metavar="INPUT", help=kinds)
@@ -279,6 +296,8 @@ def contradiction(flags: argparse.Namespace) -> str:
         return f"--init siren is for --activation sine, not {flags.activation}"
     if flags.reconstructionRes == 1 or flags.validationRes == 1:
         return "a grid needs 2 points along an axis or more; 0 is off"
+    if flags.simplify and flags.reconstructionRes == 0:
+        return "--simplify is for a reconstruction; --reconstructionRes 0 makes none: leave one of them out"
     if flags.workers == 0 and (flags.partTimeout or flags.workerMemory or flags.ray):
         return "--partTimeout, --workerMemory and --ray need worker processes; --workers 0 has none"
     if flags.ray and flags.gpu not in (None, -1):

@@ -148,9 +148,11 @@ def _fit_or_resume(
     In a folder, a checkpoint of other flags or content is removed, with a note, and the fit begins anew. Elsewhere it
     raises CheckpointError.
     """
-    if fit is None:  # imported here: a part that is finished already does not wait for torch
-        from neuralparts.part import fit_part as fit
     in_folder, files = job.get("folder", False), staged.home
+    watch = Watch(should_stop, in_folder, job.get("scratch", ""), notes)
+    if fit is None:  # imported here: a part that is finished already does not wait for torch
+        with watch.bar("load the libraries"):
+            from neuralparts.part import fit_part as fit
     flags = SimpleNamespace(**job["flags"])
     if in_folder and flags.overwrite and job.get("attempt", 1) == 1:
         files.remove_checkpoint()
@@ -160,7 +162,6 @@ def _fit_or_resume(
     if flags.resume and not (exists or in_folder):
         say(f"{visible(str(files.checkpoint))}: no such checkpoint; the fit begins anew")
     flags.resume = int(flags.resume or (in_folder and exists))
-    watch = Watch(should_stop, in_folder, job.get("scratch", ""), notes)
     try:
         return fit(source, flags, staged, watch, job["input"])
     except CheckpointError as error:

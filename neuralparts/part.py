@@ -23,6 +23,7 @@ from neuralparts.steps import (
     label_pairs,
     load,
     make_network,
+    open_log,
     reconstruct,
     versions,
     write_reconstruction,
@@ -40,18 +41,20 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     """
     start = time.perf_counter()
     device = choose_device(flags.gpu, watch)
-    with watch.timed("load"):
+    with watch.timed("load"), watch.bar("load"):
         shape, content = load(source, flags, watch)
     with watch.timed("label"):
-        samples, pairs = label(shape, flags, watch), label_pairs(shape, flags)
+        samples, pairs = label(shape, flags, watch), label_pairs(shape, flags, watch)
     with watch.timed("fit"):
-        network = make_network(flags, samples[1], shape.transform).to(device)
-        result = fit_network(network, samples, pairs, shape, content, flags, files.checkpoint, watch)
+        with watch.bar("scale"):
+            network = make_network(flags, samples[1], shape.transform).to(device)
+        log = open_log(flags, files.name, network, shape, watch)
+        result = fit_network(network, samples, pairs, shape, content, flags, files.checkpoint, log, watch)
     with watch.timed("reconstruct"):
-        surface, failure = reconstruct(network, flags)
+        surface, failure = reconstruct(network, flags, watch)
         if surface is not None:
             write_reconstruction(surface, shape.transform, flags, files, watch)
-    with watch.timed("evaluate"):
+    with watch.timed("evaluate"), watch.bar("evaluate"):
         evaluation = evaluate(network, shape, surface, flags, watch)
         off_surface = evaluate_off_surface(network, shape, flags.seed)
         network.about = about_fit(Path(name or source).name, shape, flags, evaluation.metrics)
@@ -70,12 +73,13 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         "timings": watch.timings,
         "metrics": evaluation.metrics,
         "off_surface": off_surface,
-        "reconstruction": None if surface is None else {"vertices": len(surface.vertices), "faces": len(surface.faces)},
+        "reconstruction": None if surface is None else surface.sizes(),
         "failure": result.collapsed or failure,
         "notes": [*watch.notes, *evaluation.notes],
     }
-    if flags.modelCard:
-        files.write_card(model_card(files.model.name, facts(network)))
-    write_report(files, record, result, shape, surface, evaluation.deviation, watch.in_folder)
-    files.write_record(record)
+    with watch.bar("write the report"):
+        if flags.modelCard:
+            files.write_card(model_card(files.model.name, facts(network)))
+        write_report(files, record, result, network, shape, surface, watch.in_folder)
+        files.write_record(record)
     return record

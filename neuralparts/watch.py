@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
+from neuralparts.stage_bar import count_bar, stage_bar
 from neuralparts.wording import say
 
 
@@ -28,6 +29,14 @@ class Watch:
         self.notes.append(line)
         if not self.in_folder:
             say(line)
+
+    def bar(self, title: str) -> AbstractContextManager[Callable[..., None]]:
+        """`stage_bar` for a stage of this fit. Of one of many parts, a log file gets no lines: the driver counts."""
+        return stage_bar(title, quiet=self.in_folder)
+
+    def count_bar(self, title: str, total: int) -> AbstractContextManager[Callable[[int], None]]:
+        """`count_bar` for a stage of this fit."""
+        return count_bar(title, total, quiet=self.in_folder)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -1,11 +1,12 @@
-"""How the program speaks: lines for a person, counts, and progress bars."""
+"""How the program speaks: lines for a person, and counts."""
 
 import os
 import re
 import sys
+import textwrap
+import time
 import unicodedata
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from typing import TextIO
 
 # Characters of a file's own text that a message or a note quotes; the rest is cut.
 MOST_QUOTED = 60
@@ -13,6 +14,8 @@ MOST_QUOTED = 60
 # the direction of writing.
 UNSEEN = {"Cc", "Zl", "Zp", "Cs"}
 DIRECTIONS = set("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# When `say` printed last, on the monotonic clock.
+last_said = time.monotonic()
 
 
 def visible(text: str) -> str:
@@ -48,9 +51,29 @@ def quoted(text: object, most: int = MOST_QUOTED) -> str:
     return shown if len(text) <= most and len(shown) <= most else shown[: most - 3] + "..."
 
 
-def say(line: str) -> None:
-    """Print a line for the user, or several, on standard error, where the progress bars are."""
-    print("\n".join(map(visible, line.split("\n"))), file=sys.stderr)
+def say(line: str, stream: TextIO | None = None) -> None:
+    """Print a line for the user, or several, by default on standard error; on a terminal above the progress bars."""
+    global last_said
+    stream, last_said = stream or sys.stderr, time.monotonic()
+    text = "\n".join(folded(visible(each), stream) for each in line.split("\n"))
+    bars = sys.modules.get("tqdm")  # importing it takes a tenth of a second; until it is imported there are no bars
+    if bars is None:
+        print(text, file=stream)
+    else:
+        bars.tqdm.write(text, file=stream)
+    stream.flush()
+
+
+def folded(line: str, stream: TextIO) -> str:
+    """A line as a terminal shows it without breaking words: on several lines if it is wider. Elsewhere it stays one."""
+    if not stream.isatty():
+        return line
+    try:
+        columns = os.get_terminal_size(stream.fileno()).columns
+    except (OSError, ValueError):
+        return line
+    whole_words = {"break_long_words": False, "break_on_hyphens": False}
+    return textwrap.fill(line, columns, subsequent_indent="  ", **whole_words) if len(line) > columns > 20 else line
 
 
 def counted(number: int, noun: str) -> str:
@@ -59,27 +82,3 @@ def counted(number: int, noun: str) -> str:
     if number != 1:
         first = re.sub("y$", "ie", re.sub("ex$", "ice", first)) + "s"
     return f"{number:,} {first}{space}{rest}"
-
-
-@contextmanager
-def count_bar(title: str, total: int, unit: str = " points") -> Iterator[Callable[[int], None]]:
-    """A progress bar on a terminal, nothing in a log file. Yields a function that takes the number newly finished."""
-    from tqdm import tqdm
-
-    with tqdm(total=total, desc=title, unit=unit, unit_scale=True, disable=None, leave=False) as bar:
-        yield bar.update
-
-
-@contextmanager
-def fraction_bar(title: str) -> Iterator[Callable[..., None]]:
-    """A progress bar on a terminal. Yields a function of the fraction done, 0 to 1, and perhaps the present loss."""
-    from tqdm import tqdm
-
-    with tqdm(total=100, desc=title, unit="%", disable=None, leave=False) as bar:
-
-        def show(fraction: float, loss: float | None = None) -> None:
-            bar.update(round(100 * fraction) - bar.n)
-            if loss is not None:
-                bar.set_postfix_str(f"loss {loss:.3g}", refresh=False)
-
-        yield show

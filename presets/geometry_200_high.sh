@@ -7,7 +7,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 fit "$root/data/geometry_200" \
   --numLayers=10 \
-  --outputDir "$root/results/geometry_200" \
   --epochs 6 \
   --batchSize 1024 \
   --learningRate 0.001 \

@@ -8,7 +8,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 fit "$root/data/geometry_200" \
   --numLayers=10 \
-  --outputDir "$root/results/geometry_200" \
   --epochs 3 \
   --batchSize 2048 \
   --learningRate 0.001 \

@@ -6,7 +6,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 fit "$root/data/impeller/impeller.stl" \
   --numLayers=10 \
-  --outputDir "$root/results/impeller" \
   --epochs 3 \
   --batchSize 2048 \
   --learningRate 0.001 \

@@ -7,7 +7,6 @@ set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 fit "$root/data/geometry_200/3437e68d-207a-46ec-9642-e9b0461fcdaa.stl" \
   --numLayers=10 \
-  --outputDir "$root/results/geometry_200" \
   --epochs 6 \
   --batchSize 1024 \
   --learningRate 0.001 \

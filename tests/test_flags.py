@@ -22,6 +22,9 @@ from neuralparts import flag_types
         ("memory", "800m", 800 * 2**20),
         ("memory", "1.5K", 1536),
         ("memory", "5000", 5000),
+        ("simplification", "0.1", 0.1),
+        ("simplification", "0", 0.0),
+        ("simplification", "error:0.050", "error:0.05"),
     ],
 )
 def test_taken(kind, text, value):
@@ -45,6 +48,11 @@ def test_taken(kind, text, value):
         ("memory", "-1G"),
         ("memory", "G"),
         ("memory", ""),
+        ("simplification", "1"),
+        ("simplification", "0.05mm"),
+        ("simplification", "error:0"),
+        ("simplification", "error:"),
+        ("simplification", "-0.1"),
     ],
 )
 def test_refused(kind, text):

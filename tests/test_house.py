@@ -14,10 +14,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "neuralparts"
 # From the ground up: a module imports only what stands before it, or its own folder.
 ORDER = [
-    *("choices", "wording", "errors", "domain", "triangles", "watch", "whole_file", "foreign_files", "machine"),
-    *("compiled", "device", "record_values", "verdict"),
+    *("choices", "wording", "errors", "domain", "triangles", "stage_bar", "watch", "whole_file", "foreign_files"),
+    *("machine", "compiled", "device", "record_values", "verdict"),
     *("metric_names", "flag_types", "command_line", "flags", "mesh_files", "mesh", "distance", "sampling", "network"),
-    *("fitting", "marching", "metrics", "report", "output", "export", "fleet"),
+    *("fitting", "marching", "simplification", "metrics", "report", "output", "export", "fleet"),
     *("steps", "part", "job", "commands", "__init__", "__main__"),
 ]
 STAGES = [name for name in ORDER if (PACKAGE / name).is_dir() and name != "commands"]

@@ -203,6 +203,7 @@ def test_a_failure_over_an_earlier_result_in_a_folder(tmp_path, here, monkeypatc
     (source / "part_01.stl").write_bytes(b"fault")
     code, _, _, _ = here(source, out, "--overwrite", 1)
     assert code == 1 and [row["status"] for row in summary(out)] == ["refused", "failed"]
+    assert all(row["reason"].endswith("; the earlier result stays") for row in summary(out))
     assert before.items() <= contents(out).items()
 
 

@@ -4,7 +4,7 @@ The root scripts (`python trainer.py ...`) and the installed program (`neuralpar
 module has `main(arguments, program)`, which returns the exit code; `program` is the name that its messages begin with.
 """
 
-import gc
+import atexit
 import importlib
 import os
 import sys
@@ -22,6 +22,7 @@ VERBS = {
     "march": "write a model's zero level as a mesh",
     "measure": "print the errors of a model against a mesh",
     "info": "print what a model file holds, or its values at points",
+    "compare": "print the figures of several fits side by side",
     "export": "write a model in a form that another tool takes",
     "verify": "compare the files of an output folder with their records",
 }
@@ -47,6 +48,9 @@ def run(main: Callable[[], int] = main) -> None:
 
     Ctrl-C and a lack of memory end in one line; any other exception is a fault of the program and shows its traceback.
     """
+    # Functions of atexit run in reverse order: this one, registered before any library is imported, runs after theirs.
+    code = None
+    atexit.register(lambda: leave(code))
     secure_streams()
     name = Path(sys.argv[0]).name
     try:
@@ -59,10 +63,20 @@ def run(main: Callable[[], int] = main) -> None:
             raise
         say(f"{name}: {one_line(error)}")
         code = 1
+    sys.exit(code)
+
+
+def leave(code: int | None) -> None:
+    """End the process: Python would take apart the objects of all libraries first, for some tenths of a second.
+
+    The threads that Python waits for have ended, and the functions of atexit that libraries registered have run. code:
+    None if an exception ends the process, which Python then does as usual.
+    """
+    if code is None:
+        return
     sys.stdout.flush()
     sys.stderr.flush()
-    gc.freeze()  # Python would go through the objects of all libraries once more before it ends, for seconds.
-    sys.exit(code)
+    os._exit(code)
 
 
 def complain(program: str, error: BaseException | str, file: object = "") -> int:

@@ -5,6 +5,7 @@ SIGTERM.
 """
 
 import argparse
+import importlib.util
 import os
 import stat
 import sys
@@ -16,10 +17,10 @@ from typing import TYPE_CHECKING
 
 from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
 from neuralparts.commands import complain, show
-from neuralparts.errors import UserError
+from neuralparts.errors import UserError, missing_package
 from neuralparts.flags import parse_fit_flags
 from neuralparts.machine import check_address_space, process_seconds, settle_threads, usable_gpus, usable_processors
-from neuralparts.wording import say
+from neuralparts.wording import counted, say
 
 if TYPE_CHECKING:
     from neuralparts.fleet import FolderBook, Place, Stop
@@ -40,13 +41,18 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
             raise UserError(f"{flags.input}: an address, not a path; name the file itself, on this machine")
         inputs = find_inputs(source)
         check_folder_flags(source, folder, flags)
+        if flags.logDir and importlib.util.find_spec("tensorboard") is None:
+            raise missing_package("--logDir", "tensorboard", "log")
     except (UserError, OSError) as error:
         return complain(program, error)
-    if not source.is_dir() and sys.stderr.isatty():  # a log needs no sign of life; the libraries take seconds to load
-        say(f"reading {source}")
+    line = f"reading {source}" + (f": {counted(len(inputs), 'input')}" if source.is_dir() else "")
+    say(line, sys.stderr if sys.stderr.isatty() else sys.stdout)  # in a log, standard error is for what goes wrong
     settle_threads()
     # The stages are imported only now, so that neither --help nor a wrong path waits for them.
-    from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
+    from neuralparts.stage_bar import stage_bar
+
+    with stage_bar("load the libraries"):
+        from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
 
     try:
         prepare_folder(folder)
@@ -93,10 +99,9 @@ def missing(source: Path) -> str:
     """The line on an input that does not exist."""
     if source.is_symlink():
         return f"{source}: a link to {os.readlink(source)}, which is not there"
-    if source.suffix:
-        return f"{source}: no such file; check the spelling of the path"
-    made = "; python data/make_geometry_200.py makes data/geometry_200" if source.name == "geometry_200" else ""
-    return f"{source}: no such file or folder; check the spelling of the path{made}"
+    kind = "file" if source.suffix else "file or folder"
+    made = "; python data/make_geometry_200.py makes data/geometry_200" if "geometry_200" in source.parts else ""
+    return f"{source}: no such {kind}; check the spelling of the path{made}"
 
 
 def may_be_file(entry: os.DirEntry) -> bool:
@@ -142,17 +147,19 @@ def fit_single(job: dict, folder: Path, program: str) -> int:
     """Fit one input in this process; returns the exit code."""
     from neuralparts.fleet import Stop
     from neuralparts.job import fit_one
-    from neuralparts.output import remove_leavings
+    from neuralparts.output import PartFiles, remove_leavings
 
     remove_leavings(folder, [job["name"]])
     with Stop("stopping at the next check of the fit; once more stops at once") as stop:
         result = fit_one(job, stop)
+    stays = PartFiles(folder, job["name"], job["flags"]["outputFormat"]).says_that_it_stays(result)
     if result["status"] == "stopped":
         kept = (folder / f"{job['name']}.checkpoint").is_file()
-        say("stopped" + kept * "; the same command with --resume 1 continues from the checkpoint")
+        resume = "; the same command with --resume 1 continues from the checkpoint" if kept else ""
+        say(f"stopped{stays}{resume}")
         return stop.exit_code
     if result["status"] != "done":
-        return complain(program, result["reason"])
+        return complain(program, result["reason"] + stays)
     if result.get("skipped"):
         say("done before, with these flags and this content; --overwrite 1 fits it again")
     for line in result["notes"] if result.get("skipped") else ():
@@ -189,6 +196,7 @@ def fit_folder(
     """
     from neuralparts.fleet import FolderBook, Stop
     from neuralparts.output import Running, remove_leavings
+    from neuralparts.stage_bar import stage_bar
 
     folder = Path(flags.outputDir)
     stop = Stop("stopping: checkpoints are written; once more stops at once")
@@ -197,7 +205,8 @@ def fit_folder(
             running = held.enter_context(Running(folder))
             if running.alone:
                 remove_leavings(folder, names)
-            place = place_to_run(flags, len(names), stop, worker, worker_of_sent_jobs)
+            with stage_bar("start"):
+                place = place_to_run(flags, len(names), stop, worker, worker_of_sent_jobs)
             book = FolderBook(folder, names, settings, fresh=running.alone)
         except (OSError, UserError) as error:
             return complain(program, error)
@@ -214,8 +223,9 @@ def run_jobs(jobs: Iterator[dict], place: "Place", book: "FolderBook", stop: "St
 
     with stop:
         try:
-            run(jobs, place, book.take, book.tick, stop)
-            place.close()
+            with book.progress:
+                run(jobs, place, book.take, book.tick, stop)
+                place.close()
         except FleetError as error:
             place.kill()
             complain(program, error)

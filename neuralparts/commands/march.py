@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from neuralparts.choices import OUTPUT_FORMATS
 from neuralparts.command_line import CommandLine
@@ -9,6 +10,11 @@ from neuralparts.commands import check_output, complain
 from neuralparts.errors import UserError
 from neuralparts.flags import add_flags
 from neuralparts.machine import check_address_space, settle_threads
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from neuralparts.domain import Transform
 
 
 def main(arguments: list[str] | None = None, program: str = "marching.py") -> int:
@@ -18,7 +24,7 @@ def main(arguments: list[str] | None = None, program: str = "marching.py") -> in
     add_flags(parser, "reconstructionRes", help="nodes along an edge of the marching-cubes grid, 2 or more")
     add_flags(parser, "output")
     add_flags(parser, "maxMemory", help="refuse if the process would need more memory than this; 0 is no limit")
-    add_flags(parser, "refine", "dense")
+    add_flags(parser, "simplify", "refine", "dense")
     flags = parser.parse_args(arguments)
     if flags.dense and flags.maxMemory:
         parser.error("--maxMemory does not limit a dense march; leave one of them out")
@@ -38,14 +44,14 @@ def march_model(flags: argparse.Namespace) -> int:
     from neuralparts.marching import as_function, as_gradient, march
     from neuralparts.mesh_files import rounding_note, write_mesh
     from neuralparts.network import NeuralSDF
-    from neuralparts.wording import fraction_bar
+    from neuralparts.stage_bar import stage_bar
 
     model = NeuralSDF.load(flags.model)
     output = Path(flags.output or Path(flags.model).with_suffix(".stl"))
     check_format(output)
     check_output(output, "output", asked_for=flags.output is not None)
     # A model may have any values, and what is computed from them may overflow.
-    with fraction_bar("march") as progress, np.errstate(over="ignore", invalid="ignore"):
+    with stage_bar("march") as progress, np.errstate(over="ignore", invalid="ignore"):
         try:
             result = march(
                 as_function(model.signed_distance),
@@ -58,14 +64,32 @@ def march_model(flags: argparse.Namespace) -> int:
             )
         except ValueError as error:  # no surface, a lack of memory, or values that are not finite
             raise UserError(f"{flags.model}: {error}") from error
-    vertices, faces, stats = model.transform.to_file(result.vertices), result.faces, result.stats
+    vertices, faces, stats = result.vertices, result.faces, result.stats
     del result  # its memory is needed for writing
+    if flags.simplify:
+        vertices, faces = simplified(vertices, faces, flags.simplify, model.transform)
+    vertices = model.transform.to_file(vertices)
     if line := rounding_note(output, vertices, model.transform.length_to_file(grid_cell(flags.reconstructionRes))):
         print(f"{line}; --output with .ply keeps all digits")
     write_mesh(output, vertices, faces)
     print(describe(stats))
     print(f"{output}: {len(vertices)} vertices, {len(faces)} triangles")
     return 0
+
+
+def simplified(
+    vertices: "np.ndarray", faces: "np.ndarray", wanted: float | str, transform: "Transform"
+) -> tuple["np.ndarray", "np.ndarray"]:
+    """The marched mesh, domain units, as --simplify wants it; prints the number of triangles and the largest error."""
+    from neuralparts.simplification import not_simplified, simplify
+    from neuralparts.stage_bar import stage_bar
+
+    with stage_bar("simplify") as progress:
+        result = simplify(vertices, faces, wanted, transform.scale, progress)
+    error = transform.length_to_file(result.error)
+    shorter = f"simplified from {len(faces):,} triangles, at most {error:.3g} (file units) from the marched surface"
+    print(shorter if len(result.faces) < len(faces) else not_simplified(wanted))
+    return result.vertices, result.faces
 
 
 def check_format(output: Path) -> None:

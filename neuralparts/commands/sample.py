@@ -47,7 +47,7 @@ def write_samples(flags: argparse.Namespace) -> str:
     from neuralparts.distance import DistanceOracle
     from neuralparts.mesh import diagnosis_lines, load_mesh
     from neuralparts.sampling import draw_samples, save_samples
-    from neuralparts.wording import count_bar
+    from neuralparts.stage_bar import count_bar
 
     mesh = load_mesh(flags.mesh, reconstruction_res=0)
     out = Path(flags.out) if flags.out else Path(flags.mesh).with_suffix(SAMPLES_SUFFIX)

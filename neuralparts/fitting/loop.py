@@ -136,7 +136,7 @@ class FitRun:
             rate = schedule.learning_rate(state.steps, fraction)
             self._step(rate)
             if schedule.ends_epoch(state.steps) and hooks.validate is not None:
-                state.history["validation"].append(hooks.validate())
+                self._validate()
             if schedule.check_is_due(state.steps, hooks.clock() - self._checked):
                 held_out = self._check(rate)
                 if self._is_good_enough(held_out):
@@ -197,7 +197,17 @@ class FitRun:
             state.history[name].append(value)
         if self._hooks.progress is not None:
             self._hooks.progress(self._fraction_done(), loss)
+        if self._hooks.log is not None:
+            self._hooks.log(values, self._fraction_done())
         return held_out
+
+    def _validate(self) -> None:
+        """Add the validation error to its curve."""
+        error = self._hooks.validate()
+        self.state.history["validation"].append(error)
+        if self._hooks.log is not None:
+            samples = self.state.steps * self._schedule.batch_size
+            self._hooks.log({"samples": samples, "validation": error}, self._fraction_done())
 
     def _held_out_error(self) -> float:
         """Mean |f| over the held-out points of the surface, domain units; NaN if there are none."""

@@ -67,15 +67,18 @@ class FitHooks:
 
     held_out: (M, 3) points of the surface in random order, domain, for `target_error` and the curve. validate: called
     after each epoch; its number is kept in the history. progress: called with (fraction done in [0, 1], loss) at every
-    check. should_stop: called after every step; True interrupts the fit. checkpoint: path of the checkpoint; it is read
-    to resume, and written every `checkpoint_seconds` and when the fit is interrupted. checkpoint_seconds: None never
-    writes it. identity: values by name, as JSON can hold them, which a checkpoint must agree with. warn: called with
-    one line when a checkpoint cannot be written; the fit goes on. clock: seconds from any start.
+    check. log: called with (values by name, fraction done): at every check those of the history, and after `validate`
+    its number as `validation`, both with `samples`. should_stop: called after every step; True interrupts the fit.
+    checkpoint: path of the checkpoint; it is read to resume, and written every `checkpoint_seconds` and when the fit is
+    interrupted. checkpoint_seconds: None never writes it. identity: values by name, as JSON can hold them, which a
+    checkpoint must agree with. warn: called with one line when a checkpoint cannot be written; the fit goes on. clock:
+    seconds from any start.
     """
 
     held_out: np.ndarray | None = None
     validate: Callable[[], float] | None = None
     progress: Callable[[float, float], None] | None = None
+    log: Callable[[dict[str, float], float], None] | None = None
     checkpoint: Path | None = None
     checkpoint_seconds: float | None = 30.0
     identity: dict = field(default_factory=dict)

@@ -3,6 +3,7 @@
 In: jobs and results as `run` hands them on. A part's own files belong to `PartFiles`.
 """
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from neuralparts.output import (
     text,
     write_gallery,
 )
-from neuralparts.wording import counted, listed, visible
+from neuralparts.stage_bar import stage_bar
+from neuralparts.wording import counted, listed, say, visible
 
 # Seconds until the first gallery: until then the page of an earlier run stays, as it shows more.
 FIRST_PAGE_SECONDS = 20.0
@@ -55,7 +57,9 @@ class FolderBook:
 
     def take(self, job: dict, result: dict) -> None:
         """Note a part that has ended."""
+        files = PartFiles(self.folder, job["name"], self.flags["outputFormat"])
         status, reason, record = result["status"], result["reason"], result.get("record")
+        reason += "" if status == "done" else files.says_that_it_stays(result)
         self.progress.count(status, result.get("skipped", False) and status == "done")
         self.summary.add(summary_row(job["name"], job["input"], record, status, reason))
         for line in result.get("notes", []):
@@ -99,21 +103,25 @@ class FolderBook:
         """Write everything, and print how the run ended; the parts that are not done come last."""
         self.progress.show(0, 0, force=True)
         self.progress.close()
-        remove_leavings(self.folder, self.names)
-        self._write(RateLimiter(1.0, 0.0), lambda: self.summary.finish(self.names, self._row_on_disk))
-        self._write(RateLimiter(1.0, 0.0), self.write_gallery)
+        with stage_bar("write the summary"):
+            remove_leavings(self.folder, self.names)
+            self._write(RateLimiter(1.0, 0.0), lambda: self.summary.finish(self.names, self._row_on_disk))
+            self._write(RateLimiter(1.0, 0.0), self.write_gallery)
         counts = self.progress.counts
         done = counts["done"] + counts["skipped"]
         before = f" ({counts['skipped']} of them before)" if counts["skipped"] else ""
         files = visible(f"{self.folder / 'summary.csv'}, {self.folder / 'index.html'}")
-        print(f"{done} of {len(self.names)} done{before}; {files}")
+        lines = [f"{done} of {len(self.names)} done{before}; {files}"]
         if self.by_size:
             records = counted(self.by_size, "record")
-            print(f"{records} of an earlier version: the sizes of the files were compared, not their contents")
+            lines.append(f"{records} of an earlier version: the sizes of the files were compared, not their contents")
         if stopped and self.flags["overwrite"]:
-            print("stopped; the same command without --overwrite 1 resumes; other parts keep their earlier result")
+            lines.append(
+                "stopped; the same command without --overwrite 1 resumes; other parts keep their earlier result"
+            )
         elif stopped:
-            print("stopped; the same command resumes")
+            lines.append("stopped; the same command resumes")
+        say("\n".join(lines), sys.stdout)
         self._print_bad_parts()
 
     def _print_bad_parts(self) -> None:
@@ -124,10 +132,10 @@ class FolderBook:
             self.progress.say(visible(f"not read: {self.summary.path}: {error.strerror}"))
             return
         if poor := [name for name, _, _, _, grade in rows if grade == "poor"]:
-            print(visible(f"{len(poor):,} poor: {listed(poor)}"))
+            say(f"{len(poor):,} poor: {listed(poor)}", sys.stdout)
         for _, source, status, reason, _ in rows:
             if status != "done":
-                print(visible(f"{status}: {_with_source(source, reason)}"))
+                say(f"{status}: {_with_source(source, reason)}", sys.stdout)
 
     def _row_on_disk(self, name: str) -> dict | None:
         """The line of a part that an earlier run finished with these flags, from its record, or None.

@@ -5,7 +5,7 @@ from neuralparts.output.gallery import write_gallery
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import BusyError, OutputError
 from neuralparts.output.part_files import PartFiles, content_of, decisive, outcome
-from neuralparts.output.records import has_sizes_alone
+from neuralparts.output.records import has_sizes_alone, read_record
 from neuralparts.output.staging import StagedFiles, failure_line, find_finished
 from neuralparts.output.summary import Summary, summary_row, text
 from neuralparts.output.verification import verify_folder
@@ -27,6 +27,7 @@ __all__ = [
     "outcome",
     "plain",
     "prepare_folder",
+    "read_record",
     "remove_leavings",
     "summary_row",
     "text",

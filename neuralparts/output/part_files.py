@@ -34,6 +34,7 @@ UNFINISHED_LINE = b"A fit with --overwrite 1 was begun here and is not complete:
 NEUTRAL_FLAGS = {
     "outputDir",
     "maxMemory",
+    "logDir",
     "showVis",
     "resume",
     "overwrite",
@@ -47,7 +48,7 @@ NEUTRAL_FLAGS = {
 }
 
 # Flags that the records of earlier versions lack, with the value that those fits had.
-LATER_FLAGS = {"modelCard": 0, "numPairs": 0}
+LATER_FLAGS = {"modelCard": 0, "numPairs": 0, "simplify": 0.0}
 
 
 class PartFiles:
@@ -73,7 +74,7 @@ class PartFiles:
         return self._path("html")
 
     @property
-    def curves(self) -> Path:
+    def sheet(self) -> Path:
         return self._path("png")
 
     @property
@@ -102,7 +103,7 @@ class PartFiles:
 
     def results(self) -> tuple[Path, ...]:
         """The files that a record names, as far as the fit made them."""
-        return self.model, self.reconstruction, self.page, self.curves, self.card, self.thumbnail
+        return self.model, self.reconstruction, self.page, self.sheet, self.card, self.thumbnail
 
     def in_writing_order(self) -> dict[str, Path]:
         """Every file that a fit may leave, the model first and the record last, by its name relative to the folder."""
@@ -249,6 +250,17 @@ class PartFiles:
         if self.model not in self.named(record):
             found.append(f"{self.record.name} names no model")
         return found
+
+    def says_that_it_stays(self, result: dict) -> str:
+        """'; the earlier result stays' for a job's result without one of its own, if there is a whole one; else ''."""
+        if result.get("record") is not None:
+            return ""
+        try:
+            earlier = self.read_record()
+            stays = earlier is not None and not earlier["failure"] and not self.faults(earlier)
+        except OSError:  # nobody knows what the disk holds
+            return ""
+        return "; the earlier result stays" if stays else ""
 
     def finished(self, flags: dict, source: Path | None = None, by_size: bool = False) -> dict | None:
         """The record of a complete fit with these flags and the content of `source`, or None.

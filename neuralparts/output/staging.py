@@ -21,6 +21,7 @@ from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError
 from neuralparts.output.part_files import RESULT_SUFFIXES, PartFiles, check_thumbnails
 from neuralparts.output.records import agrees, describe, is_folder, is_regular, is_there, record_bytes
+from neuralparts.verdict import verdict
 from neuralparts.whole_file import NEW_FILE, write_whole
 from neuralparts.wording import visible
 
@@ -76,10 +77,10 @@ class StagedFiles(PartFiles):
         """Write NAME.safetensors. Raises OSError."""
         network.save(self.model)
 
-    def write_report(self, page: str, curves: bytes) -> None:
-        """Write NAME.html and NAME.png (`curves`). Raises OSError."""
+    def write_report(self, page: str, sheet: bytes) -> None:
+        """Write NAME.html and NAME.png (`sheet`). Raises OSError."""
         write_whole(self.page, page.encode())
-        write_whole(self.curves, curves)
+        write_whole(self.sheet, sheet)
 
     def write_card(self, card: str) -> None:
         """Write NAME.md. Raises OSError."""
@@ -114,18 +115,19 @@ class StagedFiles(PartFiles):
     def settle(self, fitted: bool = False) -> str:
         """Move a complete set into place, and remove this folder; returns '', or why the earlier result stays.
 
-        fitted: the set must be complete, as its fit has just ended. A fit that failed does not replace a whole result
-        that did not. Raises OSError; OutputError for a user's file, which stays, and so does this folder if its set is
-        complete.
+        fitted: the set must be complete, as its fit has just ended. A fit that failed, or one that is poor, does not
+        replace a whole result that is better (`reason_to_keep`). Raises OSError; OutputError for a user's file, which
+        stays, and so does this folder if its set is complete.
         """
         if (record := self.complete()) is None and fitted:
             raise OutputError(f"{self.home.record}: the disk does not hold what was written; try another --outputDir")
         if record is not None:
             earlier = self.home.read_record()
-            if record["failure"] and earlier and not earlier["failure"] and not self.home.faults(earlier):
+            reason = reason_to_keep(earlier, record) if earlier else ""
+            if reason and not self.home.faults(earlier):
                 self.home.remove_checkpoint()
                 self.remove()
-                return f"{record['failure']}; the earlier result stays"
+                return reason
             self._move(record, earlier)
         self.remove()
         return ""
@@ -203,6 +205,22 @@ class StagedFiles(PartFiles):
             else:
                 raise OutputError(f"{path}: no fit left this file; move it")
         return files, folders
+
+
+def reason_to_keep(earlier: dict, record: dict) -> str:
+    """Why the earlier result of a part is kept instead of a new one, by their records; '' if the new one replaces it.
+
+    A fit that is poor, but no failure, is kept out by a better one of the same input alone: the fit of a changed input
+    is the only one that shows it.
+    """
+    if earlier["failure"]:
+        return ""
+    if record["failure"]:
+        return record["failure"]
+    before, after = verdict(earlier), verdict(record)
+    if after.grade != "poor" or before.grade not in ("good", "fair") or earlier["content"] != record["content"]:
+        return ""
+    return f"the new fit is poor ({after.sentence}), the earlier one is {before.grade}; another --outputDir keeps both"
 
 
 def find_finished(staged: StagedFiles, flags: dict, source: Path, given: str) -> dict | None:

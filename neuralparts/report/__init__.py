@@ -1,20 +1,25 @@
-"""Pages and pictures for a person: the page of a part, its curves, the gallery of a folder, a thumbnail.
+"""Pages and pictures for a person: the page of a part, its sheet of pictures, the gallery of a folder, a thumbnail.
 
 In: the record of a fit (the dict that becomes NAME.json), its history (arrays), meshes in file units. Out: text and
 bytes. This stage writes no file and opens no window. Errors and distances in `record["metrics"]` are in domain units,
 as in NAME.json; a page shows lengths in file units beside them.
 """
 
-from neuralparts.report.curves import curves_png
 from neuralparts.report.gallery import gallery_html
 from neuralparts.report.model_card import model_card
-from neuralparts.report.page import html_report
-from neuralparts.report.thumbnail import thumbnail_png
+from neuralparts.report.page import FileLink, html_report
+from neuralparts.report.part_picture import thumbnail_png
+from neuralparts.report.section_picture import Section, cut_section, section_png
+from neuralparts.report.sheet import sheet_png
 
 __all__ = [
-    "curves_png",
+    "FileLink",
+    "Section",
+    "cut_section",
     "gallery_html",
     "html_report",
     "model_card",
+    "section_png",
+    "sheet_png",
     "thumbnail_png",
 ]

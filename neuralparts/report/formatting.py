@@ -1,6 +1,8 @@
 """Values of a record as plain text for a person: numbers, durations, lengths, flags. HTML is the templates' job."""
 
 import math
+import os
+import urllib.parse
 from typing import Any
 
 import numpy as np
@@ -57,3 +59,8 @@ def lines(value: Any) -> list[str]:
     if isinstance(value, (list, tuple)) and any(isinstance(item, (str, dict)) for item in value):
         return [one_line(item) for item in value]
     return [one_line(value)]
+
+
+def relative_address(path: str) -> str:
+    """A path relative to the page as an address. Special characters are quoted: it can name no scheme and no host."""
+    return urllib.parse.quote(os.fsencode(path).lstrip(b"/"))

@@ -4,15 +4,13 @@ It works offline, from file://, beside the pages and thumbnails of its parts. He
 templates/gallery.html makes the HTML.
 """
 
-import os
-import urllib.parse
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from neuralparts.report.formatting import DASH, duration, is_finite, number
+from neuralparts.report.formatting import DASH, duration, is_finite, number, relative_address
 from neuralparts.report.templating import Card, render
 from neuralparts.verdict import GRADES, percent
 from neuralparts.wording import listed
@@ -112,8 +110,8 @@ def _row(row: dict[str, Any]) -> Row:
     """A part as the gallery shows it."""
     return Row(
         name=row.get("name", ""),
-        page=_relative_address(row["report"]) if row.get("report") else "",
-        thumbnail=_relative_address(row["thumbnail"]) if row.get("thumbnail") else "",
+        page=relative_address(row["report"]) if row.get("report") else "",
+        thumbnail=relative_address(row["thumbnail"]) if row.get("thumbnail") else "",
         status=row.get("status") or "",
         reason=row.get("reason") or "",
         grade=row.get("verdict") or "",
@@ -125,8 +123,3 @@ def _row(row: dict[str, Any]) -> Row:
 def _cell(label: str, value: Any, as_text: Callable[[Any], str]) -> Cell:
     """A number as a cell."""
     return Cell(label, as_text(value), repr(float(value)) if is_finite(value) else "")
-
-
-def _relative_address(path: str) -> str:
-    """A path relative to the page as an address. Special characters are quoted: it can name no scheme and no host."""
-    return urllib.parse.quote(os.fsencode(path).lstrip(b"/"))

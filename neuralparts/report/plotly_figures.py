@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-# Colour of text.
-INK = "#1c2733"
+# Colour of text, and of text that matters less.
+INK, FAINT = "#1c2733", "#5d6b7a"
 CLEAR = "rgba(0,0,0,0)"
 
 

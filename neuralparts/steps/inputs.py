@@ -17,7 +17,7 @@ from neuralparts.mesh_files import open_hashed, read_source
 from neuralparts.sampling import draw_samples, load_samples, negative_inside, pair_samples
 from neuralparts.steps.random_streams import random_stream
 from neuralparts.watch import Watch
-from neuralparts.wording import count_bar, say
+from neuralparts.wording import say
 
 # Fraction of a samples file kept from training, to score the fit where there is no mesh; at most so many points.
 HELD_OUT_FRACTION, HELD_OUT_SAMPLES = 0.05, 100_000
@@ -77,7 +77,7 @@ def label(shape: Shape, flags: SimpleNamespace, watch: Watch) -> tuple[np.ndarra
     """Labelled points (N, 3) and sdf (N,), float32, domain: those of the file, or newly drawn. Raises Interrupted."""
     if shape.samples is not None:
         return shape.samples
-    with count_bar("label", flags.num_points) as add:
+    with watch.count_bar("label", flags.num_points) as add:
 
         def progress(count: int) -> None:
             add(count)
@@ -95,8 +95,9 @@ def label(shape: Shape, flags: SimpleNamespace, watch: Watch) -> tuple[np.ndarra
         )
 
 
-def label_pairs(shape: Shape, flags: SimpleNamespace) -> Pairs | None:
+def label_pairs(shape: Shape, flags: SimpleNamespace, watch: Watch) -> Pairs | None:
     """The pairs of points that --numPairs asks for; None for none, and where samples come without a mesh."""
     if shape.oracle is None or flags.numPairs == 0:
         return None
-    return pair_samples(shape.oracle, flags.numPairs, random_stream(flags.seed, "pairs"))
+    with watch.bar("label pairs"):
+        return pair_samples(shape.oracle, flags.numPairs, random_stream(flags.seed, "pairs"))

@@ -12,10 +12,11 @@ from neuralparts.fitting import FitHooks, FitResult, FitSettings, Pairs, fit
 from neuralparts.metrics import grid_points, mean_absolute_error
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
 from neuralparts.sampling import points_on_surface
+from neuralparts.steps.event_log import EventLog
 from neuralparts.steps.inputs import Shape
 from neuralparts.steps.random_streams import random_stream
 from neuralparts.watch import Watch
-from neuralparts.wording import fraction_bar, say
+from neuralparts.wording import say
 
 # Points of the surface for the curve of the held-out error and for --targetError; the final metrics draw their own.
 HELD_OUT_POINTS = 1024
@@ -62,17 +63,19 @@ def fit_network(
     content: str,
     flags: SimpleNamespace,
     checkpoint: Path,
+    log: EventLog | None,
     watch: Watch,
 ) -> FitResult:
-    """Train the network in place. content: hash of the input, which a checkpoint must agree with."""
+    """Train the network in place. content: hash of the input, which a checkpoint must agree with. log: for --logDir."""
     # A checkpoint belongs to one content and one way of sampling it; FitSettings has the weight and the seed.
     sampled = ("num_points", "samplingMethod", "uniformRatio", "numPairs", "distanceEngine")
     identity = {"content": content} | {name: getattr(flags, name) for name in sampled}
-    with fraction_bar("fit") as show:
+    with watch.bar("fit") as show:
         hooks = FitHooks(
             held_out=held_out_points(shape, flags.seed),
             validate=validation(shape, network, flags.validationRes),
             progress=show,
+            log=log.write if log else None,
             checkpoint=checkpoint,
             checkpoint_seconds=flags.checkpointSeconds or None,
             identity=identity,

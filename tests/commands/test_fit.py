@@ -17,6 +17,7 @@ import torch
 import trimesh
 
 import trainer
+from neuralparts.flags import parse_fit_flags
 from neuralparts.network import NeuralSDF
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -274,7 +275,11 @@ def test_an_address_is_no_path(tmp_path, capsys):
     )
 
 
-@pytest.mark.parametrize(("name", "hint"), [("x.stl", "no such file;"), ("geometry_200", "data/make_geometry_200.py")])
+MADE = "python data/make_geometry_200.py makes data/geometry_200"
+MISSING = [("x.stl", "no such file;"), ("geometry_200", MADE), (f"geometry_200/{PROBLEM_PART}", MADE)]
+
+
+@pytest.mark.parametrize(("name", "hint"), MISSING)
 def test_a_missing_input_is_refused_before_anything_heavy_is_imported(tmp_path, name, hint):
     script = f"import sys; from neuralparts.commands.fit import main; code = main([{str(tmp_path / name)!r}]); "
     script += "sys.exit(code if 'torch' not in sys.modules else 99)"
@@ -487,6 +492,16 @@ def test_every_preset_runs_with_its_own_flags(tmp_path, preset, epochs, batch, s
 IMPELLER, PARTS = "data/impeller/impeller.stl", "data/geometry_200"
 
 
+def preset_that_prints(root, preset):
+    """(command, environment) of a preset of another checkout, which prints what it would run, a word a line."""
+    shutil.copytree(ROOT / "presets", root / "presets")
+    (root / "bin").mkdir()
+    # A Python that has torch, as far as it says.
+    (root / "bin/python3").write_text('#!/bin/sh\n[ "$1" = -c ] || printf "%s\\n" "$@"\n')
+    (root / "bin/python3").chmod(0o755)
+    return [root / "presets" / f"{preset}.sh"], os.environ | {"PATH": f"{root}/bin:{os.environ['PATH']}"}
+
+
 @pytest.mark.parametrize(
     ("preset", "source", "results", "epochs", "batch", "points", "scaler"),
     [
@@ -496,26 +511,45 @@ IMPELLER, PARTS = "data/impeller/impeller.stl", "data/geometry_200"
         ("very_high", IMPELLER, "impeller", 6, 512, 5_000_000, None),
         ("geometry_200_medium", PARTS, "geometry_200", 3, 2048, 5_000_000, "QuantileTransformer"),
         ("geometry_200_high", PARTS, "geometry_200", 6, 1024, 5_000_000, None),
-        ("problem_part", f"{PARTS}/{PROBLEM_PART}", "geometry_200", 6, 1024, 5_000_000, "StandardScaler"),
+        ("problem_part", f"{PARTS}/{PROBLEM_PART}", PROBLEM_PART[:-4], 6, 1024, 5_000_000, "StandardScaler"),
     ],
 )
-def test_presets_give_the_published_commands_to_the_letter(
+def test_presets_give_the_published_commands_with_a_folder_of_their_own(
     tmp_path, preset, source, results, epochs, batch, points, scaler
 ):
-    shutil.copytree(ROOT / "presets", tmp_path / "presets")
-    (tmp_path / "data/geometry_200").mkdir(parents=True)
-    (tmp_path / "bin").mkdir()
-    # A Python that has torch, as far as it says, and prints what it is asked to run.
-    (tmp_path / "bin/python3").write_text('#!/bin/sh\n[ "$1" = -c ] || printf "%s\\n" "$@"\n')
-    (tmp_path / "bin/python3").chmod(0o755)
-    environment = os.environ | {"PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
-    command = [tmp_path / "presets" / f"{preset}.sh", "--seed", "7"]
+    command, environment = preset_that_prints(tmp_path, preset)
+    for made in (IMPELLER, f"{PARTS}/{PROBLEM_PART}"):
+        (tmp_path / made).parent.mkdir(parents=True)
+        (tmp_path / made).touch()
+    command += ["--seed", "7"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    words = f"trainer.py {source} --numLayers=10 --outputDir results/{results} --epochs {epochs} --batchSize {batch} "
-    words += f"--learningRate 0.001 --num_points {points} --init he_uniform --damArch 1 "
+    words = f"trainer.py {source} --outputDir results/{results}/{preset} --numLayers=10 --epochs {epochs} "
+    words += f"--batchSize {batch} --learningRate 0.001 --num_points {points} --init he_uniform --damArch 1 "
     words += f"--scaler {scaler} " if scaler else ""
     words += "--validationRes 0 --showVis 1 --reconstructionRes 256 --seed 7"
     assert [word.removeprefix(f"{tmp_path}/") for word in done.stdout.splitlines()] == words.split()
+
+
+@pytest.mark.parametrize(
+    ("here", "arguments", "results"),
+    [
+        (".", [], "results/impeller/high"),  # in the checkout its paths are relative
+        ("mine", ["a.b.stl"], "results/a.b/high"),
+        ("mine", ["../mine/"], "results/mine/high"),
+        ("mine", ["."], "results/mine/high"),
+        ("mine", ["a.b.stl", "--outputDir", "out"], "out"),
+    ],
+)
+def test_the_results_of_a_preset_are_named_by_its_input(tmp_path, here, arguments, results):
+    command, environment = preset_that_prints(tmp_path, "high")
+    for made in (IMPELLER, "mine/a.b.stl"):
+        (tmp_path / made).parent.mkdir(parents=True)
+        (tmp_path / made).touch()
+    environment["PWD"] = str(tmp_path / here)
+    done = subprocess.run([*command, *arguments], env=environment, cwd=tmp_path / here, capture_output=True, text=True)
+    flags = parse_fit_flags(done.stdout.splitlines()[1:])
+    assert flags.outputDir == (results if here == "." or results == "out" else str(tmp_path / results))
+    assert flags.input == (arguments or [IMPELLER])[0]
 
 
 def test_a_preset_without_an_environment_says_what_to_do(tmp_path):
@@ -529,8 +563,10 @@ def test_a_preset_without_an_environment_says_what_to_do(tmp_path):
     assert done.stderr == f"demo.sh: no environment yet; run 'make setup' in {tmp_path} first\n"
 
 
-def test_help_is_one_page_of_all_flags(capsys):
+def test_help_is_one_page_of_all_flags(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     code, printed, _ = run(capsys, "--help")
     assert code == 0
     for flag in ("numLayers", "damArch", "num_points", "importanceWeight", "suffix", "gpu", "firstLayerHiddenSize"):
         assert f"--{flag}" in printed
+    assert max(map(len, printed.splitlines())) <= 80

@@ -246,3 +246,26 @@ def test_campaign_of_seeds(name, scaler):
         errors.append(float(np.abs(network.domain(surface)).mean()))
     print(f"{name}, {scaler}: median {np.median(errors):.5f}, from {min(errors):.5f} to {max(errors):.5f}")
     assert max(errors) < 3 * np.median(errors)
+
+
+@pytest.mark.parametrize("network", [a_hash_grid, lambda: a_network(np.arange(3.0))], ids=["hash grid", "plain"])
+def test_a_log_gets_every_value_of_the_history_and_changes_no_weight(network):
+    points, sdf = shapes.samples(shapes.torus, 5_000)
+    logged, weights = [], []
+
+    def log(values, fraction):
+        first.domain(points[:100])  # as a picture of the fit does
+        logged.append((values, fraction))
+
+    first = network()
+    for fitted, hook in ((first, log), (network(), None)):
+        hooks = FitHooks(held_out=points[:64], validate=lambda: 0.25, log=hook)
+        history = fit(fitted, points, sdf, replace(INSTANT, batch_size=64), hooks).history
+        weights.append(weights_of(fitted))
+    assert torch.equal(*weights)
+    checks = [values for values, _ in logged if "loss" in values]
+    assert {name: [values[name] for values in checks] for name in ("samples", "loss")}.items() <= history.items()
+    assert all(values["seconds"] >= 0 and values["learning_rate"] >= 0 for values in checks)
+    epochs = [values for values, _ in logged if "loss" not in values]
+    assert epochs == [{"samples": 4992 * epoch, "validation": 0.25} for epoch in (1, 2)]
+    assert [fraction for _, fraction in logged] == sorted(fraction for _, fraction in logged) and logged[-1][1] == 1

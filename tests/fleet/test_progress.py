@@ -32,7 +32,7 @@ def test_progress_in_a_log_file_is_a_line_now_and_then(monkeypatch):
     run_of_fifty(monkeypatch, log)
     lines = log.getvalue().splitlines()
     assert len(lines) == 4 and "\r" not in log.getvalue() and lines[-2] == "trainer.py: a reason"
-    assert "40 of 50 done (10 before), 10 left, 2 running, 1 waiting, 00:10 to go" in lines[1]
+    assert "39 of 50 done (10 before), 11 left, 2 running, 1 waiting, 00:11 to go" in lines[1]
     # 30 s for the 31 parts that this run fitted: the skipped ones do not make it look faster.
     assert lines[-1].endswith("40 of 50 done (10 before), 1 failed, 9 left, 2 running, 00:08 to go")
 

@@ -1,11 +1,10 @@
-"""The curves, on the page and as a picture."""
+"""The curves on the page."""
 
 import numpy as np
-import pytest
 
-from neuralparts.report import curves_png, html_report
-from neuralparts.report.curves import COLOURS, CURVE_POINTS
-from tests.report.shown import HOSTILE, array, figures_of, has_colour, make_history, make_record, pixels_of
+from neuralparts.report import html_report
+from neuralparts.report.curves import CURVE_POINTS
+from tests.report.shown import array, figures_of, make_history, make_record
 
 
 def curves_of_page(history):
@@ -40,21 +39,3 @@ def test_curves_on_the_page_are_the_history():
     assert np.array_equal(array(traces["training loss"]["y"]), history["loss"])
     assert np.array_equal(array(traces["held-out error"]["x"]), history["samples"][::30])
     assert traces["learning rate"]["yaxis"] == "y2"
-
-
-def test_curves_picture_draws_what_there_is():
-    history = make_history()
-    full = pixels_of(curves_png("part", history, make_record()))
-    only_loss = {key: history[key] for key in ("samples", "loss")}
-    less = pixels_of(curves_png("part", only_loss, make_record()))
-    assert full.shape[0] > 300 and full.shape[1] > 600
-    for key in ("loss", "held_out", "validation", "learning_rate"):
-        assert has_colour(full, COLOURS[key]), key
-    assert has_colour(less, COLOURS["loss"]) and not has_colour(less, COLOURS["held_out"])
-
-
-@pytest.mark.parametrize("history", [{}, {"samples": [], "loss": []}, {"samples": [1.0], "loss": [np.nan]}])
-def test_curves_picture_of_hostile_name_and_no_history(history, recwarn):
-    pixels = pixels_of(curves_png(HOSTILE, history, {}))
-    assert pixels.std() > 1 and not has_colour(pixels, COLOURS["loss"])
-    assert not recwarn.list
