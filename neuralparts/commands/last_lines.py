@@ -53,7 +53,7 @@ def _seconds_line(record: dict[str, Any], seconds: float | None) -> str:
     stages = {name: value for name, value in record["timings"].items() if name != "total"}
     if seconds is None:
         total = record["timings"].get("total")
-        return f"fitted before, in {total:.1f} s" if is_finite(total) else ""
+        return f"fitted before, in {total:.1f} s without start and report" if is_finite(total) else ""
     stages["start and report"] = max(0.0, seconds - sum(stages.values()))
     return f"{seconds:.1f} s in all: " + ", ".join(f"{name} {value:.1f}" for name, value in stages.items())
 

@@ -53,7 +53,7 @@ def test_samples_and_a_finished_part_show_what_is_known():
     assert lines[1:] == [
         "Importance error                      0.1          0.0018",
         "mean error 0.1 (file units) on samples kept from training",
-        "fitted before, in 19.3 s",
+        "fitted before, in 19.3 s without start and report",
         "report: part.html",
     ]
 
