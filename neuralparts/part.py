@@ -46,7 +46,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     with watch.timed("label"):
         samples, pairs = label(shape, flags, watch), label_pairs(shape, flags, watch)
     with watch.timed("fit"):
-        with watch.bar("scale"):
+        with watch.bar("prepare the network"):
             network = make_network(flags, samples[1], shape.transform).to(device)
         log = open_log(flags, files.name, network, shape, watch)
         result = fit_network(network, samples, pairs, shape, content, flags, files.checkpoint, log, watch)

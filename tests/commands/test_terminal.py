@@ -57,7 +57,16 @@ def test_a_fit_on_a_terminal(tmp_path):
     seen = record([*TRAINER, "box.stl", *SHORT, "--outputDir", "out"], cwd=tmp_path)
     lines = [line.strip() for _, line in seen.shown()]
     assert seen.code == 0 and lines[0] == "reading box.stl"
-    for stage in ("load the libraries", "load", "label", "scale", "fit", "march", "evaluate", "write the report"):
+    for stage in (
+        "load the libraries",
+        "load",
+        "label",
+        "prepare the network",
+        "fit",
+        "march",
+        "evaluate",
+        "write the report",
+    ):
         assert any(re.match(rf"(.*\| )?{stage}( \d+%)?, 00:\d\d", line) for line in lines), stage
     assert (tmp_path / "out/box.json").exists()
 
