@@ -219,7 +219,7 @@ def test_page_names_no_folder_of_the_disk():
         failure="/tmp/scratch/torus.stl: no surface",
         notes=["/home/jane doe/out/torus.stl: STL stores float32", "see C:\\Users\\jane\\torus.log"],
     )
-    record["flags"]["outputDir"] = "/home/jane doe/out"
+    record["flags"] |= {"outputDir": "/home/jane doe/out", "ray": "/home/jane doe/ray"}
     page = html_report("torus", record, {}, None, None)
     assert not re.search("jane|/tmp|/home|scratch", page)
     shown = paragraphs(page)
