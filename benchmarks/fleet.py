@@ -52,7 +52,7 @@ def files_stub(job, should_stop):
         staged.begin()
         for path, size in ((staged.model, 2_400_000), (staged.reconstruction, 2_000_000), (staged.page, 900_000)):
             write_whole(path, bytes(size))
-        write_whole(staged.curves, bytes(60_000))
+        write_whole(staged.sheet, bytes(60_000))
         staged.write_thumbnail(bytes(4_000))
         staged.write_record(stub(job, should_stop)["record"] | {"input": "", "content": "", "flags": {}})
         staged.settle()

@@ -142,7 +142,7 @@ def light_fit(source, flags, files, watch, name):
             write_whole(files.checkpoint, CHECKPOINT_HEAD + content)
             raise Interrupted
     epochs = b"%d" % getattr(flags, "epochs", 0)
-    for path in (files.model, files.reconstruction, files.page, files.curves):
+    for path in (files.model, files.reconstruction, files.page, files.sheet):
         write_whole(path, (MODEL_HEAD if path == files.model else b"") + content * 10_000 + epochs)
         time.sleep(0.002)
     files.write_thumbnail(content + epochs)

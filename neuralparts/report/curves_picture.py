@@ -12,6 +12,7 @@ from neuralparts.report.ticks import linear_ticks, log_ticks, short
 # Curves of so few points have dots, because a line alone would hide where they are; `validation` always has.
 FEW_POINTS = 12
 RATE_FRACTION = 0.22  # of the height: the learning rate
+LINE_HEIGHT = 16  # pixels from one number of an axis to the next, at least
 LABEL_ROOM, GAP = 64, 16  # pixels for numbers at the left, and between the two axes
 
 
@@ -29,7 +30,7 @@ def draw_curves(canvas: Canvas, box: Box, curves: Mapping[str, Curve]) -> None:
         x = left + tick / last * (right - left)
         canvas.text((x, bottom + 4), short(tick), colour=FAINT, anchor="ra" if tick == last else "ma")
     canvas.text((right, bottom + 22), "samples seen", colour=FAINT, anchor="ra")
-    canvas.text((left + 6, split + 4), "learning rate", colour=COLOURS["learning_rate"])
+    canvas.text((right - 8, split + 4), "learning rate", colour=COLOURS["learning_rate"], anchor="ra")
     _draw_legend(canvas, right, top, [key for key in ERROR_LABELS if key in curves])
 
 
@@ -46,10 +47,13 @@ def _draw_axes(canvas: Canvas, box: Box, curves: Mapping[str, Curve], last: floa
     low, high = np.log10(values.min()), np.log10(values.max())
     room = max((high - low) / 20, 0.15 * (high == low))
     low, high = low - room, high + room
+    labelled = bottom + LINE_HEIGHT
     for tick in log_ticks(10**low, 10**high):
         y = bottom - (np.log10(tick) - low) / (high - low) * (bottom - top)
         canvas.ruler((left, y), (right, y))
-        canvas.text((left - 8, y), f"{tick:g}", colour=FAINT, anchor="rm")
+        if labelled - y >= LINE_HEIGHT:
+            canvas.text((left - 8, y), f"{tick:g}", colour=FAINT, anchor="rm")
+            labelled = y
     for key, curve in curves.items():
         x = left + curve.samples / last * (right - left)
         y = bottom - (np.log10(curve.values) - low) / (high - low) * (bottom - top)
