@@ -40,8 +40,9 @@ def add_sign_changes(
 def sign_change_cells(oracle: DistanceOracle) -> tuple[np.ndarray, np.float32]:
     """Cells of a grid with corners both inside and outside: centres (M, 3) float32, half the side.
 
-    The grid is the finest of GRIDS, or a coarser one if that would take more than MOST_WORK. A sign change is missed if its cell has all corners on one side. It is also missed if a coarser cell around it has
-    all corners on one side and no triangle enters that cell.
+    The grid is the finest of GRIDS, or a coarser one if that would take more than MOST_WORK. A sign change is missed if
+    its cell has all corners on one side. It is also missed if a coarser cell around it has all corners on one side and
+    no triangle enters that cell.
     """
     cell, coarse, work, query = np.zeros((1, 3), dtype=np.int32), 1, 0.0, OVERHEAD + oracle.crowd
     change = np.ones(1, dtype=bool)  # (C,) the cell has corners on both sides
