@@ -10,7 +10,8 @@ Comes in: a `Mesh` in the domain and (N, 3) points. Goes out: (N,) float64.
 - That sum takes as long as the boundary. Caps close a longer one, and a tree over them takes its place (`caps.py`).
   Where the bound on its error leaves the side of one half open, the exact sum decides.
 - Where a ray meets thousands of triangles (bodies within each other, large triangles everywhere), near points count
-  their crossings together (`beam_kernels.py`). If caps would be as many as the triangles, the triangles are their own.
+  their crossings together (`beam_kernels.py`). Where moreover caps would be about as many as the triangles, the solid
+  angles of the triangles themselves are summed, without rays.
 """
 
 from typing import NamedTuple
@@ -28,8 +29,9 @@ INSIDE_ABOVE = 0.5
 # Bins of the ray grid per triangle. The lists of the bins hold at most this many entries per triangle, and a constant
 # that matters for small meshes only.
 BINS_PER_TRIANGLE = 4
-# A grid is crowded if its bins list more triangles than this on average; those of ordinary parts list up to 20.
-CROWDED = 1000
+# A grid is crowded if its bins list more triangles than this on average (those of ordinary parts list up to 20). Caps
+# are crowded if more than this are near a point: less than two of their radii away, on average over so many points.
+CROWDED, CROWD_SAMPLES = 1000, 64
 ENTRIES_PER_TRIANGLE, MORE_ENTRIES = 12, 2**20
 # Least and largest number of bins along a side of the ray grid: 2048^2 bins take 32 MiB.
 GRID_SIDES = (8, 2048)
@@ -87,10 +89,15 @@ class RayGrid(NamedTuple):
 
 
 class Caps(NamedTuple):
-    """The caps of an open mesh: their ray grid, or None if they are the mesh's own triangles; the tree over them."""
+    """The caps of an open mesh.
+
+    grid: their ray grid, or None if they are the mesh's own triangles, and the rest is nothing. tree: over them. near:
+    number of them near a point if they are crowded, else 0.
+    """
 
     grid: RayGrid | None
     tree: CapTree
+    near: float
 
 
 class WindingNumber:
@@ -121,10 +128,9 @@ class WindingNumber:
 
     @property
     def crowd(self) -> float:
-        """Triangles and caps that a query looks at, about, if the mesh is crowded; else 0."""
-        if self._grid.beams is None:
-            return 0.0
-        return self._grid.listed + (len(self._caps.tree.corners) if self._caps else 0)
+        """Triangles and caps that a query looks at, about, if there are thousands; else 0."""
+        near, has_rays = (self._caps.near, self._caps.grid is not None) if self._caps else (0.0, True)
+        return near + (self._grid.listed if has_rays and self._grid.beams is not None else 0.0)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) float32 or float64 points of the domain -> (N,) float64."""
@@ -146,13 +152,13 @@ class WindingNumber:
         if self._caps is None or most_error == 0:
             winding[:] = self._exact(points)
             return
-        order, axis, (cap_grid, tree) = near_order(points), self._grid.axis, self._caps
+        order, axis, (cap_grid, tree, near) = near_order(points), self._grid.axis, self._caps
         # The integers of the closed rest, which is the mesh without the caps.
         winding[:] = 0
         if cap_grid is not None:
             winding += self._grid.crossings(points, order, self._shift)
             winding -= cap_grid.crossings(points, order, self._shift)
-        remainders = cap_kernels.REMAINDERS if self._grid.beams is None else cap_kernels.CROWDED_REMAINDERS
+        remainders = cap_kernels.CROWDED_REMAINDERS if near else cap_kernels.REMAINDERS
         doubtful = np.empty(len(points), dtype=bool)
         cap_kernels.capped_block(
             points, order, axis, self._shift, tuple(tree), remainders, most_error, winding, doubtful
@@ -171,9 +177,21 @@ class WindingNumber:
 def _caps(vertices: np.ndarray, starts: np.ndarray, ends: np.ndarray, grid: RayGrid, triangles: np.ndarray) -> Caps:
     """The caps of the boundary edges from starts (B,) to ends (B,). grid: of the mesh's triangles (F, 3, 3)."""
     corners = vertices[close_boundary(starts, ends)]
-    if grid.beams is not None and len(corners) >= len(triangles):
-        return Caps(None, cap_tree(triangles))
-    return Caps(ray_grid(corners, grid.axis), cap_tree(corners))
+    near = _near_caps(corners)
+    if 2 * len(corners) >= len(triangles) and (near or grid.beams is not None):
+        return Caps(None, cap_tree(triangles), max(_near_caps(triangles), CROWDED))
+    return Caps(ray_grid(corners, grid.axis), cap_tree(corners), near)
+
+
+def _near_caps(corners: np.ndarray) -> float:
+    """How many of the caps (T, 3, 3) are near a point on average, or 0 unless that is more than CROWDED."""
+    if len(corners) <= CROWDED:
+        return 0.0
+    middle = corners.mean(axis=1)
+    reach = 4 * ((corners - middle[:, None]) ** 2).sum(axis=2).max(axis=1)  # (T,) squares of two radii
+    some = middle[:: -(-len(middle) // CROWD_SAMPLES)]
+    near = float(np.mean([(((middle - point) ** 2).sum(axis=1) < reach).sum() for point in some]))
+    return near if near > CROWDED else 0.0
 
 
 def ray_grid(triangles: np.ndarray, axis: int | None = None, entry_limit: int | None = None) -> RayGrid:

@@ -22,7 +22,7 @@ GRIDS = (64, 128, 256)
 # Grids of which the finest affordable one comes first where a query of the side takes long; and the greatest work of
 # all queries. A query counts as OVERHEAD triangles, and those that it looks at in a crowded mesh.
 COARSE_GRIDS = (8, 16, 32)
-MOST_WORK, OVERHEAD = 1.1e9, 500
+MOST_WORK, OVERHEAD = 4.4e8, 200
 
 
 def add_sign_changes(
