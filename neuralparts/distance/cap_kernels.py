@@ -8,8 +8,8 @@ import math
 import numpy as np
 
 from neuralparts.compiled import cached_njit
-from neuralparts.distance.common_kernels import compiled, near_order
-from neuralparts.distance.ray_kernels import count_crossings, sum_of_angles
+from neuralparts.distance.common_kernels import compiled
+from neuralparts.distance.ray_kernels import sum_of_angles
 from neuralparts.distance.search_kernels import STACK
 
 # Columns of the moments of a node, those of area divided by 4 pi: the centre (3); the radius about it that holds all
@@ -23,6 +23,8 @@ vectorised = cached_njit(nogil=True, error_model="numpy", fastmath={"reassoc", "
 GROUP = 64
 # Largest remainder of a node that is not opened. The points whose side of one half stays open are tried with the next.
 REMAINDERS = (4e-3, 4e-4)
+# Where most caps are near in any case, the points that are open after the first pass get the sum of all of them.
+CROWDED_REMAINDERS = (4e-3, 0.0)
 # Bound on the rounding of all sums, in winding numbers.
 ROUNDING = 1e-9
 # Nearer to a cap than this fraction of the distances to its corners, rounding may put the point on its other side. The
@@ -213,22 +215,21 @@ def _ball(places):
 @compiled
 def capped_block(
     points: np.ndarray,
+    order: np.ndarray,
     axis: int,
     shift: np.ndarray,
-    rays: tuple,
-    cap_rays: tuple,
     tree: tuple,
+    remainders: tuple,
     most_error: float,
     winding: np.ndarray,
     doubtful: np.ndarray,
 ) -> None:
-    """Winding numbers of an open mesh for a block of points: crossings of the closed rest, and the caps.
+    """Add the winding numbers of caps to winding (N,) float64, the integers of the closed rest.
 
-    points (N, 3) float64; axis and shift as for `ray_kernels.winding_block`; rays, cap_rays: its records and bins, of
-    the mesh and of the caps; tree: a CapTree. Fills winding (N,) float64 with an error of most_error or less, on the
-    right side of one half, and doubtful (N,) bool: where that was not reached.
+    points (N, 3) float64, order, axis and shift as for `ray_kernels.crossings_block`; tree: a CapTree; remainders: as
+    REMAINDERS. The sums have an error of most_error or less and are on the right side of one half, but where doubtful
+    (N,) bool, which is filled, says that this was not reached.
     """
-    order = near_order(points)
     places = points[order]
     places[:, (axis + 1) % 3] += shift[0]
     places[:, (axis + 2) % 3] += shift[1]
@@ -239,11 +240,10 @@ def capped_block(
     for start in range(0, len(points), GROUP):
         group = places[start : start + GROUP]
         for i in range(len(group)):
-            u, v, w = group[i, (axis + 1) % 3], group[i, (axis + 2) % 3], group[i, axis]
-            crossings[i] = count_crossings(u, v, w, *rays) - count_crossings(u, v, w, *cap_rays)
+            crossings[i] = winding[order[start + i]]
         centre, reach = _ball(group)
         left = len(group)
-        for most_remainder in REMAINDERS:
+        for most_remainder in remainders:
             if left == 0:
                 break
             far_count, near_count, error = _sort_nodes(centre, reach, tree, most_remainder, stack, far, near)

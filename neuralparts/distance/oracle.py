@@ -49,6 +49,11 @@ class DistanceOracle:
     def _winding(self) -> WindingNumber:
         return WindingNumber(self.mesh, block=self._block)
 
+    @property
+    def crowd(self) -> float:
+        """Triangles that a query of `inside` looks at, about, if the mesh is crowded with large triangles; else 0."""
+        return self._winding.crowd
+
     def distance(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) points -> (N,) float32 unsigned distance to the mesh, domain units, within 1e-6 of the exact one.
 

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from neuralparts.distance.common_kernels import clamp, compiled, near_order, quick
+from neuralparts.distance.common_kernels import clamp, compiled, quick
 
 # ---------------------------------------------------------------------------------------------------- the ray grid
 
@@ -162,7 +162,7 @@ def _height_on(record, u, v, corner, next_corner):
 
 
 @compiled
-def _crossing(record, u, v, w):
+def crossing(record, u, v, w):
     """+1, -1 or 0: how the ray from (u, v, w) upwards crosses a triangle; +1 if it leaves the solid there."""
     if v < record[0] or v >= record[2]:
         return 0.0
@@ -188,7 +188,7 @@ def count_crossings(u, v, w, records, bins):
             record = records[entries[e]]
             if record[9] <= w:  # this triangle lies below the start of the ray, and so do those after it
                 break
-            total += _crossing(record, u, v, w)
+            total += crossing(record, u, v, w)
     return total
 
 
@@ -254,34 +254,43 @@ def sum_of_angles(sine, cosine, revolutions):
     return math.atan2(sine[0], cosine[0]) / (2 * math.pi) + revolutions[0]
 
 
-# -------------------------------------------------------------------------------------------------- winding numbers
+# ------------------------------------------------------------------------------------------------ blocks of points
 
 
 @compiled
-def winding_block(
+def crossings_block(
     points: np.ndarray,
+    order: np.ndarray,
     axis: int,
     shift: np.ndarray,
     records: np.ndarray,
     bins: tuple,
-    edges: np.ndarray,
-    winding: np.ndarray,
+    crossings: np.ndarray,
 ) -> None:
-    """Winding numbers for a block of points: exact ray crossings, and for an open mesh the strips below its boundary.
+    """Fill crossings (N,) float64 of the rays from points (N, 3) float64, taken in an order (N,).
 
-    points (N, 3) float64; axis of the rays; shift (2,) added to u and v; records (F, 11); bins: start, entries,
-    low_u, low_v, scale_u, scale_v, resolution of `fill_bins`; edges (7, B): v, u, height of the first end and of the
-    second, going up in v, and 1 if the mesh's boundary runs along the edge in that sense, -1 if against it. Fills
-    winding (N,) float64.
+    axis of the rays; shift (2,) added to u and v; records (F, 11); bins: start, entries, low_u, low_v, scale_u,
+    scale_v, resolution of `fill_bins`.
+    """
+    for i in order:
+        u, v, w = points[i, (axis + 1) % 3] + shift[0], points[i, (axis + 2) % 3] + shift[1], points[i, axis]
+        crossings[i] = count_crossings(u, v, w, records, bins)
+
+
+@compiled
+def add_strips(
+    points: np.ndarray, order: np.ndarray, axis: int, shift: np.ndarray, edges: np.ndarray, winding: np.ndarray
+) -> None:
+    """Add the part of the strips below a boundary to winding (N,) float64, the crossings of the rays.
+
+    points, order, axis and shift as for `crossings_block`; edges (7, B): v, u, height of the first end and of the
+    second, going up in v, and 1 if the mesh's boundary runs along the edge in that sense, -1 if against it.
 
     The mesh and the strips together are closed up to infinity. So the crossings of a ray that goes up, away from the
     strips, are the winding number of both; the strips' own part of it is a sum over the boundary edges only.
     """
     sine, cosine, revolutions = np.empty(edges.shape[1]), np.empty(edges.shape[1]), np.empty(edges.shape[1])
-    for i in near_order(points):
+    for i in order:
         u, v, w = points[i, (axis + 1) % 3] + shift[0], points[i, (axis + 2) % 3] + shift[1], points[i, axis]
-        total = count_crossings(u, v, w, records, bins)
-        if edges.shape[1] > 0:
-            _strip_tangents(u, v, w, edges, sine, cosine)
-            total += sum_of_angles(sine, cosine, revolutions)
-        winding[i] = total
+        _strip_tangents(u, v, w, edges, sine, cosine)
+        winding[i] += sum_of_angles(sine, cosine, revolutions)

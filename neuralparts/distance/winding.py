@@ -9,22 +9,32 @@ Comes in: a `Mesh` in the domain and (N, 3) points. Goes out: (N,) float64.
   Martens and Bessmeltsev 2025).
 - That sum takes as long as the boundary. Caps close a longer one, and a tree over them takes its place (`caps.py`).
   Where the bound on its error leaves the side of one half open, the exact sum decides.
+- Where a ray meets thousands of triangles (bodies within each other, large triangles everywhere), near points count
+  their crossings together (`beam_kernels.py`). Where moreover caps would be about as many as the triangles, the solid
+  angles of the triangles themselves are summed, without rays.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from neuralparts.distance import cap_kernels, ray_kernels
+from neuralparts.distance import beam_kernels, cap_kernels, ray_kernels
 from neuralparts.distance.blocks import BLOCK, in_blocks
 from neuralparts.distance.caps import CapTree, cap_tree, close_boundary
+from neuralparts.distance.common_kernels import near_order
 from neuralparts.mesh import EdgeTable, Mesh
 
 # A point is inside if its winding number is above this.
 INSIDE_ABOVE = 0.5
+# Points of a call from which those of a crowded mesh count their crossings together. Of 5,000 points on bodies within
+# each other both ways took as long, of 20,000 the rays one by one took 1.5 times as long.
+LEAST_TOGETHER = 8192
 # Bins of the ray grid per triangle. The lists of the bins hold at most this many entries per triangle, and a constant
 # that matters for small meshes only.
 BINS_PER_TRIANGLE = 4
+# A grid is crowded if its bins list more triangles than this on average (those of ordinary parts list up to 20). Caps
+# are crowded if more than this are near a point: less than two of their radii away, on average over so many points.
+CROWDED, CROWD_SAMPLES = 1000, 64
 ENTRIES_PER_TRIANGLE, MORE_ENTRIES = 12, 2**20
 # Least and largest number of bins along a side of the ray grid: 2048^2 bins take 32 MiB.
 GRID_SIDES = (8, 2048)
@@ -47,7 +57,7 @@ class RayGrid(NamedTuple):
 
     axis: 0, 1 or 2, that of the rays. records: (F, 11) float64 triangles, highest top first. start, entries: bin b
     lists the records entries[start[b] : start[b + 1]]. low_u to scale_v: bin = (coordinate - low) * scale. resolution:
-    bins along a side.
+    bins along a side. beams: (F, BEAM_COLUMNS) of the records if the grid is crowded, else None.
     """
 
     axis: int
@@ -59,19 +69,38 @@ class RayGrid(NamedTuple):
     scale_u: float
     scale_v: float
     resolution: int
+    beams: np.ndarray | None
 
     @property
-    def bins(self) -> tuple:
-        """The lists of the bins and where the bins lie, as `ray_kernels.winding_block` takes them."""
-        place = self.low_u, self.low_v, self.scale_u, self.scale_v, self.resolution
-        return self.start, self.entries, *place
+    def listed(self) -> float:
+        """Triangles that a bin lists on average."""
+        return len(self.entries) / self.resolution**2
+
+    def crossings(self, points: np.ndarray, order: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        """(N,) float64 signed crossings of the rays from (N, 3) float64 points, which are taken in an order (N,).
+
+        shift: (2,) added to u and v.
+        """
+        crossings = np.empty(len(points))
+        if self.beams is None or len(points) < LEAST_TOGETHER:
+            bins = self.start, self.entries, self.low_u, self.low_v, self.scale_u, self.scale_v, self.resolution
+            ray_kernels.crossings_block(points, order, self.axis, shift, self.records, bins, crossings)
+        else:
+            places = points[:, [self.axis - 2, self.axis - 1, self.axis]] + [*shift, 0]  # (N, 3) u, v, w
+            beam_kernels.crossings_together(places, self.records, self.beams, crossings)
+        return crossings
 
 
 class Caps(NamedTuple):
-    """The caps of an open mesh: their ray grid, and the tree over them."""
+    """The caps of an open mesh.
 
-    grid: RayGrid
+    grid: their ray grid, or None if they are the mesh's own triangles, and the rest is nothing. tree: over them. near:
+    number of them near a point if they are crowded, else 0.
+    """
+
+    grid: RayGrid | None
     tree: CapTree
+    near: float
 
 
 class WindingNumber:
@@ -90,14 +119,21 @@ class WindingNumber:
         exact_inside: int = EXACT_INSIDE,
         block: int = BLOCK,
     ):
-        self._grid = ray_grid(mesh.vertices[mesh.faces]) if grid is None else grid
+        triangles = mesh.vertices[mesh.faces]
+        self._grid = ray_grid(triangles) if grid is None else grid
         starts, ends = _directed_boundary(mesh)
         self._edges = _strip_edges(mesh.vertices, starts, ends, self._grid.axis)
         boundary = self._edges.shape[1]
         self._shift = OPEN_SHIFT if boundary else np.zeros(2)
         self.exact = boundary <= exact_boundary
-        self._caps = _caps(mesh.vertices, starts, ends, self._grid.axis) if boundary > exact_inside else None
+        self._caps = _caps(mesh.vertices, starts, ends, self._grid, triangles) if boundary > exact_inside else None
         self._block = block
+
+    @property
+    def crowd(self) -> float:
+        """Triangles and caps that a query looks at, about, if there are thousands; else 0."""
+        near, has_rays = (self._caps.near, self._caps.grid is not None) if self._caps else (0.0, True)
+        return near + (self._grid.listed if has_rays and self._grid.beams is not None else 0.0)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) float32 or float64 points of the domain -> (N,) float64."""
@@ -117,26 +153,48 @@ class WindingNumber:
         """Fill winding (N,) for one block of points."""
         points = np.ascontiguousarray(points, dtype=np.float64)
         if self._caps is None or most_error == 0:
-            self._fill_exactly(points, winding)
+            winding[:] = self._exact(points)
             return
-        grid, caps, doubtful = self._grid, self._caps, np.empty(len(points), dtype=bool)
-        rays, cap_rays = (grid.records, grid.bins), (caps.grid.records, caps.grid.bins)
+        order, axis, (cap_grid, tree, near) = near_order(points), self._grid.axis, self._caps
+        # The integers of the closed rest, which is the mesh without the caps.
+        winding[:] = 0
+        if cap_grid is not None:
+            winding += self._grid.crossings(points, order, self._shift)
+            winding -= cap_grid.crossings(points, order, self._shift)
+        remainders = cap_kernels.CROWDED_REMAINDERS if near else cap_kernels.REMAINDERS
+        doubtful = np.empty(len(points), dtype=bool)
         cap_kernels.capped_block(
-            points, grid.axis, self._shift, rays, cap_rays, tuple(caps.tree), most_error, winding, doubtful
+            points, order, axis, self._shift, tuple(tree), remainders, most_error, winding, doubtful
         )
-        exact = np.empty(np.count_nonzero(doubtful))
-        self._fill_exactly(points[doubtful], exact)
-        winding[doubtful] = exact
+        winding[doubtful] = self._exact(points[doubtful])
 
-    def _fill_exactly(self, points: np.ndarray, winding: np.ndarray) -> None:
-        grid = self._grid
-        ray_kernels.winding_block(points, grid.axis, self._shift, grid.records, grid.bins, self._edges, winding)
+    def _exact(self, points: np.ndarray) -> np.ndarray:
+        """(N,) winding numbers of (N, 3) float64 points, without an approximation."""
+        order = near_order(points)
+        winding = self._grid.crossings(points, order, self._shift)
+        if self._edges.shape[1]:
+            ray_kernels.add_strips(points, order, self._grid.axis, self._shift, self._edges, winding)
+        return winding
 
 
-def _caps(vertices: np.ndarray, starts: np.ndarray, ends: np.ndarray, axis: int) -> Caps:
-    """The caps of the boundary edges from starts (B,) to ends (B,), for rays along axis."""
+def _caps(vertices: np.ndarray, starts: np.ndarray, ends: np.ndarray, grid: RayGrid, triangles: np.ndarray) -> Caps:
+    """The caps of the boundary edges from starts (B,) to ends (B,). grid: of the mesh's triangles (F, 3, 3)."""
     corners = vertices[close_boundary(starts, ends)]
-    return Caps(ray_grid(corners, axis), cap_tree(corners))
+    near = _near_caps(corners)
+    if 2 * len(corners) >= len(triangles) and (near or grid.beams is not None):
+        return Caps(None, cap_tree(triangles), max(_near_caps(triangles), CROWDED))
+    return Caps(ray_grid(corners, grid.axis), cap_tree(corners), near)
+
+
+def _near_caps(corners: np.ndarray) -> float:
+    """How many of the caps (T, 3, 3) are near a point on average, or 0 unless that is more than CROWDED."""
+    if len(corners) <= CROWDED:
+        return 0.0
+    middle = corners.mean(axis=1)
+    reach = 4 * ((corners - middle[:, None]) ** 2).sum(axis=2).max(axis=1)  # (T,) squares of two radii
+    some = middle[:: -(-len(middle) // CROWD_SAMPLES)]
+    near = float(np.mean([(((middle - point) ** 2).sum(axis=1) < reach).sum() for point in some]))
+    return near if near > CROWDED else 0.0
 
 
 def ray_grid(triangles: np.ndarray, axis: int | None = None, entry_limit: int | None = None) -> RayGrid:
@@ -161,7 +219,8 @@ def ray_grid(triangles: np.ndarray, axis: int | None = None, entry_limit: int | 
         scale_u, scale_v = (resolution / max(extent, LEAST_EXTENT) for extent in (high_u - low_u, high_v - low_v))
         start, entries = ray_kernels.fill_bins(records, low_u, low_v, scale_u, scale_v, resolution, entry_limit)
         if len(entries) > 0:
-            return RayGrid(axis, records, start, entries, low_u, low_v, scale_u, scale_v, resolution)
+            beams = beam_kernels.triangle_beams(records) if len(entries) > CROWDED * resolution**2 else None
+            return RayGrid(axis, records, start, entries, low_u, low_v, scale_u, scale_v, resolution, beams)
         resolution //= 2
 
 
@@ -187,7 +246,7 @@ def _directed_boundary(mesh: Mesh) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _strip_edges(vertices: np.ndarray, starts: np.ndarray, ends: np.ndarray, axis: int) -> np.ndarray:
-    """(7, B) float64 boundary edges from starts (B,) to ends (B,), for `ray_kernels.winding_block`."""
+    """(7, B) float64 boundary edges from starts (B,) to ends (B,), for `ray_kernels.add_strips`."""
     # (B, 2, 3) v, u and height of both vertices; an edge that falls in v is reversed, and its direction with it.
     pairs = np.sort(np.stack([starts, ends], axis=1), axis=1)
     coordinates = vertices[pairs][:, :, [axis - 1, axis - 2, axis]]

@@ -5,6 +5,9 @@ In: the lowest and highest corners (S, 3) of S boxes. The boxes are added one by
 
 import numpy as np
 
+# Boxes of a range above which a compiled loop compares them.
+MANY = 1000
+
 
 class BoxSweep:
     """low, high: (S, 3) float64. The boxes are sorted along the axis along which the fewest overlap."""
@@ -28,6 +31,10 @@ class BoxSweep:
         place = self._place[box]
         first = np.searchsorted(self._begin, self._begin[place], side="left")
         last = np.searchsorted(self._begin, self._end[place], side="right")
+        if last - first > MANY:
+            from neuralparts.mesh.containment_kernels import boxes_within
+
+            return self._order[boxes_within(self._low, self._high, self._added, place, first, last)]
         near = first + np.flatnonzero(self._added[first:last] & (self._end[first:last] <= self._end[place]))
         fits = (self._low[near] >= self._low[place]).all(axis=1) & (self._high[near] <= self._high[place]).all(axis=1)
         return self._order[near[fits]]

@@ -4,6 +4,8 @@ In: vertices (V, 3) in the unit box, and faces (F, 3). Out: faces, outward if th
 Closed shells are judged by their volume and by what lies around them, open ones by winding numbers beside them.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from neuralparts.mesh.box_sweep import BoxSweep
@@ -18,7 +20,13 @@ from neuralparts.mesh.shells import (
     shell_volumes,
     true_for_most,
 )
-from neuralparts.mesh.solid_angles import JUST_BESIDE, affordable_step, points_beside, winding_number
+from neuralparts.mesh.solid_angles import (
+    JUST_BESIDE,
+    MOST_EXACT_PAIRS,
+    affordable_step,
+    points_beside,
+    winding_number,
+)
 from neuralparts.mesh.topology import EdgeTable, connected_components, flip_faces
 from neuralparts.triangles import triangle_areas
 from neuralparts.wording import counted
@@ -28,6 +36,8 @@ MOST_SHELLS = 20_000
 # Pairs of a sample and a triangle of another shell after which no more shells within each other are looked for: some
 # seconds. A file gets there only with thousands of bodies that lie in part within each other.
 MOST_PAIRS_WITHIN = 100_000_000
+# Closed shells above which a compiled loop sums their solid angles: NumPy's calls take longer than the sums of one.
+MANY_SHELLS = 1000
 # Open shells judged one by one, the largest first.
 MOST_OPEN_SHELLS = 200
 # Surface points from which the open shells are judged, as a set.
@@ -157,6 +167,7 @@ def _containment(
     # those that lie in part outside. Only those are looked at that have a box within the box, or hold one that has.
     sweep, root, pairs = BoxSweep(low, high), np.arange(len(volume)), 0  # root (S,): the outermost around each so far
     sweep.add(order[MOST_SHELLS:])
+    winding = _winding_of_one(len(order))
     for outer in order[:MOST_SHELLS][::-1]:
         is_near = np.zeros(len(volume), dtype=bool)
         is_near[root[sweep.within(outer)]] = True
@@ -169,7 +180,7 @@ def _containment(
                 sampled = np.concatenate([np.arange(first[i], first[i + 1]) for i in inner])
                 surface = corners[by_shell[starts[outer] : starts[outer + 1]]]
                 pairs += len(sampled) * len(surface)
-                inside = np.abs(winding_number(middle[sampled], surface)) > 0.5
+                inside = np.abs(winding(middle[sampled], surface)) > 0.5
                 within = true_for_most(inside, owner[sampled], len(volume))[inner]
             for index in inner[within].tolist():
                 if parent[index] < 0:
@@ -182,6 +193,19 @@ def _containment(
             compared = np.array([child for index in apart for child in children.get(index, [])], dtype=int)
         sweep.add(outer)
     return order.tolist(), parent, extra
+
+
+def _winding_of_one(shells: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """`winding_number`, or the same as a compiled loop for so many shells that most are small."""
+    if shells <= MANY_SHELLS:
+        return winding_number
+    from neuralparts.mesh.containment_kernels import solid_angle_winding_numbers
+
+    def winding(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+        few = len(points) * len(triangles) <= MOST_EXACT_PAIRS
+        return (solid_angle_winding_numbers if few else winding_number)(points, triangles)
+
+    return winding
 
 
 def _within_open(corners: np.ndarray, label: np.ndarray, closed: np.ndarray) -> np.ndarray:

@@ -15,6 +15,9 @@ MOST_EXACT_PAIRS = 4_000_000
 # Pairs of a point and a triangle less than two of its radii away, up to which the approximation takes some two seconds,
 # and points from which their number is estimated.
 MOST_NEAR_PAIRS, NEAR_SAMPLES = 15_000_000, 64
+# Fraction of all triangles near a point above which the pairs may be so many times fewer. It is 0.035 or less for each
+# mesh of docs/log.md that has more pairs; in fans, soups and bodies within each other it is 0.5 to 1.
+CROWDED_FRACTION, CROWDED_SAVING = 0.2, 4
 # Distance from the surface at which a point counts as just beside it: larger than the rounding of float32, smaller than
 # any wall that can be fitted. It is in the units of the vertices: the unit box for `orientation.py`, the domain for
 # `thickness.py` and `diagnosis.py`. A part is 1 long in the unit box, and 1 to 1.8 in the domain.
@@ -79,6 +82,8 @@ def affordable_step(points: np.ndarray, triangles: np.ndarray, most: int = MOST_
     reach = 4 * ((triangles - middle[:, None]) ** 2).sum(axis=2).max(axis=1)  # (F,) squares of twice the radius
     some = points[:: -(-len(points) // NEAR_SAMPLES)]
     near = np.mean([(((middle - point) ** 2).sum(axis=1) < reach).mean() for point in some])
+    # Such a mesh is judged several times, and its labels take long too.
+    most = most / CROWDED_SAVING if near > CROWDED_FRACTION else most
     return max(1, int(np.ceil(near * pairs / most)))
 
 

@@ -19,6 +19,10 @@ SIGN_CHANGE_FRACTION = 0.5
 # Cells along an edge of the grids that are searched: all cells of the first, then the parts of those that may hold a
 # change.
 GRIDS = (64, 128, 256)
+# Grids of which the finest affordable one comes first where a query of the side takes long; and the greatest work of
+# all queries. A query counts as OVERHEAD triangles, and those that it looks at in a crowded mesh.
+COARSE_GRIDS = (8, 16, 32)
+MOST_WORK, OVERHEAD = 4.4e8, 200
 
 
 def add_sign_changes(
@@ -34,17 +38,28 @@ def add_sign_changes(
 
 
 def sign_change_cells(oracle: DistanceOracle) -> tuple[np.ndarray, np.float32]:
-    """Cells of the finest of GRIDS with corners both inside and outside: centres (M, 3) float32, half the side.
+    """Cells of a grid with corners both inside and outside: centres (M, 3) float32, half the side.
 
-    A sign change is missed if its cell has all corners on one side. It is also missed if a coarser cell around it has
-    all corners on one side and no triangle enters that cell.
+    The grid is the finest of GRIDS, or a coarser one if that would take more than MOST_WORK. A sign change is missed if
+    its cell has all corners on one side. It is also missed if a coarser cell around it has all corners on one side and
+    no triangle enters that cell.
     """
-    cell, coarse = np.zeros((1, 3), dtype=np.int32), 1
-    for resolution in GRIDS:
-        blocks = _parts(cell, resolution // coarse)
-        cell = np.concatenate([part[_may_change_sign(oracle, part, resolution)] for part in blocks])
+    cell, coarse, work, query = np.zeros((1, 3), dtype=np.int32), 1, 0.0, OVERHEAD + oracle.crowd
+    change = np.ones(1, dtype=bool)  # (C,) the cell has corners on both sides
+    for resolution in _grids(query):
+        work += len(cell) * (resolution // coarse) ** 3 * query
+        if coarse > 1 and work > MOST_WORK:
+            break
+        found = [_may_change_sign(oracle, part, resolution) for part in _parts(cell, resolution // coarse)]
+        cell, change = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         coarse = resolution
-    return _centres(cell, coarse), np.float32(1 / coarse)
+    return _centres(cell[change], coarse), np.float32(1 / coarse)
+
+
+def _grids(query: float) -> list[int]:
+    """Cells along an edge of the grids to search, the coarsest first. query: work of a query."""
+    coarsest = [grid for grid in (*COARSE_GRIDS, GRIDS[0]) if grid**3 * query <= MOST_WORK][-1:] or [COARSE_GRIDS[0]]
+    return coarsest + [grid for grid in (*COARSE_GRIDS, *GRIDS) if grid > coarsest[0]]
 
 
 def _parts(cell: np.ndarray, along: int) -> Iterator[np.ndarray]:
@@ -58,12 +73,16 @@ def _parts(cell: np.ndarray, along: int) -> Iterator[np.ndarray]:
         yield (cell[start : start + block, None] * np.int32(along) + inner).reshape(-1, 3)
 
 
-def _may_change_sign(oracle: DistanceOracle, cell: np.ndarray, resolution: int) -> np.ndarray:
-    """(C,) bool: which of (C, 3) cells have corners on both sides or, below the finest grid, may hold a triangle."""
-    keep = _changes_sign(oracle, cell, resolution)
+def _may_change_sign(oracle: DistanceOracle, cell: np.ndarray, resolution: int) -> tuple[np.ndarray, np.ndarray]:
+    """Of (C, 3) cells those that have corners on both sides or, below the finest grid, may hold a triangle.
+
+    Returns them (K, 3), and (K,) bool: which have corners on both sides.
+    """
+    change = _changes_sign(oracle, cell, resolution)
+    keep = change
     if resolution < GRIDS[-1]:
-        keep |= oracle.distance(_centres(cell, resolution)) <= HALF_DIAGONAL / resolution
-    return keep
+        keep = change | (oracle.distance(_centres(cell, resolution)) <= HALF_DIAGONAL / resolution)
+    return cell[keep], change[keep]
 
 
 def _centres(cell: np.ndarray, resolution: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 # A case of each kind that once took more.
-WORST = ["doubled_tube", "one_inside_out", "many_joints"]
+WORST = ["doubled_tube", "one_inside_out", "many_joints", "open_cups_nested"]
 
 
 def run_cases(names):
@@ -23,7 +23,7 @@ def test_worst_structures_stay_within_time_and_memory():
 
 @pytest.mark.long
 @pytest.mark.xfail(
-    strict=True, reason="too slow where a ray meets most triangles: fans, soups, overlapping bodies (docs/log.md)"
+    strict=True, reason="each query of a fan at one edge, or of a strip of noise, looks at all triangles (docs/log.md)"
 )
 def test_all_structures_stay_within_time_and_memory():
     printed, code = run_cases([""])

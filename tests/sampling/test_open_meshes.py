@@ -6,7 +6,13 @@ import pytest
 from neuralparts.distance import DistanceOracle
 from neuralparts.sampling import draw_samples, importance_samples
 from neuralparts.sampling.cube import CORNERS
-from neuralparts.sampling.open_meshes import GRIDS, SIGN_CHANGE_FRACTION, sign_change_cells
+from neuralparts.sampling.open_meshes import (
+    GRIDS,
+    MOST_WORK,
+    OVERHEAD,
+    SIGN_CHANGE_FRACTION,
+    sign_change_cells,
+)
 from tests.distance.brute import box, torus, without
 from tests.sampling.densities import BETA, assert_same_histogram, part, weighed_fractions
 
@@ -45,6 +51,25 @@ def test_sign_change_cells_of_a_part_smaller_than_a_coarse_cell_are_found():
     corners = np.stack(np.meshgrid(nodes, nodes, nodes), axis=-1).reshape(-1, 3)
     assert not oracle.inside(corners).any()
     assert len(sign_change_cells(oracle)[0]) > 20
+
+
+@pytest.mark.parametrize("crowd, finest", [(0, 256), (20_000, 32), (10**9, 8)])
+def test_the_grid_is_coarser_where_a_query_of_the_side_takes_long(crowd, finest):
+    asked = []
+
+    class Crowded(DistanceOracle):
+        crowd = property(lambda self: crowd)
+
+        def inside(self, points):
+            asked.append(len(points))
+            return super().inside(points)
+
+    centre, half = sign_change_cells(Crowded(box_without_lid()))
+    assert half == np.float32(1 / finest) and len(centre) > 0
+    assert sum(asked) * (OVERHEAD + crowd) < 1.5 * MOST_WORK or finest == 8
+    # Each cell has corners inside and outside, as those of the finest grid have.
+    corners = centre[:, None].astype(np.float64) + (2 * CORNERS - 1) * half
+    assert (in_box(corners).any(axis=1) & ~in_box(corners).all(axis=1)).all()
 
 
 def test_samples_of_an_open_mesh_have_the_density_of_surface_and_sign_change():
