@@ -20,10 +20,19 @@ const int NOTHING = 0, SURFACE = 1, CUT = 2;
 // What the next value of the network is for. The stages share one loop because a compiler copies the network's code to
 // each place that calls it.
 const int AT_PLANE = 0, MARCH = 1, BISECT = 2, NORMAL = 3, DONE = 4;
-const int MOST_VALUES = 192, BISECTIONS = 6;
+const int MOST_VALUES = 192;
 // A step is shorter than the value, because the values of a network grow a little faster than the distance here and there.
 const float STEP = 0.9;
-const float NEAREST = 4e-4;         // a ray this near has arrived
+// A ray this near has arrived: so many domain units, or a fraction of a pixel. Then so many bisections. What is shown as
+// a number is measured more finely than what is drawn.
+#ifdef PROBE
+const float NEAREST = 1e-5, PIXELS = 0.0;
+const int BISECTIONS = 16;
+#else
+const float NEAREST = 4e-4, PIXELS = 0.3;
+const int BISECTIONS = 6;
+#endif
+const float SHORTEST = 4e-4;        // step
 const float NORMAL_STEP = 2e-3;     // half the edge of the tetrahedron that the normal is measured on
 
 struct Hit {
@@ -33,6 +42,7 @@ struct Hit {
     bool crosses;                   // the ray crosses the plane of the section within the cube
     float plane_value;              // there
     vec3 plane_place;
+    float change;                   // of plane_value from pixel to pixel, at most
 };
 
 // Where the ray enters and leaves the cube: (t, t); the second is smaller if it misses.
@@ -44,7 +54,7 @@ vec2 cube_range(vec3 ray)
 
 Hit trace(vec3 ray)
 {
-    Hit hit = Hit(NOTHING, vec3(0.0), vec3(0.0), 0.0, false, 1e3, vec3(0.0));
+    Hit hit = Hit(NOTHING, vec3(0.0), vec3(0.0), 0.0, false, 1e3, vec3(0.0), 0.0);
     vec2 range = cube_range(ray);
     float t = range.x, end = range.y, plane = 0.0;
     int stage = MARCH;
@@ -64,10 +74,11 @@ Hit trace(vec3 ray)
     vec3 offset = vec3(0.0), gradient = vec3(0.0);
     for (int i = 0; i < MOST_VALUES && stage != DONE; i++) {
         vec3 p = eye + t * ray + offset;
-        float value = network(p), near = max(NEAREST, 0.3 * pixel * t);
+        float value = network(p), near = max(NEAREST, PIXELS * pixel * t);
         if (stage == AT_PLANE) {
             hit.plane_value = value;
             hit.plane_place = p;
+            hit.change = 1.5 * pixel * t / max(abs(facing), 0.05);
             stage = MARCH;
             if (value < 0.0) { hit.kind = CUT; hit.place = p; hit.value = value; stage = DONE; }
         } else if (stage == MARCH) {
@@ -77,7 +88,7 @@ Hit trace(vec3 ray)
                 low = before; high = t;
             } else {
                 before = t;
-                t += max(STEP * value, near);
+                t += max(STEP * value, SHORTEST);
                 if (t > end) stage = DONE;
             }
         } else if (stage == BISECT) {
@@ -88,7 +99,12 @@ Hit trace(vec3 ray)
         if (stage == NORMAL) {
             if (hit.kind == NOTHING) { hit.kind = SURFACE; hit.place = eye + t * ray; }
             else gradient += offset * value;
-            if (count == 4) { hit.normal = normalize(gradient); stage = DONE; }
+            if (count == 4) {
+                // The normal of what is seen does not point away; on a sharp edge the gradient may.
+                gradient = normalize(gradient);
+                hit.normal = normalize(gradient - max(dot(gradient, ray), 0.0) * ray);
+                stage = DONE;
+            }
             // The corners of a tetrahedron: (1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1).
             vec3 corner = count == 0 ? vec3(1, -1, -1) : count == 1 ? vec3(-1, -1, 1) : count == 2 ? vec3(-1, 1, -1) : vec3(1);
             offset = corner * max(NORMAL_STEP, 0.5 * pixel * t);
@@ -131,13 +147,13 @@ void main()
     vec2 place = 2.0 * (gl_FragCoord.xy + origin) / size - 1.0;
     vec3 ray = normalize(ahead + place.x * right + place.y * up);
     Hit hit = trace(ray);
-    float change = min(fwidth(hit.plane_value), 1.0);
+    float change = min(fwidth(hit.plane_value), hit.change);
     vec4 colour = vec4(0.0);
     if (hit.kind == SURFACE) {
         // A lamp on the left of the eye and above, a weaker one on the right, and light from all around.
         vec3 lamp = normalize(normalize(up) * 0.8 - normalize(right) * 0.5 - ahead * 0.9);
         vec3 side = normalize(normalize(right) * 0.9 - ahead * 0.4);
-        float light = 0.42 + 0.56 * max(dot(hit.normal, lamp), 0.0) + 0.14 * max(dot(hit.normal, side), 0.0);
+        float light = 0.46 + 0.6 * max(dot(hit.normal, lamp), 0.0) + 0.12 * max(dot(hit.normal, side), 0.0);
         float gleam = pow(max(dot(reflect(ray, hit.normal), lamp), 0.0), 24.0);
         colour = vec4(surface_colour * light + 0.14 * gleam, 1.0);
     }

@@ -16,7 +16,10 @@ class NetworkView {
   static EYE = {x: 0.79, y: -1.09, z: 0.7};
   static MOST_RATIO = 2;              // device pixels of a CSS pixel, at most
   static FIRST_FACTOR = 16;           // pixels of the screen along an edge of a pixel of the first picture
+  static LINE_PIXELS = 7;
   static BAND_TIME = 24;              // ms
+  static POLL = 4;                    // ms until the page asks again whether a band is drawn
+  static SHOW_TIME = 120;             // ms from one copy of an unfinished picture to the next
   static MOVING_TIME = 70;            // ms that a picture may take while the camera moves
   static STEP_TIME = 350;             // ms that the next finer picture may take if it is to skip others
   static SMOOTH_TIME = 600;           // ms that a picture of twice the screen's pixels may take, for smooth edges
@@ -124,6 +127,7 @@ void main() { answer = uvec4(floatBitsToUint(network(texelFetch(points, ivec2(gl
     for (const cleanup of this.cleanups) cleanup();
     cancelAnimationFrame(this.frame);
     clearTimeout(this.timer);
+    clearTimeout(this.polling);
     this.canvas.remove();
     this.gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
@@ -257,12 +261,12 @@ void main() { answer = uvec4(floatBitsToUint(network(texelFetch(points, ivec2(gl
     return {eye: list(eye).map((value, axis) => this.center[axis] + unit * value), ahead, right, up: cross(right, ahead)};
   }
 
-  // From one iso-line to the next, domain units: 1, 2 or 5 times a power of ten in file units, some 14 pixels apart.
+  // From one iso-line to the next, domain units: 1, 2 or 5 times a power of ten in file units, at least LINE_PIXELS apart.
   get lineStep() {
     const {eye, center} = this.camera_;
     const away = 2 * this.radius * Math.hypot(eye.x - center.x, eye.y - center.y, eye.z - center.z);
     const height = 2 * Math.tan(NetworkView.FIELD / 2) * away, scale = this.payload.scale;
-    const least = 14 * height / Math.max(this.canvas.clientHeight, 1) / scale, power = 10 ** Math.floor(Math.log10(least));
+    const least = NetworkView.LINE_PIXELS * height / Math.max(this.canvas.clientHeight, 1) / scale, power = 10 ** Math.floor(Math.log10(least));
     return scale * power * [1, 2, 5, 10].find(factor => factor * power >= least * 0.999);
   }
 
@@ -340,15 +344,15 @@ void main() { answer = uvec4(floatBitsToUint(network(texelFetch(points, ivec2(gl
   }
 
   wake() {
-    if (this.frame || !this.visible || this.lost || !this.program) return;
-    this.frame = requestAnimationFrame(now => { this.frame = 0; this.tick(now); });
+    if (this.frame || this.fence || !this.visible || this.lost || !this.program) return;
+    this.frame = requestAnimationFrame(() => { this.frame = 0; this.tick(); });
   }
 
   get resting() { return performance.now() - this.changedAt > NetworkView.REST; }
 
-  tick(now) {
-    if (this.lost || !this.visible || !this.canvas.width) return;
-    if (this.fence && !this.bandIsDone(now)) return this.wake();
+  // Start the next picture or go on with one; nothing where the picture is as fine as it gets.
+  tick() {
+    if (this.lost || this.fence || !this.visible || !this.canvas.width) return;
     // A coarse picture is finished although the camera has moved on: else a slow GPU would never show one.
     if (this.stale && !(this.pass && this.pass.coarse)) this.begin(this.coarseFactor(), true);
     else if (!this.pass) {
@@ -361,8 +365,18 @@ void main() { answer = uvec4(floatBitsToUint(network(texelFetch(points, ivec2(gl
       }
       this.begin(finer, false);
     }
-    this.drawBand(now);
-    this.wake();
+    this.drawBand();
+    this.poll();
+  }
+
+  // Wait for the band that the GPU draws; then go on.
+  poll() {
+    this.polling = setTimeout(() => {
+      if (this.lost) return;
+      if (!this.bandIsDone()) return this.poll();
+      // The screen shows a picture that is whole, and from time to time the part that is done.
+      if (this.pass) this.tick(); else this.wake();
+    }, NetworkView.POLL);
   }
 
   // ms that a picture would take with one pixel for factor^2 pixels of the screen.
@@ -395,7 +409,7 @@ void main() { answer = uvec4(floatBitsToUint(network(texelFetch(points, ivec2(gl
     this[name] = null;
   }
 
-  drawBand(now) {
+  drawBand() {
     const gl = this.gl, {width, height} = this.spare, high = this.pass.row;
     const rows = Math.max(1, Math.floor(this.speed * NetworkView.BAND_TIME / width));
     const low = this.pass.coarse && this.shown ? 0 : Math.max(0, high - rows);
@@ -403,28 +417,28 @@ void main() { answer = uvec4(floatBitsToUint(network(texelFetch(points, ivec2(gl
     this.draw(this.spare, low, high);
     this.pass.row = low;
     this.pass.pixels = (high - low) * width;
-    this.pass.started = now;
+    this.pass.started = performance.now();
     this.fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
     gl.flush();
   }
 
-  // Whether the GPU has drawn the last band; if so, show it and learn how fast that was.
-  bandIsDone(now) {
-    const gl = this.gl, state = gl.clientWaitSync(this.fence, 0, 0);
+  // Whether the GPU has drawn the last band; if so, learn how fast that was, and show it.
+  bandIsDone() {
+    const gl = this.gl, state = gl.clientWaitSync(this.fence, 0, 0), now = performance.now();
     if (state === gl.TIMEOUT_EXPIRED) return false;
     gl.deleteSync(this.fence);
     this.fence = null;
-    const time = performance.now() - this.pass.started, speed = this.pass.pixels / time;
-    // A time of one frame of the screen is no measurement: the GPU may have waited for most of it.
-    if (time > 30) this.speed = Math.max(0.05, Math.min(speed, 0.5 * (speed + this.speed)));
-    else this.speed = Math.max(this.speed, Math.min(2 * speed, 2 * this.speed));
-    this.show();
+    // Pixels a ms. A time of a few polls is no measurement, so the next band is at most twice as high.
+    const speed = this.pass.pixels / Math.max(now - this.pass.started, 1);
+    this.speed = speed > this.speed ? Math.min(speed, 2 * this.speed) : Math.max(0.05, 0.5 * (speed + this.speed));
+    if (this.pass.row === 0 || now - (this.shownAt || 0) > NetworkView.SHOW_TIME) this.show();
     return true;
   }
 
   // Copy to the canvas: the last whole picture, and over it the rows of the next one that are done.
   show() {
     const gl = this.gl, isWhole = this.pass.row === 0, {width, height} = this.canvas;
+    this.shownAt = performance.now();
     if (isWhole) {
       [this.shown, this.spare] = [{...this.spare, factor: this.pass.factor}, this.shown];
       this.pass = null;
@@ -439,7 +453,7 @@ void main() { answer = uvec4(floatBitsToUint(network(texelFetch(points, ivec2(gl
       this.draw(canvas, low, height);
     };
     if (this.shown) copy(this.shown, 0);
-    if (!isWhole) copy(this.spare, Math.ceil(this.pass.row * height / this.spare.height));
+    if (!isWhole) copy(this.spare, Math.ceil((this.pass.row + 1) * height / this.spare.height));
   }
 
   // The numbers of a texture: their bytes come as base64 of zlib's stream, the lowest byte of each number first.
