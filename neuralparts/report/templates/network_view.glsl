@@ -29,7 +29,7 @@ const float STEP = 0.9;
 const float NEAREST = 1e-5, PIXELS = 0.0;
 const int BISECTIONS = 16;
 #else
-const float NEAREST = 4e-4, PIXELS = 0.3;
+const float NEAREST = 4e-4, PIXELS = 0.15;
 const int BISECTIONS = 6;
 #endif
 const float SHORTEST = 4e-4;        // step
