@@ -81,8 +81,8 @@ FLAGS = {
     "num_points": Flag("number of labelled points", positive, 1_000_000),
     "samplingMethod": one_of("where the points lie", choices.SAMPLING_METHODS),
     "importanceWeight": Flag(
-        "beta of the density exp(-beta |d|) of importance samples, of the weighted loss and of importance_error, per "
-        "domain unit",
+        "beta of the density exp(-beta |d|) of importance samples and of the weighted loss, per domain unit; "
+        f"importance_error and sign_error are always taken at {choices.IMPORTANCE_WEIGHT:g}",
         importance,
         choices.IMPORTANCE_WEIGHT,
     ),

@@ -1,4 +1,4 @@
-"""What this machine has for the program: processors, memory, GPUs, and how waiting threads behave.
+"""What this machine has for the program: processors, memory, GPUs, how waiting threads behave; and the time it runs.
 
 Imports neither torch nor anything else that starts threads, so that `settle_threads` can run before them.
 """
@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from neuralparts.errors import UserError
@@ -24,6 +25,19 @@ MEMORY_FILES = {
 # Address space that the libraries need, bytes: for a command on one thread; for one that neither fits nor marches; for
 # each further thread, its stacks and heaps. Measured were up to 1.04, 0.58 and 0.45 GiB (docs/log.md).
 ADDRESS_SPACE, LIGHT_ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 5 * 2**28, 3 * 2**28, 2**29
+
+# When this module was imported, early in every command.
+IMPORTED = time.monotonic()
+
+
+def seconds_running() -> float:
+    """Seconds since this process started, a shell that it replaced included; outside Linux since this import."""
+    try:
+        # After the name in parentheses, field 22 of the line: clock ticks from the boot to the start.
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, AttributeError, ValueError, IndexError):
+        return time.monotonic() - IMPORTED
 
 
 def settle_threads() -> None:

@@ -37,6 +37,8 @@ METRIC_NAMES = {
     "iou_high": MetricName("IoU, upper end", "of its 95% confidence interval", False),
     "chamfer": MetricName("Chamfer distance", "mean distance between the two surfaces", True),
     "hausdorff": MetricName("Hausdorff distance", "largest distance between the two surfaces", True),
+    "surface_within_99": MetricName("99% of the surface within", "of the reconstruction", True),
+    "reconstruction_within_99": MetricName("99% of the reconstruction within", "of the input's surface", True),
     "normal_consistency": MetricName("Normal consistency", "mean |cosine| between the two surfaces' normals", False),
     "missed_surface": MetricName(
         "Surface missed", "fraction of it farther than a grid cell from the reconstruction", False

@@ -55,6 +55,12 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {first}{space}{rest}"
 
 
+def listed(names: list[str], most: int = 10) -> str:
+    """a, b, c: names on one line; of more than `most` the first, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more:,} more" if more > 0 else "")
+
+
 @contextmanager
 def count_bar(title: str, total: int, unit: str = " points") -> Iterator[Callable[[int], None]]:
     """A progress bar on a terminal, nothing in a log file. Yields a function that takes the number newly finished."""

@@ -15,7 +15,7 @@ PACKAGE = ROOT / "neuralparts"
 # From the ground up: a module imports only what stands before it, or its own folder.
 ORDER = [
     *("choices", "wording", "errors", "domain", "triangles", "watch", "whole_file", "foreign_files", "machine"),
-    *("compiled", "device"),
+    *("compiled", "device", "record_values", "verdict"),
     *("metric_names", "flag_types", "command_line", "flags", "mesh_files", "mesh", "distance", "sampling", "network"),
     *("fitting", "marching", "metrics", "export", "report", "output", "fleet"),
     *("steps", "part", "job", "commands", "__init__", "__main__"),

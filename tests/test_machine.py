@@ -1,11 +1,17 @@
 """CPUs, memory and GPUs that this process may use."""
 
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from neuralparts import machine
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -57,3 +63,11 @@ def test_threads_follow_the_environment(monkeypatch, wanted, threads):
     processors = machine.thread_count()
     monkeypatch.setenv("OMP_NUM_THREADS", wanted)
     assert machine.thread_count() == (threads or processors)
+
+
+def test_the_seconds_of_a_process_include_its_start():
+    """A process that sleeps before it imports anything counts that time too."""
+    program = "import time; time.sleep(0.5); from neuralparts.machine import seconds_running; print(seconds_running())"
+    before = time.monotonic()
+    said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True).stdout
+    assert (0.5 if Path("/proc/self/stat").exists() else 0.0) <= float(said) <= time.monotonic() - before + 0.02

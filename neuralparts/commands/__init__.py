@@ -95,9 +95,9 @@ def check_output(path: Path, flag: str, asked_for: bool) -> None:
 
 
 def show(page: Path) -> None:
-    """Open a page in the browser, or say where it is when there is no display."""
+    """Open a page in the browser, or say that there is no display; the caller has named the page."""
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        say(f"no display here; the report is {page}")
+        say("no display here to open it")
         return
     import webbrowser
 

@@ -18,8 +18,8 @@ from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
 from neuralparts.commands import complain, show
 from neuralparts.errors import UserError
 from neuralparts.flags import parse_fit_flags
-from neuralparts.machine import check_address_space, settle_threads, usable_gpus, usable_processors
-from neuralparts.wording import say, visible
+from neuralparts.machine import check_address_space, seconds_running, settle_threads, usable_gpus, usable_processors
+from neuralparts.wording import say
 
 if TYPE_CHECKING:
     from neuralparts.fleet import FolderBook, Place, Stop
@@ -157,20 +157,17 @@ def fit_single(job: dict, folder: Path, program: str) -> int:
         say("done before, with these flags and this content; --overwrite 1 fits it again")
     for line in result["notes"] if result.get("skipped") else ():
         say(line)
-    print_result(result["record"], folder / job["name"])
+    print_result(result["record"], folder / job["name"], not result.get("skipped"))
     if job["flags"]["showVis"]:
         show(folder / f"{job['name']}.html")
     return 0
 
 
-def print_result(record: dict, stem: Path) -> None:
-    """The last lines that a user reads: metrics, seconds by stage, and where the report is."""
-    from neuralparts.metric_names import METRIC_NAMES
+def print_result(record: dict, stem: Path, fitted: bool = True) -> None:
+    """Print the last lines that a user reads. fitted: by this run, so that its seconds count."""
+    from neuralparts.commands.last_lines import last_lines
 
-    metrics = record["metrics"]
-    print("  ".join(f"{name} {metrics[name]:.3g}" for name in METRIC_NAMES if metrics.get(name) is not None))
-    print("  ".join(f"{name} {seconds:.1f} s" for name, seconds in record["timings"].items()))
-    print(visible(f"report: {stem}.html"))
+    print("\n".join(last_lines(record, stem.with_name(f"{stem.name}.html"), seconds_running() if fitted else None)))
 
 
 # -------------------------------------------------------------------------------------------------------- a folder

@@ -23,7 +23,9 @@ def main(arguments: list[str] | None = None, program: str = "metrics.py") -> int
     parser.add_argument("model", metavar="MODEL", type=Path, help="a fitted model, .safetensors")
     parser.add_argument("mesh", metavar="MESH", type=Path, help="the mesh that it was fitted to")
     add_flags(parser, "num_points", default=200_000, help="fresh points for each error")
-    add_flags(parser, "reconstructionRes", "importanceWeight", "seed")
+    beta = "beta of the importance samples of importance_error and sign_error; the default compares with NAME.json"
+    add_flags(parser, "importanceWeight", help=beta)
+    add_flags(parser, "reconstructionRes", "seed")
     flags = parser.parse_args(arguments)
     settle_threads()
     try:
@@ -32,7 +34,7 @@ def main(arguments: list[str] | None = None, program: str = "metrics.py") -> int
     except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
         return complain(program, error, flags.model)
     for name, value in errors.items():
-        print(f"{name:20} {value:.6g}")
+        print(f"{name:24} {value:.6g}")
     return complain(program, failure) if failure else 0
 
 

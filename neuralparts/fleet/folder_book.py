@@ -19,7 +19,7 @@ from neuralparts.output import (
     text,
     write_gallery,
 )
-from neuralparts.wording import counted, visible
+from neuralparts.wording import counted, listed, visible
 
 # Seconds until the first gallery: until then the page of an earlier run stays, as it shows more.
 FIRST_PAGE_SECONDS = 20.0
@@ -96,7 +96,7 @@ class FolderBook:
         self.page_is_old = False
 
     def close(self, stopped: bool) -> None:
-        """Write everything, and print how the run ended; the parts that are not done come last."""
+        """Write everything, and print how the run ended; the parts that are poor or not done come last."""
         self.progress.show(0, 0, force=True)
         self.progress.close()
         remove_leavings(self.folder, self.names)
@@ -114,17 +114,20 @@ class FolderBook:
             print("stopped; the same command without --overwrite 1 resumes; other parts keep their earlier result")
         elif stopped:
             print("stopped; the same command resumes")
-        self._print_failures()
+        self._print_bad_parts()
 
-    def _print_failures(self) -> None:
-        """Print a line for each part that is not done."""
+    def _print_bad_parts(self) -> None:
+        """Print how many parts are poor, with names, and a line for each part that is not done."""
         try:
-            failures = [row for row in self.summary.rows() if row[2] != "done"]
+            rows = [row[:5] for row in self.summary.rows() if row[2] != "done" or row[4] == "poor"]
         except OSError as error:  # each was said when its part ended
             self.progress.say(visible(f"not read: {self.summary.path}: {error.strerror}"))
             return
-        for _, source, status, reason, *_ in failures:
-            print(visible(f"{status}: {_with_source(source, reason)}"))
+        if poor := [name for name, _, _, _, grade in rows if grade == "poor"]:
+            print(visible(f"{len(poor):,} poor: {listed(poor)}"))
+        for _, source, status, reason, _ in rows:
+            if status != "done":
+                print(visible(f"{status}: {_with_source(source, reason)}"))
 
     def _row_on_disk(self, name: str) -> dict | None:
         """The line of a part that an earlier run finished with these flags, from its record, or None.

@@ -4,7 +4,7 @@ import numpy as np
 
 from neuralparts.distance import DistanceOracle
 from neuralparts.metrics.domain_function import DomainFunction
-from neuralparts.metrics.surface_comparison import as_mesh
+from neuralparts.metrics.surface_comparison import as_mesh, bounds_no_inside
 from neuralparts.sampling import points_on_surface
 from neuralparts.triangles import unit_normals
 
@@ -18,9 +18,6 @@ ERROR_FACTOR, ERROR_LIMITS = 20, (0.005, 0.015)
 # The zero level is searched along so many lines at a missed point and beside it, all parallel to the normal, in steps
 # of this fraction of the reach, so many on either side.
 LINES, LINE_STEP, LINE_STEPS = 6, 1 / 32, 64
-# How far beneath and above a point the mesh is asked for its inside: more than the rounding of float32, and thinner
-# than any wall that a network can hold.
-SIDE_DEPTH = 1e-5
 # Percentile of the thicknesses from which the proposed resolution follows. A grid shows a part of the thinner ones too.
 THIN_PERCENTILE = 25
 # A reason is given if it holds for this fraction of the missed points.
@@ -56,7 +53,7 @@ def explain_missed(
     # (n, 3): the missed points that are looked into, and the normals there.
     points, face = points[missed][:MOST_MISSED].astype(np.float64), face[missed][:MOST_MISSED]
     normals = unit_normals(mesh.vertices[mesh.faces[face]])
-    one_sided = oracle.inside(points - SIDE_DEPTH * normals) == oracle.inside(points + SIDE_DEPTH * normals)
+    one_sided = bounds_no_inside(oracle, points, normals)
     thickness = _thickness(domain_function, points, normals, reach, generator)
     learnt = thickness > 0
     reasons = {

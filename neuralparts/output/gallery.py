@@ -1,4 +1,4 @@
-"""index.html of a folder run: its parts with their pictures and errors, made from summary.csv."""
+"""index.html of a folder run: its parts with their pictures, verdicts and errors, made from summary.csv."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +7,7 @@ from neuralparts.output.locks import locked
 from neuralparts.output.part_files import PartFiles
 from neuralparts.output.summary import SUMMARY_COLUMNS, WRITING_PATIENCE
 from neuralparts.report import gallery_html
+from neuralparts.verdict import GRADES
 from neuralparts.whole_file import write_whole
 
 # The end of every gallery's title; a page without it is a user's own.
@@ -31,7 +32,8 @@ def _gallery_row(folder: Path, row: dict[str, str], spelled: dict[str, str]) -> 
     files = PartFiles(folder, spelled.get(row["name"], row["name"]))
     shown = {name: row[name] for name in ("name", "status")}
     shown["reason"] = "" if row["status"] == "done" else row["reason"]  # the gallery counts reasons as failures
-    for name in ("surface_error", "iou", "chamfer", "seconds"):
+    shown["verdict"] = row["verdict"] if row["verdict"] in GRADES else ""
+    for name in ("surface_within_99", "missed_surface", "iou", "surface_error", "seconds"):
         shown[name] = _number(row[name])
     for name, path in (("report", files.page), ("thumbnail", files.thumbnail)):
         shown[name] = str(path.relative_to(folder)) if path.is_file() else None

@@ -8,10 +8,11 @@ from pathlib import Path
 from neuralparts.metric_names import METRIC_NAMES
 from neuralparts.output.locks import locked
 from neuralparts.output.records import is_regular
+from neuralparts.verdict import verdict
 from neuralparts.whole_file import whole_file
 from neuralparts.wording import as_utf8, visible
 
-SUMMARY_COLUMNS = ("name", "input", "status", "reason", "ended_by", *METRIC_NAMES, "seconds")
+SUMMARY_COLUMNS = ("name", "input", "status", "reason", "verdict", "ended_by", *METRIC_NAMES, "seconds")
 # Seconds to wait while another run writes summary.csv or index.html; writing takes milliseconds.
 WRITING_PATIENCE = 10.0
 
@@ -44,6 +45,7 @@ def summary_row(name: str, source: str, record: dict | None, status: str, reason
     row = dict.fromkeys(SUMMARY_COLUMNS, "")
     row |= {key: value for key, value in record.get("metrics", {}).items() if key in row}
     row |= {"name": name, "input": source, "status": status, "reason": reason}
+    row["verdict"] = verdict(record).grade
     row["ended_by"] = record.get("fit", {}).get("ended_by", "")
     row["seconds"] = record.get("timings", {}).get("total", "")
     return row
@@ -98,7 +100,10 @@ class Summary:
         return locked(self.path.with_name(".summary.lock"), WRITING_PATIENCE)
 
     def _read(self) -> Iterator[list[str]]:
-        """The lines of the file, without its header. One that cannot be read, or whose name is a path, is left out."""
+        """The lines of the file, in the order of SUMMARY_COLUMNS; a column that an earlier version lacks is empty.
+
+        A line that cannot be read, or whose name is a path, is left out.
+        """
         if not is_regular(self.path):
             return
         try:
@@ -106,18 +111,17 @@ class Summary:
         except FileNotFoundError:
             return
         with file:
-            rows, header = csv.reader(file), True
-            while True:
-                try:
-                    row = next(rows)
-                except StopIteration:
-                    return
-                except csv.Error:  # such as a cell of 131,073 characters
+            rows = _readable(csv.reader(file))
+            header = next(rows, [])
+            if "name" not in header:
+                return
+            places = [header.index(column) if column in header else None for column in SUMMARY_COLUMNS]
+            for row in rows:
+                if len(row) != len(header):
                     continue
-                # A name that is a path would lead out of the folder.
-                if len(row) == len(SUMMARY_COLUMNS) and not header and not {"/", "\0"} & set(row[0]):
-                    yield row
-                header = False
+                cells = ["" if place is None else row[place] for place in places]
+                if not {"/", "\0"} & set(cells[0]):  # a name that is a path would lead out of the folder
+                    yield cells
 
     def _write(self, before: Iterable[list[str]]) -> None:
         """Write the header, the lines `before`, and the pending lines."""
@@ -127,3 +131,14 @@ class Summary:
             writer.writerows(before)
             writer.writerows(self.pending.values())
         self.pending = {}
+
+
+def _readable(rows: Iterator[list[str]]) -> Iterator[list[str]]:
+    """The lines that a csv reader can read; it refuses, for one, a cell of 131,073 characters."""
+    while True:
+        try:
+            yield next(rows)
+        except StopIteration:
+            return
+        except csv.Error:
+            continue

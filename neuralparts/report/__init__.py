@@ -8,10 +8,11 @@ as in NAME.json; a page shows lengths in file units beside them.
 from neuralparts.report.curves import curves_png
 from neuralparts.report.gallery import gallery_html
 from neuralparts.report.model_card import model_card
-from neuralparts.report.page import html_report
+from neuralparts.report.page import FileLink, html_report
 from neuralparts.report.thumbnail import thumbnail_png
 
 __all__ = [
+    "FileLink",
     "curves_png",
     "gallery_html",
     "html_report",

@@ -160,8 +160,9 @@ def _axes_layout(curves: Mapping[str, Curve]) -> dict[str, Any]:
     axis = {"type": "log", "gridcolor": "#e6ebf1", "exponentformat": "power", "zeroline": False}
     right = {"overlaying": "y", "side": "right", "showgrid": False, "title": {"text": "learning rate"}}
     return {
-        "margin": {"l": 64, "r": 64, "t": 8, "b": 48},
-        "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
+        # The legend lies below the axis, because the tool bar is above; on a phone it has three lines.
+        "margin": {"l": 64, "r": 64, "t": 28, "b": 104},
+        "legend": {"orientation": "h", "x": 0, "yref": "container", "y": 0, "yanchor": "bottom"},
         "xaxis": {"title": {"text": "samples seen"}, "gridcolor": "#e6ebf1", "zeroline": False},
         "yaxis": {**axis, **_log_ticks(curves, ERROR_LABELS), "title": {"text": "error"}},
         "yaxis2": {**axis, **right, **_log_ticks(curves, ["learning_rate"])},

@@ -1,9 +1,14 @@
 """Values of a record as plain text for a person: numbers, durations, lengths, flags. HTML is the templates' job."""
 
 import math
+import os
+import urllib.parse
 from typing import Any
 
 import numpy as np
+
+from neuralparts.record_values import file_length as file_length
+from neuralparts.record_values import is_finite as is_finite
 
 # Shown for a number that is missing.
 DASH = "\N{EN DASH}"
@@ -14,11 +19,6 @@ DOT = " \N{MIDDLE DOT} "
 def readable(text: str) -> str:
     """Text that can be written as UTF-8. A name of other bytes has lone surrogates; each becomes a question mark."""
     return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def is_finite(value: Any) -> bool:
-    """True for a number, Python's or numpy's, that is neither infinite nor NaN."""
-    return isinstance(value, (int, float, np.number)) and math.isfinite(value)
 
 
 def number(value: Any) -> str:
@@ -61,7 +61,6 @@ def lines(value: Any) -> list[str]:
     return [one_line(value)]
 
 
-def file_length(record: dict[str, Any], length: Any) -> float | None:
-    """A length in domain units -> the same in file units; None without a finite length and a transform."""
-    scale = (record.get("transform") or {}).get("scale")
-    return length / scale if is_finite(length) and is_finite(scale) and scale > 0 else None
+def relative_address(path: str) -> str:
+    """A path relative to the page as an address. Special characters are quoted: it can name no scheme and no host."""
+    return urllib.parse.quote(os.fsencode(path).lstrip(b"/"))

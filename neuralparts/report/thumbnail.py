@@ -1,4 +1,4 @@
-"""Thumbnails: a small software renderer, because folders are fitted on machines without OpenGL.
+"""Thumbnails and still pictures: a small software renderer, because folders are fitted on machines without OpenGL.
 
 A mesh is projected, drawn by scan lines into a depth buffer, shaded, and its edges are drawn darker. Pictures are
 rendered larger and averaged down.
@@ -9,9 +9,10 @@ import math
 
 import numpy as np
 
-from neuralparts.report.views import EYE
 from neuralparts.triangles import check_mesh_arrays, doubled_normals, unit_normals
 
+# Direction from the part to the eye, as a part is usually drawn: front, right, above; z up.
+EYE = np.array([0.52, -0.72, 0.46])
 # Direction to the lamp, as the eye sees it: right, up, towards the eye.
 LIGHT = np.array([-0.45, 0.66, 0.60])
 AMBIENT, DIFFUSE = 0.30, 0.78
@@ -24,6 +25,7 @@ PALETTE_SIZE = 32  # of the PNG: shades of one colour, so more do not show
 # than 0.04 in the units of the view, in which the part spans about 2.
 CREASE_COSINE = math.cos(math.radians(30))
 DEPTH_STEP = 0.04
+WEBP_QUALITY = 70  # edges look clean above 60
 
 
 def thumbnail_png(vertices: np.ndarray, faces: np.ndarray, size: int = 144) -> bytes:
@@ -34,19 +36,42 @@ def thumbnail_png(vertices: np.ndarray, faces: np.ndarray, size: int = 144) -> b
     """
     from PIL import Image
 
-    vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
-    check_mesh_arrays(vertices, faces)
-    side = size * OVERSAMPLING
-    corners = _projected(vertices, faces)[faces]  # (F, 3, 3)
-    normals = unit_normals(corners)
-    corners[:, :, :2] = (corners[:, :, :2] * 0.5 + 0.5) * side  # from [-1, 1] to pixels
-    pixels = _shaded(*rasterise(corners, side), normals)
+    pixels, _ = _rendered(vertices, faces, size * OVERSAMPLING, COLOUR)
     # Squares of pixels (size, OVERSAMPLING, size, OVERSAMPLING, 3) to their means (size, size, 3).
     small = pixels.reshape(size, OVERSAMPLING, size, OVERSAMPLING, 3).mean(axis=(1, 3))
     picture = io.BytesIO()
     image = Image.fromarray(np.round(small).astype(np.uint8))
     image.quantize(PALETTE_SIZE, dither=Image.Dither.NONE).save(picture, "PNG", optimize=True)
     return picture.getvalue()
+
+
+def still_picture(vertices: np.ndarray, faces: np.ndarray, size: int, colours: np.ndarray | None = None) -> bytes:
+    """A shaded picture of a mesh as the bytes of a WebP, its ground clear: for any page, light or dark.
+
+    As `thumbnail_png`, without its smoothing, which takes four times as long. colours: (F, 3) red, green, blue, 0 to
+    255, of the triangles; None for one colour.
+    """
+    from PIL import Image
+
+    pixels, covered = _rendered(vertices, faces, size, COLOUR if colours is None else colours)
+    clear = np.concatenate([pixels.astype(np.uint8), np.where(covered, 255, 0)[..., None].astype(np.uint8)], axis=-1)
+    picture = io.BytesIO()
+    Image.fromarray(clear).save(picture, "WEBP", quality=WEBP_QUALITY, method=2)
+    return picture.getvalue()
+
+
+def _rendered(vertices: np.ndarray, faces: np.ndarray, side: int, colour: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """A mesh in a picture of side^2 pixels: (side, side, 3) float64, 0 to 255, on white; and which it covers, bool.
+
+    colour: (3,) of the mesh or (F, 3) of its triangles. Raises ValueError for arrays of another shape.
+    """
+    vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
+    check_mesh_arrays(vertices, faces)
+    corners = _projected(vertices, faces)[faces]  # (F, 3, 3)
+    normals = unit_normals(corners)
+    corners[:, :, :2] = (corners[:, :, :2] * 0.5 + 0.5) * side  # from [-1, 1] to pixels
+    face, depth = rasterise(corners, side)
+    return _shaded(face, depth, normals, colour if colour.ndim == 1 else colour[face]), face >= 0
 
 
 def rasterise(corners: np.ndarray, side: int) -> tuple[np.ndarray, np.ndarray]:
@@ -126,8 +151,11 @@ def _depth_at(corners: np.ndarray, triangle: np.ndarray, x: np.ndarray, y: np.nd
     return np.clip(depth, low[triangle], high[triangle])
 
 
-def _shaded(face: np.ndarray, depth: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Pixels (side, side, 3) float64, 0 to 255, of face and depth (side, side) and normals (F, 3), on white ground."""
+def _shaded(face: np.ndarray, depth: np.ndarray, normals: np.ndarray, colour: np.ndarray) -> np.ndarray:
+    """Pixels (side, side, 3) float64, 0 to 255, of face and depth (side, side) and normals (F, 3), on white ground.
+
+    colour: (3,) of the mesh, or (side, side, 3) of each pixel.
+    """
     covered = face >= 0
     # The normal of each pixel, towards the eye: (side, side, 3). Face -1, nothing, takes the last row, which is zero.
     normal = np.concatenate([normals, np.zeros((1, 3))])[face]
@@ -135,8 +163,8 @@ def _shaded(face: np.ndarray, depth: np.ndarray, normals: np.ndarray) -> np.ndar
     light = LIGHT / np.linalg.norm(LIGHT)
     brightness = AMBIENT + DIFFUSE * np.clip(normal @ light, 0, 1)  # (side, side)
     brightness = brightness * np.where(_edges(covered, depth, normal), EDGE_BRIGHTNESS, 1.0)
-    colour = np.clip(brightness[..., None] * COLOUR, 0, 255)
-    return np.where(covered[..., None], colour, 255.0)
+    lit = np.clip(brightness[..., None] * colour, 0, 255)
+    return np.where(covered[..., None], lit, 255.0)
 
 
 def _edges(covered: np.ndarray, depth: np.ndarray, normal: np.ndarray) -> np.ndarray:

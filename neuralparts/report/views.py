@@ -3,13 +3,16 @@
 All views of a page are framed alike, so that the page can link their cameras.
 """
 
-from collections.abc import Collection, Mapping
+import base64
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from neuralparts.report.formatting import DOT, number
+from neuralparts.report.deviation import SCALE, Deviation, colour_of, default_tolerance, deviation_of
+from neuralparts.report.formatting import DOT
 from neuralparts.report.plotly_figures import packed, plain_layout
+from neuralparts.report.thumbnail import EYE, still_picture
 from neuralparts.triangles import check_mesh_arrays
 
 # Triangles of a mesh on a page; above it the drawing (not the result) is simplified. So many are finer than the
@@ -21,16 +24,9 @@ SIMPLIFIED_SIZE = 100.0
 # draws in float32: 2^-24 * 1000 of the size is a tenth of a pixel.
 FAR_FROM_ORIGIN = 1_000.0
 
-# The colours of distances are light where the fit is good and darken steadily, so that they read without colour vision.
-DEVIATION_SCALE = [[0.0, "#dbe4ee"], [0.25, "#f4dc9b"], [0.55, "#ee8f3c"], [0.8, "#c93a26"], [1.0, "#6d0a1c"]]
-# Percentile of the distances that has the darkest colour: one stray vertex must not leave all others in one colour.
-DARKEST_PERCENTILE = 99.5
 INPUT_COLOUR = "#a9bdd2"
-COLOUR_BAR_WIDTH = 92  # pixels, with its title and six figures
 COORDINATES = "x %{x:.5g}<br>y %{y:.5g}<br>z %{z:.5g}"
 
-# Direction from the part to the eye at first, as a part is usually drawn: front, right, above; z up.
-EYE = np.array([0.52, -0.72, 0.46])
 # In plotly's units, in which the sphere around a part has radius 1/2. That sphere fits a square view if the eye is at
 # least 0.5 / sin(22.5 degrees) = 1.31 away; 22.5 degrees is half of the camera's angle. From slightly farther away it
 # fits a narrower view too.
@@ -47,15 +43,21 @@ LIGHTING = {
     "facenormalsepsilon": 0,
 }
 
+# Side of a still picture in pixels: a view is up to 520 high.
+STILL_SIZE = 520
+
 # vertices (V, 3) float64 in file units, faces (F, 3) int64.
 MeshArrays = tuple[np.ndarray, np.ndarray]
+# (N, 3) points -> (N,) signed distances to the input, both in file units.
+SignedDistance = Callable[[np.ndarray], np.ndarray]
 
 
 class View(NamedTuple):
-    """figure: a mesh as plotly's dict. caption: what it shows."""
+    """figure: a mesh as plotly's dict. caption: what it shows. still: a picture of it as an address that holds it."""
 
     figure: dict[str, Any]
     caption: str
+    still: str
 
 
 class Frame(NamedTuple):
@@ -69,22 +71,44 @@ class Frame(NamedTuple):
     origin: np.ndarray
 
 
-def mesh_views(
-    meshes: Mapping[str, MeshArrays], vertex_distance: np.ndarray | None = None, most_triangles: int = PAGE_TRIANGLES
-) -> tuple[dict[str, View], np.ndarray]:
-    """The views of some meshes by name, and the origin (3,) in file units that their coordinates refer to.
+class ShownMeshes(NamedTuple):
+    """views: by the names of the meshes. frame: of all of them, None without any.
 
-    meshes: vertices (V, 3) in file units and faces (F, 3) by name; a mesh without faces has no view. vertex_distance
-    (V,): the distance in file units of each vertex of `reconstruction` to the input, which colours it.
-    most_triangles: a mesh with more is simplified. Raises ValueError for arrays of another shape.
+    deviation: of the vertices that are shown of `reconstruction`; None where it is not known. tolerance: the deviation
+    at the ends of the colours at first, file units.
+    """
+
+    views: dict[str, View]
+    frame: Frame | None
+    deviation: Deviation | None
+    tolerance: float
+
+
+def shown_meshes(
+    meshes: Mapping[str, MeshArrays],
+    signed_distance: SignedDistance | None = None,
+    most_triangles: int = PAGE_TRIANGLES,
+) -> ShownMeshes:
+    """The views of some meshes by name.
+
+    meshes: vertices (V, 3) in file units and faces (F, 3) by name; a mesh without faces has no view. signed_distance:
+    to the input; it colours `reconstruction`. most_triangles: a mesh with more is simplified. Raises ValueError for
+    arrays of another shape.
     """
     checked = {name: _checked_mesh(name, *mesh) for name, mesh in meshes.items() if len(mesh[1])}
     if not checked:
-        return {}, np.zeros(3)
+        return ShownMeshes({}, None, None, 0.0)
     frame = _frame(checked.values())
-    distances = {"reconstruction": vertex_distance}
-    views = {name: _view(mesh, frame, distances.get(name), most_triangles) for name, mesh in checked.items()}
-    return views, frame.origin
+    tolerance = default_tolerance(2 * _frame([next(iter(checked.values()))]).radius)  # by the input, which is the first
+    deviation, views = None, {}
+    for name, (vertices, faces) in checked.items():
+        drawn = simplified(vertices, faces, most_triangles)
+        if name == "reconstruction" and signed_distance is not None:
+            deviation = deviation_of(*drawn, signed_distance(_nearest(vertices, drawn[0])))
+            views[name] = _view(drawn, len(faces), frame, deviation.values, tolerance)
+        else:
+            views[name] = _view(drawn, len(faces), frame)
+    return ShownMeshes(views, frame, deviation, tolerance)
 
 
 def simplified(vertices: np.ndarray, faces: np.ndarray, most_triangles: int) -> MeshArrays:
@@ -114,12 +138,16 @@ def _checked_mesh(name: str, vertices: np.ndarray, faces: np.ndarray) -> MeshArr
     return vertices, faces
 
 
-def _checked_distance(vertex_distance: np.ndarray, count: int) -> np.ndarray:
-    """The distances (V,) as float64. Raises ValueError unless there are `count` finite ones."""
-    distance = np.asarray(vertex_distance, np.float64)
-    if distance.shape != (count,) or not np.isfinite(distance).all():
-        raise ValueError(f"vertex_distance: expected ({count},) finite numbers, got {distance.shape}")
-    return distance
+def _nearest(vertices: np.ndarray, shown_vertices: np.ndarray) -> np.ndarray:
+    """The vertex (W, 3) of vertices (V, 3) that is nearest to each of shown_vertices (W, 3).
+
+    A simplified mesh has other vertices than the reconstruction, whose deviation is wanted.
+    """
+    if shown_vertices is vertices:
+        return vertices
+    from scipy.spatial import cKDTree
+
+    return vertices[cKDTree(vertices).query(shown_vertices)[1]]
 
 
 def _frame(meshes: Collection[MeshArrays]) -> Frame:
@@ -133,19 +161,23 @@ def _frame(meshes: Collection[MeshArrays]) -> Frame:
     return Frame(center, radius, center if is_far else np.zeros(3))
 
 
-def _view(mesh: MeshArrays, frame: Frame, vertex_distance: np.ndarray | None, most_triangles: int) -> View:
-    """One mesh, coloured by distance if distances are given."""
-    vertices, faces = mesh
-    shown_vertices, shown_faces = simplified(vertices, faces, most_triangles)
-    trace = {**_mesh_trace(shown_vertices - frame.origin, shown_faces), "color": INPUT_COLOUR}
-    caption = f"{len(faces):,} triangles"
-    if len(shown_faces) < len(faces):
-        caption += f" (drawn simplified to {len(shown_faces):,})"
-    if vertex_distance is not None:
-        distance = _checked_distance(vertex_distance, len(vertices))
-        trace |= _deviation_colours(vertices, shown_vertices, distance)
-        caption += f"{DOT}colour: distance to the input, at most {number(distance.max())} file units at a vertex"
-    return View(_figure(trace, frame.center - frame.origin, frame.radius), caption)
+def _view(
+    drawn: MeshArrays, triangles: int, frame: Frame, deviation: np.ndarray | None = None, tolerance: float = 1.0
+) -> View:
+    """One mesh as it is drawn, of so many triangles before; coloured by the deviation (W,) of its vertices if given."""
+    vertices, faces = drawn
+    trace = {**_mesh_trace(vertices - frame.origin, faces), "color": INPUT_COLOUR}
+    caption = f"{triangles:,} triangles"
+    if len(faces) < triangles:
+        caption += f" (drawn simplified to {len(faces):,})"
+    colours = None
+    if deviation is not None:
+        trace |= _deviation_colours(deviation, tolerance)
+        caption += f"{DOT}colour: signed deviation from the input"
+        colours = colour_of(deviation[faces].mean(axis=1) / tolerance)  # (F, 3)
+    still = base64.b64encode(still_picture(vertices, faces, STILL_SIZE, colours)).decode("ascii")
+    figure = _figure(trace, frame.center - frame.origin, frame.radius)
+    return View(figure, caption, f"data:image/webp;base64,{still}")
 
 
 def _mesh_trace(vertices: np.ndarray, faces: np.ndarray) -> dict[str, Any]:
@@ -162,23 +194,15 @@ def _mesh_trace(vertices: np.ndarray, faces: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _deviation_colours(vertices: np.ndarray, shown_vertices: np.ndarray, distance: np.ndarray) -> dict[str, Any]:
-    """The entries of a trace that colour the shown vertices (W, 3) by the distances (V,) of vertices (V, 3)."""
-    shown_distance = distance
-    if shown_vertices is not vertices:
-        from scipy.spatial import cKDTree
-
-        # A simplified mesh has other vertices; each takes the distance of the nearest original one. (W,)
-        shown_distance = distance[cKDTree(vertices).query(shown_vertices)[1]]
-    top = float(np.percentile(distance, DARKEST_PERCENTILE)) or float(distance.max()) or 1.0
-    bar = {"title": {"text": "distance<br>(file units)"}, "x": 1.0, "xanchor": "left", "len": 0.86}
+def _deviation_colours(deviation: np.ndarray, tolerance: float) -> dict[str, Any]:
+    """The entries of a trace that colour its vertices by their deviation (W,)."""
     return {
-        "intensity": packed(shown_distance, "f4"),
-        "cmin": 0.0,
-        "cmax": top,
-        "colorscale": DEVIATION_SCALE,
-        "colorbar": {**bar, "thickness": 11, "tickformat": ".2~g", "outlinewidth": 0, "nticks": 6},
-        "hovertemplate": f"{COORDINATES}<br>distance %{{intensity:.3g}}<extra></extra>",
+        "intensity": packed(deviation, "f4"),
+        "cmin": -tolerance,
+        "cmax": tolerance,
+        "colorscale": SCALE,
+        "showscale": False,
+        "hovertemplate": f"{COORDINATES}<br>deviation %{{intensity:+.3g}}<extra></extra>",
     }
 
 
@@ -192,6 +216,5 @@ def _figure(trace: dict[str, Any], center: np.ndarray, radius: float) -> dict[st
     }
     eye = dict(zip("xyz", (EYE / np.linalg.norm(EYE) * EYE_DISTANCE).tolist(), strict=True))
     scene = {**axes, "aspectmode": "cube", "dragmode": "orbit", "camera": {"eye": eye}}
-    bar = COLOUR_BAR_WIDTH if "colorbar" in trace else 0
-    layout = {"margin": {"l": 0, "r": bar, "t": 0, "b": 0}, "scene": scene}
+    layout = {"margin": {"l": 0, "r": 0, "t": 0, "b": 0}, "scene": scene}
     return {"data": [trace], "layout": {**plain_layout(), **layout}}

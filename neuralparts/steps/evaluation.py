@@ -30,12 +30,10 @@ OFF_SURFACE_POINTS = 20_000
 
 @dataclass(frozen=True)
 class Evaluation:
-    """metrics: by name. notes: a line on errors that contradict each other, one on what the reconstruction lacks.
-    deviation: (V,) distance of each reconstructed vertex from the input, file units, or None."""
+    """metrics: by name. notes: a line on errors that contradict each other, one on what the reconstruction lacks."""
 
     metrics: dict[str, float]
     notes: tuple[str, ...] = ()
-    deviation: np.ndarray | None = None
 
 
 def evaluate(
@@ -46,8 +44,8 @@ def evaluate(
         return Evaluation(sample_errors(network.domain, *shape.kept))
     generator = random_stream(flags.seed, "metrics")
     functions = network.domain, network.level_distance
-    metrics = point_errors(*functions, shape.oracle, METRIC_POINTS, generator, flags.importanceWeight)
-    missed, deviation, cell = "", None, 0.0
+    metrics = point_errors(*functions, shape.oracle, METRIC_POINTS, generator)
+    missed, cell = "", 0.0
     if surface is not None:
         cell = grid_cell(flags.reconstructionRes)
         triangles = surface.vertices, surface.faces
@@ -56,11 +54,10 @@ def evaluate(
         if metrics["missed_surface"] > LARGEST_MISSED_FRACTION:
             generator = random_stream(flags.seed, "missed")
             missed = explain_missed(network.domain, *triangles, shape.oracle, generator, cell)
-        deviation = shape.transform.length_to_file(shape.oracle.distance(surface.vertices))
     notes = tuple(filter(None, (explain_disagreement(metrics, shape.mesh.closed, cell), missed)))
     if notes and not watch.in_folder:  # of many parts, summary.csv has the numbers
         say("\n".join(notes))
-    return Evaluation(metrics, notes, deviation)
+    return Evaluation(metrics, notes)
 
 
 def evaluate_off_surface(network: NeuralSDF, shape: Shape, seed: int) -> dict:

@@ -7,10 +7,11 @@ from types import SimpleNamespace
 import numpy as np
 
 import neuralparts
+from neuralparts.choices import EXPORT_FORMS
 from neuralparts.fitting import FitResult
 from neuralparts.mesh import Mesh
 from neuralparts.output import StagedFiles, decisive, plain
-from neuralparts.report import curves_png, html_report, thumbnail_png
+from neuralparts.report import FileLink, curves_png, html_report, thumbnail_png
 from neuralparts.steps.inputs import Shape
 from neuralparts.steps.reconstruction import Surface
 
@@ -32,13 +33,25 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in RECORDED_PACKAGES} | {"python": sys.version.split()[0]}
 
 
+def files_beside(files: StagedFiles, has_surface: bool) -> list[FileLink]:
+    """The files that the page has links to: those of this fit, and exports of an earlier model of this name."""
+    own = [FileLink(files.model.name, "the network: weights, transform to file units, errors")]
+    if has_surface:
+        own.append(FileLink(files.reconstruction.name, "the marched mesh, in file units"))
+    own.append(FileLink(files.curves.name, "the curves of the fit as a picture"))
+    own.append(FileLink(files.record.name, "the record: flags, versions, timings, metrics"))
+    if files.card.is_file():
+        own.append(FileLink(files.card.name, "a page about the model for those who get it"))
+    exports = (files.in_place(files.model).with_suffix(suffix) for suffix in EXPORT_FORMS.values())
+    return own + [FileLink(path.name, "an export of the model before this fit") for path in exports if path.is_file()]
+
+
 def write_report(
     files: StagedFiles,
     record: dict,
     result: FitResult,
     shape: Shape,
     surface: Surface | None,
-    deviation: np.ndarray | None,
     in_folder: bool,
 ) -> None:
     """Write the page and the curves, and the thumbnail of a part in a folder. Raises OSError."""
@@ -47,7 +60,20 @@ def write_report(
         return None if mesh is None else (shape.transform.to_file(mesh.vertices), mesh.faces)
 
     shown_input, shown_surface = in_file_units(shape.mesh), in_file_units(surface)
-    page = html_report(files.name, record, result.history, shown_input, shown_surface, deviation)
+
+    def signed_distance(points: np.ndarray) -> np.ndarray:
+        distances = shape.oracle.signed_distance(shape.transform.to_domain(points))
+        return shape.transform.length_to_file(distances)
+
+    page = html_report(
+        files.name,
+        record,
+        result.history,
+        shown_input,
+        shown_surface,
+        signed_distance if shape.oracle is not None else None,
+        files=files_beside(files, surface is not None),
+    )
     files.write_report(page, curves_png(files.name, result.history, record))
     if in_folder and (pictured := shown_surface or shown_input) is not None:
         files.write_thumbnail(thumbnail_png(*pictured))

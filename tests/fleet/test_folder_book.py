@@ -14,6 +14,20 @@ def test_the_driver_prints_the_notes_of_a_part(tmp_path, capsys):
     assert "parts/a.stl: no checkpoint written: no space" in capsys.readouterr().err
 
 
+def test_the_end_names_the_poor_parts_and_how_many_more(tmp_path, capsys):
+    names = [f"p{k:02d}" for k in range(13)]
+    book = FolderBook(tmp_path, names, {"overwrite": 0, "outputFormat": "stl"}, fresh=True)
+    for k, name in enumerate(names):
+        metrics = {"surface_within_99": 0.001 if k == 3 else 0.2}
+        result = {"status": "done", "reason": "", "record": {"metrics": metrics}}
+        book.take({"name": name, "input": f"{name}.stl"}, result)
+    book.close(stopped=False)
+    said = capsys.readouterr().out
+    assert "12 poor: p00, p01, p02, p04, p05, p06, p07, p08, p09, p10 and 2 more\n" in said
+    assert "13 of 13 done" in said and book.exit_code == 0
+    assert "p10 and 2 more" in (tmp_path / "index.html").read_text()
+
+
 def test_waiting_lines_are_written_while_no_part_ends(tmp_path):
     flags = {"overwrite": 0, "outputFormat": "stl"}
     book = FolderBook(tmp_path, ["a", "b"], flags, fresh=True, first_page_seconds=0.3)

@@ -9,6 +9,7 @@ import trimesh
 from neuralparts import metrics
 from neuralparts.distance import DistanceOracle
 from neuralparts.marching import march
+from neuralparts.verdict import MISSED_NOTE, MISSED_REASONS
 from tests.metrics.domain_meshes import CELL, as_domain_mesh, ball, generator, sphere_function
 
 PLATE = trimesh.creation.box((0.8, 0.8, 0.004), transform=trimesh.transformations.translation_matrix((0, 0, 0.6)))
@@ -62,6 +63,9 @@ def test_both_reasons_are_given_where_both_count():
     fractions = [int(number) for number in re.findall(r"(\d+)% of it", line)]
     assert "the network has" in line and "not learnt" in line and "bounds no inside" not in line
     assert fractions == [pytest.approx(50, abs=12)] * 2 and sum(fractions) == pytest.approx(100, abs=1)
+    assert line.startswith(MISSED_NOTE)
+    found = [short for said, short in MISSED_REASONS.items() if said in line]
+    assert found == ["thinner than the grid", "not learnt"]
 
 
 @pytest.mark.parametrize("resolution", [24, 32, 48])

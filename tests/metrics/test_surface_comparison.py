@@ -6,6 +6,7 @@ import trimesh
 
 from neuralparts import metrics
 from neuralparts.distance import DistanceOracle
+from neuralparts.metrics.surface_comparison import NEAR
 from tests.metrics.domain_meshes import CELL, COUNT, OFFSET, RADIUS, SAGITTA, as_domain_mesh, ball, generator
 
 
@@ -21,6 +22,8 @@ def test_an_offset_sphere(offset):
     errors = mesh_errors(ball(RADIUS + offset), ball(RADIUS))
     assert errors["chamfer"] == pytest.approx(OFFSET, abs=SAGITTA)
     assert errors["hausdorff"] == pytest.approx(OFFSET, abs=2 * SAGITTA)
+    assert errors["surface_within_99"] == pytest.approx(OFFSET, abs=2 * SAGITTA)
+    assert errors["reconstruction_within_99"] == pytest.approx(OFFSET, abs=2 * SAGITTA)
     assert errors["normal_consistency"] > 0.999
 
 
@@ -40,6 +43,19 @@ def test_a_body_missing_on_either_side(missing_in):
     mean_distance = 1.3 + 0.1**2 / (3 * 1.3) - 0.2  # of a ball's surface to a point 1.3 from its centre
     assert errors["chamfer"] == pytest.approx(fraction * mean_distance / 2, rel=0.03)
     assert errors["missed_surface"] == pytest.approx(fraction if missing_in == "reconstruction" else 0.0, rel=0.03)
+    # A fifth of the one surface is far from the other, and none of the other from the one.
+    far, near = "surface_within_99", "reconstruction_within_99"
+    far, near = (far, near) if missing_in == "reconstruction" else (near, far)
+    assert 1.1 < errors[far] < errors["hausdorff"] and errors[near] < 1e-6
+
+
+def test_faces_within_a_union_of_bodies_are_not_missed_at_99_percent():
+    """Two boxes that share their middle third: of the faces there, all but a rim is far from the union's surface."""
+    one, two = (trimesh.creation.box((0.6, 0.5, 0.5)).apply_translation((x, 0, 0)) for x in (-0.2, 0.2))
+    union = trimesh.creation.box((1.0, 0.5, 0.5))
+    errors = mesh_errors(union, trimesh.util.concatenate([one, two]))
+    assert errors["missed_surface"] > 0.1 and errors["hausdorff"] > 0.1
+    assert errors["surface_within_99"] <= NEAR and errors["reconstruction_within_99"] < 1e-6
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.3, 0.8])

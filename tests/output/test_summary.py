@@ -4,7 +4,7 @@ import pytest
 
 from neuralparts.metric_names import METRIC_NAMES
 from neuralparts.output import OutputError, Summary, check_folder_free, summary_row, text, write_gallery
-from neuralparts.output.summary import LONGEST_CELL
+from neuralparts.output.summary import LONGEST_CELL, SUMMARY_COLUMNS
 from tests.fleet.runs import summary
 
 
@@ -53,7 +53,36 @@ def test_a_long_cell_and_a_damaged_file_end_no_run(tmp_path):
         book.add(summary_row(name, "in", None, "done"))
         book.flush()
     assert [row["name"] for row in summary(tmp_path)] == ["a", "d", "e"]
-    write_gallery(tmp_path, [["a", "in", "done", "", "", *["0,5"] * len(METRIC_NAMES), "?"]], {})
+    write_gallery(tmp_path, [["a", "in", "done", "", "no grade", "", *["0,5"] * len(METRIC_NAMES), "?"]], {})
+
+
+OLD_COLUMNS = [name for name in SUMMARY_COLUMNS if name not in ("verdict", "surface_within_99", "hausdorff")]
+
+
+def test_a_summary_of_an_earlier_version_is_resumed(tmp_path):
+    """Its lines stay, with the columns that it lacks empty; new lines have a verdict."""
+    cells = dict.fromkeys(OLD_COLUMNS, "") | {"name": "old", "input": "old.stl", "status": "done", "iou": "0.5"}
+    lines = [",".join(OLD_COLUMNS), ",".join(cells.values()), ",".join([*cells.values(), "one too many"])]
+    (tmp_path / "summary.csv").write_text("\n".join(lines) + "\n")
+    check_folder_free(tmp_path)
+    book = Summary(tmp_path)
+    record = {"metrics": {"surface_within_99": 0.3}, "diagnosis": {"closed": True}}
+    book.add(summary_row("new", "new.stl", record, "done"))
+    book.flush()
+    rows = {row["name"]: row for row in summary(tmp_path)}
+    assert list(rows) == ["old", "new"] and all(tuple(row) == SUMMARY_COLUMNS for row in rows.values())
+    assert rows["old"]["iou"] == "0.5" and rows["old"]["verdict"] == rows["old"]["hausdorff"] == ""
+    assert rows["new"]["verdict"] == "poor" and rows["new"]["surface_within_99"] == "0.3"
+    page = write_gallery(tmp_path, book.rows(), {}).read_text()
+    assert page.index(">new<") < page.index(">old<")
+
+
+def test_a_record_of_an_earlier_version_is_graded_by_what_it_holds(tmp_path):
+    metrics = {"surface_error": 0.0001, "missed_surface": 0.0, "iou": 0.8}
+    record = {"metrics": metrics, "diagnosis": {"closed": True}, "failure": ""}
+    assert summary_row("old", "old.stl", record, "done")["verdict"] == "poor"
+    assert summary_row("old", "old.stl", record | {"diagnosis": {"closed": False}}, "done")["verdict"] == ""
+    assert summary_row("none", "none.stl", None, "refused", "no mesh")["verdict"] == ""
 
 
 def test_a_users_table_is_not_overwritten_through_a_link(tmp_path):

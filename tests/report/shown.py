@@ -169,15 +169,17 @@ def make_rows():
     good = {
         "name": "good",
         "status": "done",
+        "verdict": "good",
         "surface_error": 1e-4,
         "iou": 0.999,
         "chamfer": 1e-4,
         "seconds": 61.0,
     }
-    bad = {"name": "bad", "status": "done", "surface_error": 9e-3, "iou": 0.9, "seconds": 3700}
+    bad = {"name": "bad", "status": "done", "verdict": "poor", "surface_error": 9e-3, "iou": 0.9, "seconds": 3700}
     middling = {
         "name": "middling",
         "status": "done",
+        "verdict": "fair",
         "surface_error": 2e-3,
         "iou": float("nan"),
         "chamfer": None,

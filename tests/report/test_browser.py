@@ -108,8 +108,40 @@ def test_browser_sorts_and_filters_the_gallery(browser, tmp_path):
     assert browser.value(shown)[-3:] == ["bad", "middling", "good"]
     browser.value(button.format("Time"))
     assert browser.value(shown)[:2] == ["good", "bad"]  # 61 s before 3700 s, by number and not by word
+    browser.value(button.format("Verdict"))
+    assert browser.value(shown)[2:] == ["bad", "unscored", "middling", "good"]  # after the failures
+    browser.value("document.querySelector('button[data-grade=fair]').click()")
+    assert browser.value(shown) == ["middling"]
+    browser.value("document.querySelector('button[data-grade=\"\"]').click()")
+    assert len(browser.value(shown)) == len(rows)
     browser.value("document.getElementById('filter').value = 'TRIANG'")
     browser.value("document.getElementById('filter').dispatchEvent(new Event('input'))")
     browser.until(f"{shown}.length === 1")
     assert browser.value(shown)[0].startswith("refused")
+    assert browser.complaints() == []
+
+
+def test_browser_shows_a_long_name_on_two_lines_of_a_phone(browser, tmp_path):
+    """390 pixels wide, light and dark: nothing is wider than the screen, every number has its label."""
+    name = "gear_housing_left_rev_C_0012.v"  # 30 letters
+    rows = [{"name": name, "status": "done", "verdict": "poor", "surface_within_99": 0.3, "iou": 0.001}]
+    screen = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.send("Emulation.setDeviceMetricsOverride", **screen)
+    grounds = []
+    try:
+        for scheme in ("light", "dark"):
+            feature = {"name": "prefers-color-scheme", "value": scheme}
+            browser.send("Emulation.setEmulatedMedia", features=[feature])
+            browser.open(tmp_path / f"{scheme}.html", gallery_html(rows, "folder"))
+            cell = "document.querySelector('td.name')"
+            height = f"{cell}.getBoundingClientRect().height / parseFloat(getComputedStyle({cell}).lineHeight)"
+            assert browser.value(height) < 2.1
+            assert browser.value("document.documentElement.scrollWidth") <= 390
+            number = browser.value("getComputedStyle(document.querySelector('td.n'), '::before').content")
+            assert number == '"99% within"'
+            grounds.append(browser.picture("tbody tr").mean())
+    finally:
+        browser.send("Emulation.setEmulatedMedia", features=[])
+        browser.send("Emulation.setDeviceMetricsOverride", width=1200, height=900, deviceScaleFactor=1, mobile=False)
+    assert grounds[0] > 200 and grounds[1] < 90
     assert browser.complaints() == []

@@ -1,6 +1,7 @@
 "use strict";
 const body = document.querySelector("tbody");
 const heads = [...document.querySelectorAll("th")];
+const grades = [...document.querySelectorAll("button[data-grade]")];
 
 // The key that a row is sorted by: the number of a cell, or its text. A missing number is larger than any other.
 function key(row, column) {
@@ -19,12 +20,24 @@ for (const button of document.querySelectorAll("button[data-column]")) button.on
   body.append(...rows.map(pair => pair[1]));
 };
 
+// Show the rows that hold the text of the field and are of the pressed grade; "" is every grade.
+const field = document.getElementById("filter");
+function filter() {
+  const wanted = field.value.toLowerCase();
+  const grade = grades.find(button => button.ariaPressed === "true")?.dataset.grade ?? "";
+  for (const row of body.rows) {
+    const isGrade = grade === "" || row.dataset.grade === grade;
+    row.hidden = !isGrade || !row.textContent.toLowerCase().includes(wanted);
+  }
+}
+
 // Filter once typing pauses: a folder may have thousands of rows.
 let waiting = 0;
-document.getElementById("filter").oninput = event => {
+field.oninput = () => {
   clearTimeout(waiting);
-  waiting = setTimeout(() => {
-    const wanted = event.target.value.toLowerCase();
-    for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
-  }, 120);
+  waiting = setTimeout(filter, 120);
+};
+for (const button of grades) button.onclick = () => {
+  for (const other of grades) other.ariaPressed = String(other === button);
+  filter();
 };
