@@ -76,6 +76,6 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     }
     if flags.modelCard:
         files.write_card(model_card(files.model.name, facts(network)))
-    write_report(files, record, result, shape, surface, watch.in_folder)
+    write_report(files, record, result, network, shape, surface, watch.in_folder)
     files.write_record(record)
     return record

@@ -8,6 +8,7 @@ as in NAME.json; a page shows lengths in file units beside them.
 from neuralparts.report.curves import curves_png
 from neuralparts.report.gallery import gallery_html
 from neuralparts.report.model_card import model_card
+from neuralparts.report.network_view import network_view
 from neuralparts.report.page import FileLink, html_report
 from neuralparts.report.thumbnail import thumbnail_png
 
@@ -17,5 +18,6 @@ __all__ = [
     "gallery_html",
     "html_report",
     "model_card",
+    "network_view",
     "thumbnail_png",
 ]

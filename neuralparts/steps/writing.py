@@ -10,8 +10,9 @@ import neuralparts
 from neuralparts.choices import EXPORT_FORMS
 from neuralparts.fitting import FitResult
 from neuralparts.mesh import Mesh
+from neuralparts.network import NeuralSDF
 from neuralparts.output import StagedFiles, decisive, plain
-from neuralparts.report import FileLink, curves_png, html_report, thumbnail_png
+from neuralparts.report import FileLink, curves_png, html_report, network_view, thumbnail_png
 from neuralparts.steps.inputs import Shape
 from neuralparts.steps.reconstruction import Surface
 
@@ -50,6 +51,7 @@ def write_report(
     files: StagedFiles,
     record: dict,
     result: FitResult,
+    network: NeuralSDF,
     shape: Shape,
     surface: Surface | None,
     in_folder: bool,
@@ -72,7 +74,8 @@ def write_report(
         shown_input,
         shown_surface,
         signed_distance if shape.oracle is not None else None,
-        files=files_beside(files, surface is not None),
+        network_view(network),
+        files_beside(files, surface is not None),
     )
     files.write_report(page, curves_png(files.name, result.history, record))
     if in_folder and (pictured := shown_surface or shown_input) is not None:
