@@ -75,8 +75,8 @@ def volume_levels(network: NeuralSDF) -> tuple[list[np.ndarray], float]:
     """(levels, unit): distances on a grid over the cube as int16, to be multiplied by the unit (domain units).
 
     levels[0]: the distances at FIRST_NODES^3 nodes; z, y, x. Each further level has about twice the nodes along an
-    edge, MOST_NODES at most, and holds how far the distances differ from `doubled` ones of the level before: 0 where the
-    surface is far and nothing was evaluated. So it compresses well.
+    edge, MOST_NODES at most, and holds how far the distances differ from `doubled` ones of the level before. That is 0
+    where the surface is far and nothing was evaluated, so it compresses well.
     """
     distances = network.domain(_points(np.ones((FIRST_NODES,) * 3, bool)))
     unit = float(np.abs(distances).max()) / LARGEST_INTEGER or 1.0

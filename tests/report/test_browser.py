@@ -8,7 +8,6 @@ from neuralparts.report import gallery_html, html_report, thumbnail_png
 from neuralparts.report.curves import COLOURS
 from tests.report.shown import HOSTILE, has_colour, make_history, make_record, make_rows, torus
 
-
 DRAWN = "document.documentElement.dataset.drawn === '{}'"
 
 

@@ -17,28 +17,29 @@ from tests.report.shown import make_history, make_record, torus
 
 # Largest differences from PyTorch, domain units: of float32 numbers, and of a hash grid's table as int16.
 FLOAT_TOLERANCE, TABLE_TOLERANCE = 1e-5, 5e-5
-SIDE = 240  # of the picture, pixels
+SIDE = 120  # of the picture, pixels
 SHOWN = "document.documentElement.dataset.shown === 'yes'"
 
 
 def page_of(network, script=""):
     """A page with the view of a network alone. It marks the document when the picture is as fine as it gets."""
-    style = template_text("network_view.css") + f":root {{ --line: #000; --soft: #555; }} #network {{ width: {SIDE}px; }}"
+    style = template_text("network_view.css") + f":root {{ --line: #000; }} #network {{ width: {SIDE}px; }}"
     code = template_text("network_controls.js") + template_text("network_view.js")
     payload = json.dumps(network_view(network)).replace("<", "\\u003c")
     return f"""<!doctype html><meta charset="utf-8"><style>{style} .network-canvas {{ height: {SIDE}px; }}</style>
 <div id="network"></div><div style="height: 4000px"></div><script>{code}
 const moved = [], mark = () => {{ document.documentElement.dataset.shown = "yes"; }};
+NetworkView.SMOOTH_TIME = 0; // pixels of the screen are fine enough
 const again = () => {{ delete document.documentElement.dataset.shown; }};
 {script}
 const view = new NetworkView(document.getElementById("network"), {payload},
   {{onPicture: mark, onCamera: camera => moved.push(camera)}});</script>"""
 
 
-def opened(browser, folder, network):
-    """Open the page of a network and wait for its first picture."""
+def opened(browser, folder, network, until=SHOWN):
+    """Open the page of a network and wait for its picture, or for something else."""
     browser.open(folder / "network.html", page_of(network))
-    browser.until(f"view.fault || {SHOWN}")
+    browser.until(f"view.fault !== null || {until}")
     assert browser.value("view.fault && String(view.fault)") is None
 
 
@@ -58,7 +59,8 @@ def values_in_browser(browser, points):
 
 def worst_in_browser(browser, folder, network, count=4096):
     """The largest difference of the shader's values from the network's, at points of the cube, domain units."""
-    opened(browser, folder, network)
+    opened(browser, folder, network, "view.program !== undefined && view.program !== null")
+    browser.value("view.visible = false")  # the picture would take its time on a CPU
     points = np.random.default_rng(5).uniform(-1, 1, (count, 3)).astype(np.float32)
     return np.abs(values_in_browser(browser, points) - network.domain(points)).max()
 
@@ -81,7 +83,7 @@ def small_network():
 
 
 def wide_octahedron():
-    """The octahedron by a network too wide to be evaluated in a page; the further units are zero."""
+    """The octahedron |x| + |y| + |z| = 0.2 by a network too wide to be evaluated in a page; other units are zero."""
     narrow = octahedron()
     wide = NeuralSDF((6, 4000), center=narrow.transform.center, scale=narrow.transform.scale)
     with torch.no_grad():
@@ -90,7 +92,7 @@ def wide_octahedron():
         wide.layers[0].weight.copy_(narrow.layers[0].weight)
         wide.layers[2].weight[:6] = torch.eye(6)
         wide.layers[4].weight[:, :6] = narrow.layers[2].weight
-        wide.layers[4].bias.copy_(narrow.layers[2].bias)
+        wide.layers[4].bias.copy_(narrow.layers[2].bias * 0.2 / 0.7)
     return wide
 
 
@@ -109,7 +111,7 @@ def test_values_of_all_combinations_are_the_networks(browser, tmp_path):
 
 
 def test_a_volume_is_the_network_near_the_surface_and_doubled_coarse_values_elsewhere():
-    network = wide_octahedron()
+    network = octahedron()
     levels, unit = volume_levels(network)
     volume = levels[0]
     for level in levels[1:]:
@@ -133,22 +135,26 @@ def test_a_heavy_network_is_drawn_from_a_volume_and_the_page_says_so(browser, tm
     network = wide_octahedron()
     opened(browser, tmp_path, network)
     assert "129³ stored distances" in browser.value("document.querySelector('.network-note').textContent")
-    near = np.random.default_rng(0).dirichlet((1, 1, 1), 1000) * 0.7  # on a face of the octahedron
+    near = np.random.default_rng(0).dirichlet((1, 1, 1), 1000) * 0.2  # on a face of the octahedron
     assert np.abs(values_in_browser(browser, near) - network.domain(near.astype(np.float32))).max() < 1e-3
     assert browser.complaints() == []
+
+
+def on_screen(browser, places):
+    """Places (N, 3), domain, in the picture: (N, 2), from -1 to 1 to the right and up."""
+    camera = browser.value("view.vectors()")
+    eye, ahead, right, up = (np.array(camera[key]) for key in ("eye", "ahead", "right", "up"))
+    rays = np.asarray(places) - eye
+    return np.stack([rays @ right, rays @ up], -1) / (rays @ ahead)[:, None] / np.tan(np.pi / 8)
 
 
 def silhouette_of(browser, corners):
     """Which pixels (SIDE, SIDE) a convex body with corners (N, 3), domain, covers, by the camera of the view."""
     from scipy.spatial import ConvexHull
 
-    camera = browser.value("view.vectors()")
-    eye, ahead, right, up = (np.array(camera[key]) for key in ("eye", "ahead", "right", "up"))
-    rays = corners - eye
-    flat = np.stack([rays @ right, rays @ up], -1) / (rays @ ahead)[:, None] / np.tan(np.pi / 8)  # (N, 2) in +-1
     middles = (np.arange(SIDE) + 0.5) / SIDE * 2 - 1
     x, y = np.meshgrid(middles, -middles)
-    sides = ConvexHull(flat).equations  # (sides, 3)
+    sides = ConvexHull(on_screen(browser, corners)).equations  # (sides, 3)
     return np.all(sides[:, 0, None, None] * x + sides[:, 1, None, None] * y + sides[:, 2, None, None] <= 0, axis=0)
 
 
@@ -160,7 +166,7 @@ def test_the_picture_has_the_silhouette_of_the_mesh(browser, tmp_path):
         drawn = np.abs(pixels - pixels[0, 0]).max(axis=-1) > 12
         expected = silhouette_of(browser, corners)
         assert 0.1 < expected.mean() < 0.6
-        assert (drawn != expected).sum() < 0.02 * expected.sum()
+        assert (drawn != expected).sum() < 0.04 * expected.sum()
     assert browser.value("moved.length") == 0 and browser.complaints() == []
 
 
@@ -172,8 +178,10 @@ def test_section_and_iso_lines_change_the_picture_and_points_have_their_distance
     plain = redrawn(browser, "Object.defineProperty(view, 'lineStep', {value: 100}); view.changed()")
     assert (np.abs(cut - whole).max(axis=-1) > 12).mean() > 0.1
     assert 0.01 < (np.abs(cut - plain).max(axis=-1) > 12).mean() < 0.5
-    found = browser.value(f"[view.pick({SIDE / 2}, {SIDE / 2}), view.pick({SIDE / 2}, {SIDE - 20}), view.pick(0, 0)]")
-    for point in found[:2]:  # within and without the part, in the plane of the section
+    # In the plane of the section, within and without the part; and beside the cube.
+    pixels = (on_screen(browser, [(0.2, 0, 0.2), (0.6, 0, 0.6)]) * (1, -1) + 1) * SIDE / 2
+    found = [browser.value(f"view.pick({x}, {y})") for x, y in [*pixels, (0, 0)]]
+    for point in found[:2]:
         in_domain = network.transform.to_domain(np.array([point["place"]]))
         assert abs(in_domain[0, 1]) < 1e-5
         assert abs(point["distance"] * network.transform.scale - network.domain(in_domain.astype("f4"))[0]) < 1e-5
@@ -229,7 +237,6 @@ def test_the_page_of_a_part_shows_its_network(browser, tmp_path):
     mesh = torus()
     page = html_report("part", make_record(), make_history(), mesh, mesh, network_view=network_view(octahedron()))
     browser.open(tmp_path / "part.html", page)
-    browser.until("document.documentElement.dataset.drawn.includes('network')")
+    browser.until("document.documentElement.dataset.drawn?.includes('network')")
     assert browser.value("!document.getElementById('panel-network').hidden")
-    browser.until("document.documentElement.dataset.drawn === 'network input curves'")
     assert browser.complaints() == []
