@@ -89,7 +89,7 @@ def in_rows(texels: np.ndarray) -> np.ndarray:
 
 
 def glsl_text(arrays: NetworkArrays, out: Path, places: dict[str, Any], sizes: dict[str, Any]) -> str:
-    """The text of the shader function. places: see `texture`. sizes: the template's values for how numbers are stored."""
+    """The text of the shader function. places: see `texture`. sizes: the template's values for the storage."""
     transform = arrays.transform
     high = transform.center.astype(np.float32)
     layers = places["layers"]
