@@ -107,7 +107,7 @@ Hit trace(vec3 ray)
             }
             // The corners of a tetrahedron: (1, -1, -1), (-1, -1, 1), (-1, 1, -1), (1, 1, 1).
             vec3 corner = count == 0 ? vec3(1, -1, -1) : count == 1 ? vec3(-1, -1, 1) : count == 2 ? vec3(-1, 1, -1) : vec3(1);
-            offset = corner * max(NORMAL_STEP, 0.5 * pixel * t);
+            offset = corner * max(NORMAL_STEP, 0.2 * pixel * t);
             count++;
         }
     }
@@ -151,9 +151,9 @@ void main()
     vec4 colour = vec4(0.0);
     if (hit.kind == SURFACE) {
         // A lamp on the left of the eye and above, a weaker one on the right, and light from all around.
-        vec3 lamp = normalize(normalize(up) * 0.8 - normalize(right) * 0.5 - ahead * 0.9);
+        vec3 lamp = normalize(normalize(up) * 0.8 - normalize(right) * 0.45 - ahead * 0.6);
         vec3 side = normalize(normalize(right) * 0.9 - ahead * 0.4);
-        float light = 0.46 + 0.6 * max(dot(hit.normal, lamp), 0.0) + 0.12 * max(dot(hit.normal, side), 0.0);
+        float light = 0.5 + 0.56 * max(dot(hit.normal, lamp), 0.0) + 0.12 * max(dot(hit.normal, side), 0.0);
         float gleam = pow(max(dot(reflect(ray, hit.normal), lamp), 0.0), 24.0);
         colour = vec4(surface_colour * light + 0.14 * gleam, 1.0);
     }
