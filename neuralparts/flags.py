@@ -264,8 +264,13 @@ def parse_fit_flags(arguments: list[str] | None, program: str = "trainer.py") ->
         parser.error(problem)
     for name, default in HASH_DEFAULTS.items():
         setattr(flags, name, getattr(flags, name) or default)
-    flags.init = flags.init or ("siren" if flags.activation == "sine" else "he_uniform")
+    flags.init = flags.init or default_init(flags.activation)
     return flags
+
+
+def default_init(activation: str | None) -> str:
+    """The value of --init if it is left out."""
+    return "siren" if activation == "sine" else "he_uniform"
 
 
 def contradiction(flags: argparse.Namespace) -> str:

@@ -129,4 +129,4 @@ def _bar_text(edges: np.ndarray, k: int, fraction: float) -> str:
     low = "" if k == 0 else signed(edges[k])
     high = "" if k == len(edges) - 2 else signed(edges[k + 1])
     between = f"{low} to {high}" if low and high else f"below {high}" if high else f"above {low}"
-    return f"{between}: {100 * fraction:.2g}% of the surface"
+    return f"{between}: {100 * fraction:.3g}% of the surface"

@@ -3,13 +3,11 @@
 import shlex
 from typing import Any
 
-from neuralparts.flags import FIT_GROUPS, FLAGS, HASH_DEFAULTS
+from neuralparts.flags import FIT_GROUPS, FLAGS, HASH_DEFAULTS, default_init
 
 # Flags of where and how a fit runs, not of its result; another machine has its own.
-NOT_REPEATED = {*FIT_GROUPS["machine"], *FIT_GROUPS["folders"], "outputDir", "maxMemory", "showVis", "resume"}
-NOT_REPEATED |= {"checkpointSeconds"}
-# What `--init` is if it is left out, by activation; `he_uniform` for all others.
-DEFAULT_INIT = {"sine": "siren"}
+NOT_REPEATED = {*FIT_GROUPS["machine"], *FIT_GROUPS["folders"]}
+NOT_REPEATED |= {"outputDir", "maxMemory", "showVis", "resume", "checkpointSeconds"}
 
 
 def fit_command(input_name: str, flags: dict[str, Any]) -> str:
@@ -19,7 +17,7 @@ def fit_command(input_name: str, flags: dict[str, Any]) -> str:
     out.
     """
     defaults = {name: flag.default for name, flag in FLAGS.items()} | HASH_DEFAULTS
-    defaults["init"] = DEFAULT_INIT.get(flags.get("activation"), "he_uniform")
+    defaults["init"] = default_init(flags.get("activation"))
     names = [name for group in FIT_GROUPS.values() for name in group if name not in NOT_REPEATED]
     # A flag that was left out and has no default, such as --numLayers, is None in the record.
     given = [name for name in names if flags.get(name) not in (None, defaults[name])]

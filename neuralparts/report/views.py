@@ -104,7 +104,7 @@ def shown_meshes(
     for name, (vertices, faces) in checked.items():
         drawn = simplified(vertices, faces, most_triangles)
         if name == "reconstruction" and signed_distance is not None:
-            deviation = deviation_of(*drawn, signed_distance(_nearest(vertices, drawn[0])))
+            deviation = deviation_of(*drawn, _checked_distances(signed_distance, _nearest(vertices, drawn[0])))
             views[name] = _view(drawn, len(faces), frame, deviation.values, tolerance)
         else:
             views[name] = _view(drawn, len(faces), frame)
@@ -136,6 +136,14 @@ def _checked_mesh(name: str, vertices: np.ndarray, faces: np.ndarray) -> MeshArr
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from None
     return vertices, faces
+
+
+def _checked_distances(signed_distance: SignedDistance, points: np.ndarray) -> np.ndarray:
+    """The signed distances (N,) float64 of points (N, 3). Raises ValueError unless there are N finite ones."""
+    distances = np.asarray(signed_distance(points), np.float64)
+    if distances.shape != (len(points),) or not np.isfinite(distances).all():
+        raise ValueError(f"signed_distance: expected ({len(points)},) finite numbers, got {distances.shape}")
+    return distances
 
 
 def _nearest(vertices: np.ndarray, shown_vertices: np.ndarray) -> np.ndarray:

@@ -23,18 +23,18 @@ def file_name(path: str) -> str:
 def without_folders(record: dict[str, Any]) -> dict[str, Any]:
     """A record whose texts name no absolute path: the input by its name, any other file by its own name."""
     given, flags = str(record.get("input") or ""), record.get("flags") or {}
-    out = str(flags.get("outputDir", ""))
     # What precedes the name of a file in a sentence, as the user wrote it.
-    folders = filter(_is_absolute, [given.removesuffix(file_name(given)), f"{out}/"])
-    shown = _shortened({key: value for key, value in record.items() if key != "input_path"}, list(folders))
-    if _is_absolute(out):
-        shown["flags"]["outputDir"] = file_name(out)
-    return shown | {"input": file_name(given)}
+    folders = [given.removesuffix(file_name(given)), f"{flags.get('outputDir', '')}/"]
+    # A flag is a path as a whole, spaces and all.
+    flags = {name: file_name(value) if _is_absolute(value) else value for name, value in flags.items()}
+    shown = {key: value for key, value in record.items() if key != "input_path"} | {"flags": flags}
+    return _shortened(shown, [*filter(_is_absolute, folders)]) | {"input": file_name(given)}
 
 
-def _is_absolute(path: str) -> bool:
+def _is_absolute(value: Any) -> bool:
     """True for an absolute path of POSIX or of Windows, other than the root alone."""
-    return len(path) > 1 and (path.startswith("/") or WINDOWS_ROOT.match(path) is not None)
+    is_path = isinstance(value, str) and len(value) > 1
+    return is_path and (value.startswith("/") or WINDOWS_ROOT.match(value) is not None)
 
 
 def _shortened(value: Any, folders: Collection[str]) -> Any:

@@ -38,9 +38,22 @@ class Browser:
         self.number, self.session, self.buffer, self.events = 0, None, b"", []
         target = self.send("Target.createTarget", url="about:blank")["targetId"]
         self.session = self.send("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        self.send("Emulation.setDeviceMetricsOverride", width=1200, height=900, deviceScaleFactor=1, mobile=False)
+        self.be_screen()
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.send(f"{domain}.enable")
+
+    def be_screen(self, width=1200, touch=False):
+        """Become a screen of this width, in light colours; touch: of a phone, with a finger for a pointer."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1}
+        self.send("Emulation.setDeviceMetricsOverride", **size, mobile=touch)
+        self.send("Emulation.setTouchEmulationEnabled", enabled=touch, maxTouchPoints=2)
+        self.media(**{"hover": "none", "pointer": "coarse"} if touch else {})
+
+    def media(self, kind="", **features):
+        """Be on paper (kind "print"), or have other features, such as prefers_color_scheme="dark"."""
+        wanted = {"prefers_color_scheme": "light"} | features
+        listed = [{"name": name.replace("_", "-"), "value": value} for name, value in wanted.items()]
+        self.send("Emulation.setEmulatedMedia", media=kind, features=listed)
 
     def receive(self):
         while b"\0" not in self.buffer:
@@ -102,6 +115,18 @@ class Browser:
             time.sleep(0.05)  # one drawn frame each, as a hand would
         mouse["buttons"] = 0
         self.send("Input.dispatchMouseEvent", type="mouseReleased", x=x + right, y=y + down, **mouse)
+
+    def swipe(self, element, right, down):
+        """Move a finger over an element, from its middle."""
+        box = self.box(element)
+        x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+        self.send("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        for step in np.linspace(0.1, 1.0, 10):
+            point = {"x": x + right * step, "y": y + down * step}
+            self.send("Input.dispatchTouchEvent", type="touchMove", touchPoints=[point])
+        time.sleep(0.3)  # a finger that rests leaves no momentum
+        self.send("Input.dispatchTouchEvent", type="touchMove", touchPoints=[point])
+        self.send("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
 
     def complaints(self):
         """Errors in the console, uncaught exceptions, dialogs, and requests for anything but files."""

@@ -43,6 +43,12 @@ def torus(around=48, across=24, major=1.0, minor=0.4):
     return vertices, np.concatenate([first, second])
 
 
+def signed_distance_to_torus(points, major=1.0, minor=0.4):
+    """(N, 3) points -> (N,) signed distance to the smooth torus, negative inside."""
+    ring = np.hypot(points[:, 0], points[:, 1]) - major
+    return np.hypot(ring, points[:, 2]) - minor
+
+
 def sphere(radius=1.0):
     """A ball of 5,120 triangles: vertices (V, 3), faces (F, 3)."""
     import trimesh

@@ -6,9 +6,29 @@ import numpy as np
 
 from neuralparts.report import gallery_html, html_report, thumbnail_png
 from neuralparts.report.curves import COLOURS
-from tests.report.shown import HOSTILE, has_colour, make_history, make_record, make_rows, torus
+from tests.report.shown import (
+    HOSTILE,
+    has_colour,
+    make_history,
+    make_record,
+    make_rows,
+    signed_distance_to_torus,
+    torus,
+)
 
 DRAWN = "document.documentElement.dataset.drawn === '{}'"
+
+
+EYE = (
+    "Object.values(document.getElementById('{}')._fullLayout.scene._scene.getCamera().eye)"
+    ".map(x => x.toFixed(4)).join()"
+)
+
+
+def both_have_moved(browser, before):
+    """Wait until both views are seen from the same place, and another one than before."""
+    browser.until(f"{EYE.format('input')} !== {json.dumps(before)}")
+    browser.until(f"{EYE.format('input')} === {EYE.format('reconstruction')}")
 
 
 def shaded_fraction(pixels):
@@ -18,8 +38,8 @@ def shaded_fraction(pixels):
 
 def test_browser_draws_both_meshes(browser, tmp_path):
     vertices, faces = torus()
-    mesh, distance = (vertices, faces), 0.1 * np.maximum(vertices[:, 0], 0)
-    page = html_report("drawn", make_record(), make_history(), mesh, mesh, distance)
+    mesh = vertices, faces
+    page = html_report("drawn", make_record(), make_history(), mesh, mesh, lambda points: 0.1 * points[:, 0])
     browser.open(tmp_path / "drawn.html", page)
     browser.until(DRAWN.format("input reconstruction curves"))
     views = {view: browser.picture(f"#{view}") for view in ("input", "reconstruction")}
@@ -30,27 +50,27 @@ def test_browser_draws_both_meshes(browser, tmp_path):
     for view, pixels in views.items():
         assert shaded_fraction(pixels) > 0.15 and pixels.std() > 2 * bare.std(), view
         assert len(np.unique(pixels[100:-100, 100:-100].reshape(-1, 3) // 8, axis=0)) > 10, view  # it is lit
-    redness = [(pixels[..., 0] - pixels[..., 2]).max() for pixels in views.values()]
-    assert redness[0] < 20 and redness[1] > 100  # only the reconstruction wears the deviation scale
+    yellowness = [(pixels[..., 0] - pixels[..., 2]).max() for pixels in views.values()]
+    assert yellowness[0] < 20 and yellowness[1] > 60  # only the reconstruction wears the deviation scale
     assert has_colour(curves, COLOURS["loss"])
 
 
 def test_browser_console_stays_quiet_and_cameras_are_linked(browser, tmp_path):
     mesh = torus()
-    page = html_report(HOSTILE, make_record(), make_history(), mesh, mesh, np.zeros(len(mesh[0])))
+    page = html_report(HOSTILE, make_record(), make_history(), mesh, mesh, signed_distance_to_torus)
     browser.open(tmp_path / "linked.html", page)
     browser.until(DRAWN.format("input reconstruction curves"))
     buttons = browser.value("[...document.querySelectorAll('.modebar-btn')].map(b => b.dataset.title)")
     assert len(buttons) >= 10 and not [title for title in buttons if "loud" in title or "hare" in title]
-    eye = (
-        "Object.values(document.getElementById('{}')._fullLayout.scene._scene.getCamera().eye)"
-        ".map(x => x.toFixed(4)).join()"
-    )
-    before = browser.value(eye.format("input"))
-    assert before == browser.value(eye.format("reconstruction"))
+    before = browser.value(EYE.format("input"))
+    assert before == browser.value(EYE.format("reconstruction"))
     browser.drag("#input", 90, 40)
-    browser.until(f"{eye.format('input')} !== {json.dumps(before)}")
-    browser.until(f"{eye.format('input')} === {eye.format('reconstruction')}")
+    both_have_moved(browser, before)
+    before = browser.value(EYE.format("input"))
+    browser.value("document.getElementById('reconstruction').focus()")
+    for kind in ("keyDown", "keyUp"):
+        browser.send("Input.dispatchKeyEvent", type=kind, key="ArrowLeft")
+    both_have_moved(browser, before)
     assert browser.complaints() == []
 
 
@@ -73,8 +93,90 @@ def test_browser_that_cannot_draw_says_so(browser, tmp_path):
     assert old != page
     browser.open(tmp_path / "old.html", old)
     browser.until("document.querySelectorAll('.broken').length === 2")
-    assert "tables below are complete" in browser.value("document.querySelector('.broken').textContent")
+    assert "tables are complete" in browser.value("document.querySelector('.broken').textContent")
     assert browser.complaints()  # the console names the reason; and this list can be other than empty
+
+
+@pytest.fixture(scope="module")
+def whole_page():
+    """A page with everything on it: the reconstruction deviates by up to 0.004 of its size."""
+    vertices, faces = torus()
+    wavy = vertices * (1 + 0.004 * np.sin(5 * vertices[:, :1]))
+    return html_report(
+        "whole", make_record(), make_history(), (vertices, faces), (wavy, faces), signed_distance_to_torus
+    )
+
+
+def test_on_a_phone_a_swipe_scrolls_until_the_reader_asks_to_turn_the_part(browser, tmp_path, whole_page):
+    browser.be_screen(390, touch=True)
+    browser.open(tmp_path / "phone.html", whole_page)
+    browser.until(DRAWN.format("input reconstruction curves"))
+    assert browser.value("document.documentElement.scrollWidth") == 390
+    before = browser.value(EYE.format("input"))
+    browser.value("document.getElementById('input').scrollIntoView({block: 'center'})")
+    start = browser.value("scrollY")
+    browser.swipe("#input", 0, -150)
+    browser.until(f"scrollY > {start} + 50")
+    assert browser.value(EYE.format("input")) == before
+    browser.value("document.querySelector('.drawing .touch').click()")
+    browser.until("(before => before === (window.scrolled = scrollY))(window.scrolled)")  # it has come to rest
+    start = browser.value("scrollY")
+    browser.swipe("#input", 60, -40)
+    both_have_moved(browser, before)
+    assert browser.value("scrollY") == start
+    colours_and_fractions_follow_the_tolerance(browser)
+    browser.be_screen()
+    assert browser.complaints() == []
+
+
+def colours_and_fractions_follow_the_tolerance(browser):
+    """Set tolerances on the whole page, and compare what it shows."""
+    within, trace = "document.getElementById('within').textContent", "document.getElementById('reconstruction').data[0]"
+    assert "within ±0.002 of" in browser.value(within)
+    fractions = []
+    for tolerance in ("0.001", "0.003", "1"):
+        browser.value(f"document.getElementById('tolerance').value = '{tolerance}'")
+        browser.value("document.getElementById('tolerance').dispatchEvent(new Event('input'))")
+        browser.until(f"{trace}.cmax === {tolerance} && {trace}.cmin === -{tolerance}")
+        assert f"within ±{tolerance} of" in browser.value(within)
+        fractions.append(float(browser.value(within).split("%")[0]))
+    assert 0 < fractions[0] < fractions[1] < fractions[2] == 100
+
+
+def test_without_webgl_on_paper_and_without_javascript_a_picture_remains(browser, tmp_path, whole_page):
+    without = "const get = HTMLCanvasElement.prototype.getContext; HTMLCanvasElement.prototype.getContext ="
+    without += "function (kind, ...more) { return kind.includes('webgl') ? null : get.call(this, kind, ...more); }"
+    script = browser.send("Page.addScriptToEvaluateOnNewDocument", source=without)["identifier"]
+    browser.open(tmp_path / "no_webgl.html", whole_page)
+    browser.send("Page.removeScriptToEvaluateOnNewDocument", identifier=script)
+    browser.until(DRAWN.format("curves"))
+    assert "Without WebGL" in browser.value("document.querySelector('.message').textContent")
+    pictures = still_pictures(browser)
+    browser.media(prefers_color_scheme="dark")
+    browser.until("document.getElementById('curves').layout.font.color === '#e6ebf1'")
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert browser.value(background) == "rgb(18, 23, 29)"
+    browser.media("print", prefers_color_scheme="dark")
+    browser.value("dispatchEvent(new Event('beforeprint'))")
+    assert browser.value("document.querySelectorAll('details:not([open])').length") == 0
+    assert browser.value(background) == "rgb(255, 255, 255)"
+    pictures += still_pictures(browser)
+    browser.be_screen()
+    browser.send("Emulation.setScriptExecutionDisabled", value=True)
+    browser.send("Page.reload")
+    browser.until("document.readyState === 'complete' && !document.documentElement.dataset.drawn")
+    pictures += still_pictures(browser)
+    assert browser.value("document.getElementById('tolerance').disabled")
+    browser.send("Emulation.setScriptExecutionDisabled", value=False)
+    assert len(pictures) == 6
+    for picture in pictures:
+        assert shaded_fraction(picture) > 0.15 and picture.std() > 20
+    assert browser.complaints() == []
+
+
+def still_pictures(browser):
+    """The still pictures of the input and the reconstruction as the screen shows them."""
+    return [browser.picture(f".drawing:has(#{view}) .still") for view in ("input", "reconstruction")]
 
 
 def test_browser_sorts_and_filters_the_gallery(browser, tmp_path):

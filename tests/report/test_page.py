@@ -6,7 +6,9 @@ import re
 import numpy as np
 import pytest
 
-from neuralparts.report import html_report
+from neuralparts.report import FileLink, html_report
+from neuralparts.report.without_folders import file_name
+from neuralparts.verdict import verdict
 from tests.report.shown import (
     HOSTILE_TEXTS,
     Tags,
@@ -15,6 +17,7 @@ from tests.report.shown import (
     make_history,
     make_record,
     mesh_of,
+    signed_distance_to_torus,
     torus,
     unpacked,
 )
@@ -22,10 +25,13 @@ from tests.report.shown import (
 
 def test_page_loads_nothing_from_outside():
     mesh = torus()
-    page = html_report("torus", make_record(), make_history(), mesh, mesh, np.zeros(len(mesh[0])))
+    files = [FileLink("torus.stl", "the marched mesh"), FileLink("50% #1?.json", "the record")]
+    page = html_report("torus", make_record(), make_history(), mesh, mesh, signed_distance_to_torus, files=files)
     parsed = Tags(page)
     for tag, attributes in parsed.tags:
-        assert not {"src", "href", "srcset", "action"} & attributes.keys(), (tag, attributes)
+        assert not {"srcset", "action"} & attributes.keys(), (tag, attributes)
+        assert "src" not in attributes or attributes["src"].startswith("data:image/webp;base64,"), (tag, attributes)
+    assert [a["href"] for tag, a in parsed.tags if "href" in a] == ["torus.stl", "50%25%20%231%3F.json"]
     style = "".join(parsed.text("style"))
     assert "url(" not in style and "@import" not in style
     policy = next(a["content"] for tag, a in parsed.tags if a.get("http-equiv") == "Content-Security-Policy")
@@ -40,8 +46,10 @@ def test_page_shows_every_figure_in_domain_and_file_units():
     assert {"0.0256", "0.035", "0.615"} <= set(cells)  # 0.000512, 0.0007 and 0.0123 over the scale 0.02
     assert {"0.00123456", "yes", "75 s", "85 s", "1, 2, 3", "0.02"} <= set(cells)
     assert {"Merged 3 vertices.", "Flipped 1 body."} <= set(cells)
-    assert {"0.000512", "589,790", "85 s"} <= set(parsed.text("strong"))
-    assert "0.0256 file units" in parsed.text("small") and "all epochs done" in parsed.text("span")
+    assert {"0.0256", "589,790", "85 s"} <= set(parsed.text("strong"))
+    assert "file units \N{MIDDLE DOT} 0.000512 domain units" in parsed.text(
+        "small"
+    ) and "all epochs done" in parsed.text("span")
 
 
 def test_page_shows_errors_by_distance_where_they_were_measured():
@@ -77,7 +85,7 @@ def test_page_says_why_there_is_no_reconstruction(resolution, failure, words):
 def test_page_without_meshes_and_history_carries_no_library():
     page = html_report("samples", make_record(), {}, None, None)
     assert "No input mesh to draw" in page and "No loss was recorded" in page
-    assert len(page) < 20_000 and Tags(page).count("script") == 0
+    assert len(page) < 40_000 and Tags(page).count("script") == 1
 
 
 def test_missing_metrics_show_as_a_dash():
@@ -119,9 +127,12 @@ def test_hostile_text_stays_text(text):
     parsed, plain = Tags(page), Tags(hostile_page("harmless"))
     assert parsed.structure() == plain.structure()
     readable = text.encode("utf-8", "replace").decode()
-    for tag in ("title", "h1", "p", "span", "th", "td", "figcaption"):
+    for tag in ("title", "h1", "span", "th", "td", "b"):
         shown, expected = ["".join(page.text(tag)) for page in (parsed, plain)]
         assert shown.split() == expected.replace("harmless", readable).split(), tag
+    # The input is shown by its name, without folders.
+    shown, expected = ["".join(page.text("p")) for page in (parsed, plain)]
+    assert shown.split() == expected.replace("harmless", file_name(readable), 1).replace("harmless", readable).split()
     assert json.loads(unpacked(page, "figures")).keys() == {"input", "curves"}
 
 
@@ -134,15 +145,15 @@ def test_page_is_filled_from_files_that_the_package_holds():
 def test_meshes_on_the_page_are_the_meshes_given():
     vertices, faces = torus()
     moved = vertices * 1.01
-    distance = np.linspace(0.0, 0.5, len(vertices))
-    figures = figures_of(html_report("torus", make_record(), {}, (vertices, faces), (moved, faces), distance))
+    page = html_report("torus", make_record(), {}, (vertices, faces), (moved, faces), signed_distance_to_torus)
+    figures = figures_of(page)
     for key, expected in (("input", vertices), ("reconstruction", moved)):
         shown_vertices, shown_faces = mesh_of(figures[key]["data"][0])
         assert np.array_equal(shown_vertices, expected.astype(np.float32))
         assert np.array_equal(shown_faces, faces)
     coloured = figures["reconstruction"]["data"][0]
-    assert np.array_equal(array(coloured["intensity"]), distance.astype(np.float32))
-    assert coloured["cmin"] == 0 and 0.49 < coloured["cmax"] <= 0.5
+    assert np.array_equal(array(coloured["intensity"]), signed_distance_to_torus(moved).astype(np.float32))
+    assert coloured["cmax"] == -coloured["cmin"] == 0.002  # near a thousandth of 2.9, which the torus measures
     assert figures["input"]["layout"]["scene"] == figures["reconstruction"]["layout"]["scene"]
     assert "intensity" not in figures["input"]["data"][0]
 
@@ -162,10 +173,60 @@ def test_part_far_from_its_origin_is_drawn_about_its_centre():
     [
         {"input_mesh": (np.zeros((4, 2)), np.zeros((1, 3), int)), "reconstruction": None},
         {"input_mesh": None, "reconstruction": (np.zeros((4, 3)), np.zeros((1, 4), int))},
-        {"input_mesh": None, "reconstruction": torus(), "vertex_distance": np.zeros(5)},
-        {"input_mesh": None, "reconstruction": torus(), "vertex_distance": np.full(48 * 24, np.nan)},
+        {"input_mesh": None, "reconstruction": torus(), "signed_distance": lambda points: np.zeros(5)},
+        {"input_mesh": None, "reconstruction": torus(), "signed_distance": lambda points: np.full(len(points), np.nan)},
     ],
 )
 def test_arrays_of_another_shape_are_refused(arguments):
     with pytest.raises(ValueError, match="expected"):
         html_report("part", make_record(), {}, **arguments)
+
+
+def paragraphs(page):
+    """The text of a page, on one line."""
+    return " ".join("".join(text for _, text in Tags(page).texts).split())
+
+
+def test_page_begins_with_the_verdict():
+    record = make_record()
+    record["metrics"] |= {"surface_within_99": 0.0011, "reconstruction_within_99": 0.0012, "missed_surface": 0.0}
+    page = html_report("torus", record, {}, torus(), torus(), signed_distance_to_torus)
+    judged = verdict(record)
+    assert judged.grade and judged.sentence
+    shown = paragraphs(page.split("<main>")[1].split("</main>")[0])
+    assert shown.startswith(f"torus torus.stl all epochs done {judged.grade}: {judged.sentence}")
+
+
+def test_ids_are_unique_labels_lead_somewhere_and_headings_follow_each_other():
+    mesh = torus()
+    page = html_report("t", make_record(), make_history(), mesh, mesh, signed_distance_to_torus)
+    tags = Tags(page).tags
+    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    for _, attributes in tags:
+        for key in ("for", "aria-labelledby", "aria-describedby", "aria-controls"):
+            assert attributes.get(key, ids[0]) in ids, attributes
+    assert all(attributes["alt"] for tag, attributes in tags if tag == "img")
+    headings = [tag for tag, _ in tags if tag in ("h1", "h2", "h3")]
+    assert headings[0] == "h1" and set(headings[1:]) == {"h2"}
+    assert all(attributes.get("scope") for tag, attributes in tags if tag == "th")
+
+
+def test_page_names_no_folder_of_the_disk():
+    record = make_record(
+        input="/home/jane doe/parts/torus.stl",
+        input_path="/home/jane doe/parts/torus.stl",
+        failure="/tmp/scratch/torus.stl: no surface",
+        notes=["/home/jane doe/out/torus.stl: STL stores float32", "see C:\\Users\\jane\\torus.log"],
+    )
+    record["flags"] |= {"outputDir": "/home/jane doe/out", "ray": "/home/jane doe/ray"}
+    page = html_report("torus", record, {}, None, None)
+    assert not re.search("jane|/tmp|/home|scratch", page)
+    shown = paragraphs(page)
+    for line in (
+        "torus.stl: STL stores float32",
+        "torus.stl: no surface",
+        "see torus.log",
+        "python trainer.py torus.stl",
+    ):
+        assert line in shown

@@ -28,22 +28,27 @@ function say(place, text, className = "") {
 // ------------------------------------------------------------------------------------------------------------ cameras
 
 // The cameras of all views move together. A camera is {eye, center, up} with x, y, z, in plotly's units, in which the
-// cube about the part has edges of 1. `set` moves a view and may return a promise; until it is kept, what views report
-// is what this caused itself.
+// cube about the part has edges of 1. `set` moves a view and may return a promise. Until it is kept, what any view but
+// the one that is followed reports is only the echo.
 const cameras = {
-  setters: new Map(), camera: null, first: null, busy: false, next: null,
+  setters: new Map(), camera: null, first: null, busy: false, source: "", next: null,
   add(id, set) {
     this.setters.set(id, set);
     if (this.camera !== this.first) set(this.camera);
   },
-  async moved(camera, from) {
-    if (this.busy) { this.next = from === undefined ? [camera] : this.next; return; }
-    this.camera = camera;
-    this.busy = true;
+  // source: id of the view that the reader moves, or "keys".
+  async moved(camera, source) {
+    if (this.busy) {
+      if (source === this.source) this.next = camera;
+      return;
+    }
+    Object.assign(this, {camera, source, busy: true});
     try {
-      await Promise.all([...this.setters].filter(([id]) => id !== from).map(([, set]) => set(camera)));
+      await Promise.all([...this.setters].filter(([id]) => id !== source).map(([, set]) => set(camera)));
     } finally { this.busy = false; }
-    if (this.next) { const [later] = this.next; this.next = null; this.moved(later); }
+    const next = this.next;
+    this.next = null;
+    if (next) this.moved(next, source);
   },
 };
 
@@ -73,7 +78,7 @@ function listenToKeys(place, name) {
     const camera = event.ctrlKey || event.metaKey || event.altKey ? undefined : cameraAfter(event.key, cameras.camera);
     if (!camera) return;
     event.preventDefault();
-    cameras.moved(camera);
+    cameras.moved(camera, "keys");
   });
 }
 
