@@ -22,4 +22,9 @@ def fit_command(input_name: str, flags: dict[str, Any]) -> str:
     # A flag that was left out and has no default, such as --numLayers, is None in the record.
     given = [name for name in names if flags.get(name) not in (None, defaults[name])]
     words = ["python", "trainer.py", input_name]
-    return shlex.join(words + [word for name in given for word in (f"--{name}", str(flags[name]))])
+    return shlex.join(words + [word for name in given for word in (f"--{name}", _as_given(flags[name]))])
+
+
+def _as_given(value: Any) -> str:
+    """A value as a user writes it: 180 for 180.0."""
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import struct
@@ -56,6 +57,9 @@ def test_one_part_leaves_everything_in_file_units(tmp_path, capsys, monkeypatch)
     code, printed, err = run(capsys, source, "--outputDir", out, *SMALL, *points, *shown)
     assert code == 0 and "box.html" in printed and "no display here" in err
     assert files_of(out) == ["box.html", "box.json", "box.png", "box.safetensors", "box.stl"]
+    page = (out / "box.html").read_text()
+    assert re.findall('href="([^"]*)"', page) == ["box.safetensors", "box.stl", "box.png", "box.json"]
+    assert "of the marched surface is within" in page and str(tmp_path) not in page
     mesh = trimesh.load(out / "box.stl")
     assert mesh.is_watertight and mesh.volume > 0
     np.testing.assert_allclose(mesh.bounds, [[90, -58, -3], [110, -42, 9]], atol=1.0)
