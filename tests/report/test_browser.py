@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pytest
 
 from neuralparts.report import gallery_html, html_report, thumbnail_png
 from neuralparts.report.curves import COLOURS
