@@ -6,13 +6,14 @@ fitted, walls thinner than a marching cell included. Of a costly one the page ge
 
 import base64
 import zlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from neuralparts.export import compact_shader
-from neuralparts.network import NeuralSDF
 from neuralparts.report.templating import template_text
+
+if TYPE_CHECKING:  # the pages of a folder need no torch
+    from neuralparts.network import NeuralSDF
 
 # Most multiply-adds of a value that the page computes itself. A picture of 500 x 500 pixels takes some three million
 # values, and a GPU without memory of its own reaches some 10^10 multiply-adds a second. 8 layers of 32 have 7,392.
@@ -30,7 +31,7 @@ MOST_EVALUATED = 300_000
 LARGEST_INTEGER = 2**15 - 1
 
 
-def network_view(network: NeuralSDF) -> dict[str, Any]:
+def network_view(network: "NeuralSDF") -> dict[str, Any]:
     """What the page draws a network from: shaders, textures as text, and the map to file units.
 
     `nodes` is 0 for a network that the page evaluates itself, else the nodes along an edge of the volume of distances
@@ -44,15 +45,17 @@ def network_view(network: NeuralSDF) -> dict[str, Any]:
     }
 
 
-def is_live(network: NeuralSDF) -> bool:
+def is_live(network: "NeuralSDF") -> bool:
     """True if a page can evaluate the network for every pixel; else it gets a volume."""
     multiply_adds = sum(layer.weight.numel() for layer in network.layers[::2])
     entries = 0 if network.encoding is None else network.encoding.table.numel()
     return multiply_adds <= MOST_MULTIPLY_ADDS and entries <= 4 * MOST_TEXELS
 
 
-def _live(network: NeuralSDF) -> dict[str, Any]:
+def _live(network: "NeuralSDF") -> dict[str, Any]:
     """The network as shader code and textures."""
+    from neuralparts.export import compact_shader  # brings torch
+
     shader = compact_shader(network)
     textures = [_texture("network_data", "float32", shader.numbers)]
     if shader.table is not None:
@@ -60,7 +63,7 @@ def _live(network: NeuralSDF) -> dict[str, Any]:
     return {"nodes": 0, "network": shader.text, "textures": textures}
 
 
-def _stored(network: NeuralSDF) -> dict[str, Any]:
+def _stored(network: "NeuralSDF") -> dict[str, Any]:
     """The network as a volume of distances, which the shader interpolates."""
     levels, unit = volume_levels(network)
     nodes = len(levels[-1])
@@ -71,7 +74,7 @@ def _stored(network: NeuralSDF) -> dict[str, Any]:
     return {"nodes": nodes, "network": text, "textures": [volume]}
 
 
-def volume_levels(network: NeuralSDF) -> tuple[list[np.ndarray], float]:
+def volume_levels(network: "NeuralSDF") -> tuple[list[np.ndarray], float]:
     """(levels, unit): distances on a grid over the cube as int16, to be multiplied by the unit (domain units).
 
     levels[0]: the distances at FIRST_NODES^3 nodes; z, y, x. Each further level has about twice the nodes along an
