@@ -18,7 +18,9 @@ function markDrawn(id) {
   document.documentElement.dataset.drawn = drawn.join(" ");
 }
 
+// A line at the foot of a view, in place of an earlier one.
 function say(place, text, className = "") {
+  place.querySelector(":scope > .message")?.remove();
   const message = document.createElement("p");
   message.className = "message " + className;
   message.textContent = text;
