@@ -15,8 +15,8 @@ from neuralparts.report.templating import template_text
 if TYPE_CHECKING:  # the pages of a folder need no torch
     from neuralparts.network import NeuralSDF
 
-# Most multiply-adds of a value that the page computes itself. A picture of 500 x 500 pixels takes some three million
-# values, and a GPU without memory of its own reaches some 10^10 multiply-adds a second. 8 layers of 32 have 7,392.
+# Most multiply-adds of a value that the page computes itself; a picture takes many values for each pixel. 8 layers of
+# 32 have 7,296, DAM has 587,641. The bound between them is a choice: no GPU was at hand to time it.
 MOST_MULTIPLY_ADDS = 20_000
 # Most texels of four numbers: of a table 16 MB, which a page can still carry.
 MOST_TEXELS = 2**21

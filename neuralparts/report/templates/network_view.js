@@ -322,6 +322,7 @@ void main() { answer = uvec4(floatBitsToUint(network(texelFetch(points, ivec2(gl
       this.colours = this.readColours();
       this.changed();
     });
+    listen(document, "visibilitychange", () => this.wake());
     listen(this.canvas, "webglcontextlost", event => { event.preventDefault(); this.lost = true; this.program = null; });
     listen(this.canvas, "webglcontextrestored", () => {
       this.build().catch(error => { this.fault = error; });
@@ -344,7 +345,7 @@ void main() { answer = uvec4(floatBitsToUint(network(texelFetch(points, ivec2(gl
   }
 
   wake() {
-    if (this.frame || this.fence || !this.visible || this.lost || !this.program) return;
+    if (this.frame || this.fence || !this.visible || document.hidden || this.lost || !this.program) return;
     this.frame = requestAnimationFrame(() => { this.frame = 0; this.tick(); });
   }
 
@@ -352,7 +353,7 @@ void main() { answer = uvec4(floatBitsToUint(network(texelFetch(points, ivec2(gl
 
   // Start the next picture or go on with one; nothing where the picture is as fine as it gets.
   tick() {
-    if (this.lost || this.fence || !this.visible || !this.canvas.width) return;
+    if (this.lost || this.fence || !this.visible || document.hidden || !this.canvas.width) return;
     // A coarse picture is finished although the camera has moved on: else a slow GPU would never show one.
     if (this.stale && !(this.pass && this.pass.coarse)) this.begin(this.coarseFactor(), true);
     else if (!this.pass) {
