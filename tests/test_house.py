@@ -17,7 +17,7 @@ ORDER = [
     *("choices", "wording", "errors", "domain", "triangles", "stage_bar", "watch", "whole_file", "foreign_files"),
     *("machine", "compiled", "device", "record_values", "verdict"),
     *("metric_names", "flag_types", "command_line", "flags", "mesh_files", "mesh", "distance", "sampling", "network"),
-    *("fitting", "marching", "simplification", "metrics", "report", "output", "export", "fleet"),
+    *("fitting", "marching", "simplification", "metrics", "export", "report", "output", "fleet"),
     *("steps", "part", "job", "commands", "__init__", "__main__"),
 ]
 STAGES = [name for name in ORDER if (PACKAGE / name).is_dir() and name != "commands"]

@@ -5,15 +5,15 @@ NAME.bin. The code is templates/glsl.glsl.j2; here its numbers are laid out as t
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from neuralparts.domain import DOMAIN_RADIUS
+from neuralparts.domain import DOMAIN_RADIUS, Transform
 from neuralparts.errors import UserError
 from neuralparts.export.c_header import constant_text, floats, integers
 from neuralparts.export.names import glsl_identifier
-from neuralparts.export.network_arrays import Layer, NetworkArrays, check_range, network_arrays
+from neuralparts.export.network_arrays import GridArrays, Layer, NetworkArrays, check_range, network_arrays
 from neuralparts.export.templating import render
 from neuralparts.network import NeuralSDF
 from neuralparts.whole_file import write_whole
@@ -22,6 +22,20 @@ from neuralparts.whole_file import write_whole
 MOST_INLINE = 2048
 # Every GPU has textures of this width (OpenGL ES 3.0), and those of a computer have this height.
 WIDTH, LARGEST_HEIGHT = 2048, 16384
+# Largest integer of a compact table.
+LARGEST_ENTRY = 2**15 - 1
+
+
+class CompactShader(NamedTuple):
+    """A model as a shader function whose hash grid has int16 entries: half the bytes, and errors near 1e-5.
+
+    text: the function `float network(vec3 p)`, domain units; it reads the textures `network_data`, the numbers, and
+    `network_table`, the entries, each WIDTH texels wide. table: None without a hash grid.
+    """
+
+    text: str
+    numbers: np.ndarray  # (T, 4) float32
+    table: np.ndarray | None  # (E, 4) int16
 
 
 def write_glsl(sdf: NeuralSDF, out: Path) -> list[Path]:
@@ -39,17 +53,43 @@ def write_glsl(sdf: NeuralSDF, out: Path) -> list[Path]:
     is_inline = len(texels) <= MOST_INLINE
     written = [out] if is_inline else [out, data]
     if not is_inline:
-        padded = np.zeros((height * WIDTH, 4), "<f4")
-        padded[: len(texels)] = texels
-        write_whole(data, padded.tobytes())
-    sizes = {"width": WIDTH, "height": height, "data_file": data.name, "texels": len(texels), "inline": is_inline}
+        write_whole(data, in_rows(texels).tobytes())
+    storage = "array" if is_inline else "texture"
+    sizes = {"width": WIDTH, "height": height, "data_file": data.name, "texels": len(texels), "storage": storage}
     numbers = ",\n".join(f"vec4({floats(texel)})" for texel in texels) if is_inline else ""
     write_whole(out, glsl_text(arrays, out, places, sizes | {"numbers": numbers}).encode())
     return written
 
 
+def compact_shader(sdf: NeuralSDF) -> CompactShader:
+    """The model as a shader function of domain units with a compact table; see `CompactShader`."""
+    arrays = network_arrays(sdf)._replace(transform=Transform(np.zeros(3), 1.0))
+    table, units = (None, None) if arrays.grid is None else compact_table(arrays.grid)
+    numbers, places = texture(arrays, units)
+    sizes = {"width": WIDTH, "storage": "compact"}
+    return CompactShader(glsl_text(arrays, Path("network.glsl"), places, sizes), numbers, table)
+
+
+def compact_table(grid: GridArrays) -> tuple[np.ndarray, np.ndarray]:
+    """(entries (E, 4) int16, the unit (levels,) float32 of each level's entries): value = entry * unit.
+
+    A level's largest value has the largest integer, so a value is off by at most a 65,534th of it.
+    """
+    largest = np.maximum.reduceat(np.abs(grid.table).max(axis=1), grid.starts)  # (levels,)
+    units = np.maximum(largest / LARGEST_ENTRY, np.finfo(np.float32).tiny).astype(np.float32)
+    rows = np.diff(np.append(grid.starts, len(grid.table)))  # (levels,) rows of each level
+    entries = np.rint(grid.table / np.repeat(units, rows)[:, None]).astype(np.int16)  # (rows, features)
+    return in_fours(entries).reshape(-1, 4), units
+
+
+def in_rows(texels: np.ndarray) -> np.ndarray:
+    """texels (T, 4) with zeros added, up to a whole number of rows of the texture; little-endian."""
+    padding = -len(texels) % WIDTH
+    return np.pad(texels, ((0, padding), (0, 0))).astype(texels.dtype.newbyteorder("<"), copy=False)
+
+
 def glsl_text(arrays: NetworkArrays, out: Path, places: dict[str, Any], sizes: dict[str, Any]) -> str:
-    """The text of the shader function. places: see `texture`. sizes: of the texture, and the numbers if inline."""
+    """The text of the shader function. places: see `texture`. sizes: the template's values for the storage."""
     transform = arrays.transform
     high = transform.center.astype(np.float32)
     layers = places["layers"]
@@ -71,8 +111,11 @@ def glsl_text(arrays: NetworkArrays, out: Path, places: dict[str, Any], sizes: d
     )
 
 
-def texture(arrays: NetworkArrays) -> tuple[np.ndarray, dict[str, Any]]:
-    """(texels (T, 4) float32 of all numbers of a model, where each part of it starts, as the template takes it)."""
+def texture(arrays: NetworkArrays, units: np.ndarray | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+    """(texels (T, 4) float32 of the numbers of a model, where each part of it starts, as the template takes it).
+
+    units: those of a compact table (`compact_table`), which is then not among the numbers; None for a float32 table.
+    """
     blocks, layers, start = [], [], 0
     for index, layer in enumerate(arrays.layers):
         if index == 0:
@@ -83,9 +126,12 @@ def texture(arrays: NetworkArrays) -> tuple[np.ndarray, dict[str, Any]]:
         start += len(block)
     grid, knots = None, None
     if arrays.grid is not None:
-        grid = grid_values(arrays, start)
-        blocks.append(in_fours(arrays.grid.table).reshape(-1, 4))
-        start += len(blocks[-1])
+        grid = grid_values(arrays.grid, start)
+        if units is None:
+            blocks.append(in_fours(arrays.grid.table).reshape(-1, 4))
+            start += len(blocks[-1])
+        else:
+            grid |= {"first_texel": 0, "units": floats(units)}
     if arrays.scaler == "QuantileTransformer":
         pairs = np.stack([arrays.constants["scaled"], arrays.constants["distances"]], 1)  # (K, 2)
         blocks.append(in_fours(pairs))
@@ -93,9 +139,8 @@ def texture(arrays: NetworkArrays) -> tuple[np.ndarray, dict[str, Any]]:
     return np.concatenate(blocks), {"layers": layers, "grid": grid, "knots": knots}
 
 
-def grid_values(arrays: NetworkArrays, first_texel: int) -> dict[str, Any]:
+def grid_values(grid: GridArrays, first_texel: int) -> dict[str, Any]:
     """Sizes of the hash grid, as the template takes them; its table starts at a texel."""
-    grid = arrays.grid
     return {
         "first_texel": first_texel,
         "vectors": -(-grid.features // 4),

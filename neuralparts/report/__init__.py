@@ -7,6 +7,7 @@ as in NAME.json; a page shows lengths in file units beside them.
 
 from neuralparts.report.gallery import gallery_html
 from neuralparts.report.model_card import model_card
+from neuralparts.report.network_view import network_view
 from neuralparts.report.page import FileLink, html_report
 from neuralparts.report.part_picture import thumbnail_png
 from neuralparts.report.section_picture import Section, cut_section, section_png
@@ -19,6 +20,7 @@ __all__ = [
     "gallery_html",
     "html_report",
     "model_card",
+    "network_view",
     "section_png",
     "sheet_png",
     "thumbnail_png",

@@ -101,7 +101,7 @@ def html_report(
         notes=[note for note in (record.get("failure"), *(record.get("notes") or [])) if note],
         cards=_cards(record),
         panels=_panels(shown.views, record),
-        network_view=compressed_json(network_view) if network_view else "",
+        network_view=network_view,
         origin=one_line(frame.origin.tolist()) if frame and frame.origin.any() else "",
         frame=json.dumps({"center": frame.center.tolist(), "radius": frame.radius}) if frame else "null",
         deviation=_deviation_section(shown),

@@ -29,7 +29,7 @@ class Card(NamedTuple):
     note: str
 
 
-def _template_text(name: str) -> str:
+def template_text(name: str) -> str:
     """A file of templates/, from wherever the package is installed."""
     return (files("neuralparts.report") / "templates" / name).read_text("utf-8")
 
@@ -40,7 +40,7 @@ def _escaped_in_markdown(text: str) -> str:
 
 
 _TEMPLATES = jinja2.Environment(
-    loader=jinja2.FunctionLoader(_template_text),
+    loader=jinja2.FunctionLoader(template_text),
     autoescape=lambda name: not name.endswith(".md"),
     undefined=jinja2.StrictUndefined,  # a misspelt name in a template is an error
     trim_blocks=True,

@@ -12,7 +12,7 @@ from neuralparts.fitting import FitResult
 from neuralparts.mesh import Mesh
 from neuralparts.network import NeuralSDF
 from neuralparts.output import StagedFiles, decisive, plain
-from neuralparts.report import FileLink, html_report, sheet_png, thumbnail_png
+from neuralparts.report import FileLink, html_report, network_view, sheet_png, thumbnail_png
 from neuralparts.steps.inputs import Shape
 from neuralparts.steps.reconstruction import Surface
 from neuralparts.steps.sections import section_through
@@ -75,7 +75,8 @@ def write_report(
         shown_input,
         shown_surface,
         signed_distance if shape.oracle is not None else None,
-        files=files_beside(files, surface is not None),
+        network_view(network),
+        files_beside(files, surface is not None),
     )
     deviation = None
     if surface is not None and shape.oracle is not None:

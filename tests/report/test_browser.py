@@ -1,14 +1,12 @@
 """In a browser: pages draw, cameras are linked, the gallery sorts and filters, and the console stays quiet."""
 
 import json
-import shutil
 
 import numpy as np
 import pytest
 
 from neuralparts.report import gallery_html, html_report, thumbnail_png
 from neuralparts.report.curves import COLOURS
-from tests.report.chromium import Browser
 from tests.report.shown import (
     HOSTILE,
     has_colour,
@@ -18,18 +16,6 @@ from tests.report.shown import (
     signed_distance_to_torus,
     torus,
 )
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    program = next(filter(None, map(shutil.which, names)), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine (Debian: apt-get install chromium)")
-    running = Browser(program, tmp_path_factory.mktemp("profile"))
-    yield running
-    running.close()
-
 
 DRAWN = "document.documentElement.dataset.drawn === '{}'"
 

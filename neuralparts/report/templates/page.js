@@ -148,7 +148,7 @@ async function drawNetwork() {
   tabs.hidden = false;
   selectTab("network");
   try {
-    const view = new NetworkView(place, JSON.parse(await unpacked("network-payload")),
+    const view = new NetworkView(place, JSON.parse(byId("network-payload").textContent),
       {frame: JSON.parse(place.dataset.frame) ?? undefined, onCamera: camera => cameras.moved(camera, "network")});
     if (cameras.camera) view.setCamera(cameras.camera);
     if (!await view.ready) throw view.fault;
