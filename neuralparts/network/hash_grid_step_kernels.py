@@ -1,0 +1,401 @@
+"""The compiled loops of a training step of a hash grid with one hidden layer of ReLU (`hash_grid_step.py`).
+
+In: the arrays of one fit (`StepArrays`) and the numbers of a step. Out: the table, the weights and Adam's means,
+changed in place. A step has two phases, and any thread takes the next task of a phase:
+
+- decode: one task for each chunk of the batch. From features to values, loss, and back to the features' gradient; then
+  the chunk of the next batch is gathered.
+- update: one task for each level of the grid, and one for the layers. A level's task adds up its gradient, takes
+  Adam's step, and computes the features of the next batch while its rows are in the cache.
+
+Every sum belongs to one task and has one fixed order, so the bits are the same with any number of threads.
+
+Names in the kernels: S places of a batch (whole chunks), L levels, F features a node, K = L F inputs of the hidden
+layer and W its width, both rounded up to a multiple of UNITS. A tile is LANES places side by side: an array
+(tiles, K, LANES) has K numbers of each of them. All arrays are flat where a kernel of `vector_kernels` takes them.
+"""
+
+from math import sqrt
+from typing import NamedTuple
+
+import numpy as np
+
+from neuralparts.network.hash_grid_kernels import blend, compiled, inlined, spread, strides
+from neuralparts.network.task_board import (
+    DONE,
+    LOOKS,
+    PHASE,
+    call,
+    count_up,
+    open_phase,
+    seen,
+    taken,
+    wait_for_all,
+)
+from neuralparts.network.vector_kernels import (
+    LANES,
+    SIDE,
+    UNITS,
+    apart,
+    corners,
+    hidden_gradient,
+    lane_sum,
+    output_tile,
+    products,
+    scalar_products,
+    together,
+)
+
+# Tiles in a chunk.
+CHUNK_TILES = 8
+CHUNK = CHUNK_TILES * LANES
+DECODE, UPDATE = 0, 1
+# Calls of the system's yield function after which a helper without a task leaves.
+PATIENCE = 1000
+RECTIFY, KEEP = (0,), ()
+ZERO, ONE = np.float32(0), np.float32(1)
+# Places of the numbers of a step.
+STEP_SIZE, ROOT_SCALE, BETA_1, BETA_2, EPSILON, SAMPLE_SCALE, PAIR_SCALE = range(7)
+
+
+class StepArrays(NamedTuple):
+    """All arrays that the steps of one fit work on, contiguous, float32 unless stated.
+
+    P pairs beside B samples fill the S places of a batch: samples first, the pairs from a whole tile on. C chunks.
+    """
+
+    # The network, then Adam's means of gradients and of their squares: table (rows, F), hidden weight (width, L F),
+    # hidden bias (width,), output weight (1, width), output bias (1,).
+    table: np.ndarray
+    hidden_weight: np.ndarray
+    hidden_bias: np.ndarray
+    output_weight: np.ndarray
+    output_bias: np.ndarray
+    first_table: np.ndarray
+    first_hidden_weight: np.ndarray
+    first_hidden_bias: np.ndarray
+    first_output_weight: np.ndarray
+    first_output_bias: np.ndarray
+    second_table: np.ndarray
+    second_hidden_weight: np.ndarray
+    second_hidden_bias: np.ndarray
+    second_output_weight: np.ndarray
+    second_output_bias: np.ndarray
+    # The grid's levels, see `LevelArrays`.
+    resolutions: np.ndarray
+    offsets: np.ndarray
+    dense: np.ndarray
+    masks: np.ndarray
+    # The fit's rows (all samples, then all pairs; x, y, z, target, perhaps weight), and which of them the next batch
+    # takes: samples (B,) int64, pairs (P,) int64 counted from row 0.
+    rows: np.ndarray
+    samples: np.ndarray
+    pairs: np.ndarray
+    # The batch, and the next one: coordinates (3, S) of the latter; targets, weights (2, S) and, for pairs, at the
+    # first place of each, the weight of the slope (2, S), by turns.
+    coordinates: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    slope_weights: np.ndarray
+    # Corners of the batch: rows uint32 and weights (L, S / LANES, 8, LANES). Features and their gradient (L, S, F).
+    corner_rows: np.ndarray
+    corner_weights: np.ndarray
+    features: np.ndarray
+    feature_gradient: np.ndarray
+    # The layers, rounded up with zeros: hidden weight (K, W) and (W, K), bias (W,), output weight (W,), and zeros (K,).
+    inner: np.ndarray
+    outer: np.ndarray
+    bias: np.ndarray
+    output: np.ndarray
+    zeros: np.ndarray
+    # Of each thread: inputs (CHUNK_TILES, K, LANES), hidden values (CHUNK_TILES, W, LANES), values and slopes (2, LANES),
+    # gradient of a tile's inputs (K, LANES), and of a level's rows, always left at zero.
+    inputs: np.ndarray
+    hidden: np.ndarray
+    values: np.ndarray
+    input_gradient: np.ndarray
+    table_gradient: np.ndarray
+    # Sums of each chunk: hidden weight (C, W K), hidden bias and output weight (C, W LANES), output bias and loss (C,)
+    # float64.
+    weight_sums: np.ndarray
+    bias_sums: np.ndarray
+    output_sums: np.ndarray
+    value_sums: np.ndarray
+    losses: np.ndarray
+
+
+@inlined
+def gather(a, numbers, turn, chunk):
+    """Copy a chunk of the next batch from the fit's rows to coordinates, targets and weights."""
+    places, count, pairs = a.coordinates.shape[1], len(a.samples), len(a.pairs)
+    first_pair = places_of_samples(count)
+    sample_scale, pair_scale = np.float32(numbers[SAMPLE_SCALE]), np.float32(numbers[PAIR_SCALE])
+    for place in range(chunk * CHUNK, min((chunk + 1) * CHUNK, places)):
+        beyond = place - first_pair
+        if place < count:
+            row = a.samples[place]
+        elif 0 <= beyond < 2 * pairs:
+            row = a.pairs[beyond // 2] + beyond % 2
+        else:  # padding: it weighs nothing
+            a.weights[turn, place] = ZERO
+            a.slope_weights[turn, place] = ZERO
+            continue
+        for axis in range(3):
+            a.coordinates[axis, place] = a.rows[row, axis]
+        a.targets[turn, place] = a.rows[row, 3]
+        a.weights[turn, place] = (a.rows[row, 4] if a.rows.shape[1] == 5 else ONE) * sample_scale
+        if beyond >= 0 and beyond % 2 == 0:
+            x, y, z = a.rows[row + 1, 0] - a.rows[row, 0], a.rows[row + 1, 1] - a.rows[row, 1], a.rows[row + 1, 2] - a.rows[row, 2]
+            a.slope_weights[turn, place] = pair_scale / sqrt(x * x + y * y + z * z)
+
+
+@inlined
+def places_of_samples(count):
+    """Places of a batch before the pairs: `count`, rounded up to whole tiles."""
+    return (count + LANES - 1) // LANES * LANES
+
+
+@inlined
+def loss_and_slopes(a, turn, tile, thread):
+    """(loss, sum of slopes) of a tile, from its values; the slopes, its gradient, are written beside the values.
+
+    The loss is the sum of weight * |value - target|, and for pairs of weight * |difference of the errors|.
+    """
+    values = a.values[thread]
+    loss, total = 0.0, 0.0
+    for lane in range(LANES):
+        place = tile * LANES + lane
+        error, weight = values[lane] - a.targets[turn, place], a.weights[turn, place]
+        values[LANES + lane] = weight if error > ZERO else (-weight if error < ZERO else ZERO)
+        loss += abs(error) * weight
+        values[lane] = error
+    if tile * LANES >= places_of_samples(len(a.samples)):
+        for lane in range(0, LANES, 2):
+            weight = a.slope_weights[turn, tile * LANES + lane]
+            difference = values[lane + 1] - values[lane]
+            slope = weight if difference > ZERO else (-weight if difference < ZERO else ZERO)
+            values[LANES + lane] -= slope
+            values[LANES + lane + 1] += slope
+            loss += abs(difference) * weight
+    for lane in range(LANES):
+        total += values[LANES + lane]
+    return loss, total
+
+
+@compiled
+def decode(a, numbers, turn, chunk, thread, lanes):
+    """One chunk of the batch: its loss, its sums of the layers' gradients, and the gradient of its features."""
+    levels, width, depth = len(a.resolutions), len(a.bias), len(a.zeros)
+    features = len(lanes)
+    first, last = chunk * CHUNK_TILES, min((chunk + 1) * CHUNK_TILES, a.coordinates.shape[1] // LANES)
+    inputs, hidden, values, gradient = a.inputs[thread], a.hidden[thread], a.values[thread], a.input_gradient[thread]
+    bias_sums, output_sums = a.bias_sums[chunk], a.output_sums[chunk]
+    bias_sums[:] = ZERO
+    output_sums[:] = ZERO
+    loss, slopes = 0.0, 0.0
+    for tile in range(first, last):
+        # Inputs (K, LANES) of the hidden layer, then its values (W, LANES), and those of the output (LANES,).
+        start, here = (tile - first) * depth * LANES, (tile - first) * width * LANES
+        for level in range(levels):
+            apart(a.features[level], tile * LANES * features, inputs, start + level * features * LANES, lanes)
+        for unit in range(0, width, UNITS):
+            products(a.inner, unit, width, a.bias, unit, depth, inputs, start, hidden, here + unit * LANES, RECTIFY)
+        output_tile(a.output, a.output_bias[0], width, hidden, here, values, 0)
+        tile_loss, tile_slopes = loss_and_slopes(a, turn, tile, thread)
+        loss += tile_loss
+        slopes += tile_slopes
+        # The hidden values' gradient (W, LANES) in their place, and from it that of the inputs (K, LANES).
+        for unit in range(width):
+            hidden_gradient(
+                a.output[unit], values, LANES, hidden, here + unit * LANES, bias_sums, output_sums, unit * LANES
+            )
+        for unit in range(0, depth, UNITS):
+            products(a.outer, unit, depth, a.zeros, unit, width, hidden, here, gradient, unit * LANES, KEEP)
+        for level in range(levels):
+            together(
+                gradient, level * features * LANES, a.feature_gradient[level], tile * LANES * features, lanes
+            )
+    # The hidden weight's gradient (W, K): products of all its gradients with all its inputs.
+    sums = a.weight_sums[chunk]
+    for unit in range(0, width, SIDE):
+        for number in range(0, depth, SIDE):
+            scalar_products(
+                hidden, unit * LANES, width * LANES, inputs, number * LANES, depth * LANES, last - first,
+                sums, unit * depth + number, depth,
+            )  # fmt: skip
+    a.losses[chunk] = loss
+    a.value_sums[chunk] = slopes
+    gather(a, numbers, 1 - turn, chunk)
+
+
+@inlined
+def adam(values, first, second, gradient, numbers):
+    """Adam's step (Kingma and Ba, 2015) on flat arrays of one length; the gradient is left at zero."""
+    step_size, root_scale, epsilon = np.float32(numbers[STEP_SIZE]), np.float32(numbers[ROOT_SCALE]), np.float32(numbers[EPSILON])
+    keep_2 = np.float32(numbers[BETA_2])
+    take_1, take_2 = np.float32(1 - numbers[BETA_1]), np.float32(1 - numbers[BETA_2])
+    for index in range(len(values)):
+        slope = gradient[index]
+        mean = first[index] + take_1 * (slope - first[index])
+        square = keep_2 * second[index] + take_2 * slope * slope
+        first[index], second[index] = mean, square
+        values[index] -= step_size * mean / (sqrt(square) * root_scale + epsilon)
+        gradient[index] = ZERO
+
+
+@inlined
+def corner_of(array, place, lane):
+    """The eight numbers of a place in a tile's corners (8, LANES) that begin at `place`."""
+    at = np.uint64(place + lane)
+    step = np.uint64(LANES)
+    return (
+        array[at], array[at + step], array[at + np.uint64(2) * step], array[at + np.uint64(3) * step],
+        array[at + np.uint64(4) * step], array[at + np.uint64(5) * step], array[at + np.uint64(6) * step],
+        array[at + np.uint64(7) * step],
+    )  # fmt: skip
+
+
+@inlined
+def whole_rows(rows):
+    """Eight rows as uint64."""
+    a, b, c, d, e, f, g, h = rows
+    return (
+        np.uint64(a), np.uint64(b), np.uint64(c), np.uint64(d), np.uint64(e), np.uint64(f), np.uint64(g), np.uint64(h)
+    )  # fmt: skip
+
+
+@compiled
+def encode_level(a, level, lanes):
+    """One level's corners and features of the next batch."""
+    places, features = a.coordinates.shape[1], len(lanes)
+    table = a.table[a.offsets[level] : a.offsets[level + 1]]
+    stride_y, stride_z = strides(a.resolutions[level], a.dense[level])
+    rows, weights, result = a.corner_rows[level], a.corner_weights[level], a.features[level]
+    for place in range(0, places, LANES):
+        corners(
+            a.coordinates, place, places, a.resolutions[level], stride_y, stride_z, a.dense[level], a.masks[level],
+            rows, weights, 8 * place,
+        )  # fmt: skip
+        for lane in range(LANES):
+            at = whole_rows(corner_of(rows, 8 * place, lane))
+            blend(table, at, corner_of(weights, 8 * place, lane), result, np.uint64((place + lane) * features), lanes)
+
+
+@compiled
+def update_level(a, numbers, level, thread, lanes):
+    """One level's gradient and Adam's step."""
+    places, features = a.coordinates.shape[1], len(lanes)
+    start, stop = a.offsets[level], a.offsets[level + 1]
+    gradient = a.table_gradient[thread][: stop - start]
+    rows, weights, source = a.corner_rows[level], a.corner_weights[level], a.feature_gradient[level]
+    for place in range(0, places, LANES):
+        for lane in range(LANES):
+            at = whole_rows(corner_of(rows, 8 * place, lane))
+            spread(gradient, at, corner_of(weights, 8 * place, lane), source, np.uint64((place + lane) * features), lanes)
+    adam(
+        a.table[start:stop].reshape(-1),
+        a.first_table[start:stop].reshape(-1),
+        a.second_table[start:stop].reshape(-1),
+        gradient.reshape(-1),
+        numbers,
+    )
+
+
+@compiled
+def pack_layers(a):
+    """Copy the layers into the arrays that the loops read, which are rounded up with zeros."""
+    width, inputs = a.hidden_weight.shape
+    for unit in range(width):
+        for number in range(inputs):
+            a.inner[number * len(a.bias) + unit] = a.hidden_weight[unit, number]
+            a.outer[unit * len(a.zeros) + number] = a.hidden_weight[unit, number]
+        a.bias[unit] = a.hidden_bias[unit]
+        a.output[unit] = a.output_weight[0, unit]
+
+
+@compiled
+def update_layers(a, numbers, chunks):
+    """The layers' gradients, summed chunk by chunk, and Adam's step."""
+    width, inputs = a.hidden_weight.shape
+    depth = len(a.zeros)
+    for chunk in range(1, chunks):
+        for index in range(a.weight_sums.shape[1]):
+            a.weight_sums[0, index] += a.weight_sums[chunk, index]
+        for index in range(a.bias_sums.shape[1]):
+            a.bias_sums[0, index] += a.bias_sums[chunk, index]
+            a.output_sums[0, index] += a.output_sums[chunk, index]
+        a.value_sums[0] += a.value_sums[chunk]
+        a.losses[0] += a.losses[chunk]
+    sums = a.weight_sums[0]
+    for unit in range(width):
+        adam(
+            a.hidden_weight[unit],
+            a.first_hidden_weight[unit],
+            a.second_hidden_weight[unit],
+            sums[unit * depth : unit * depth + inputs],
+            numbers,
+        )
+    bias, output = np.empty(width, np.float32), np.empty(width, np.float32)
+    for unit in range(width):
+        bias[unit], output[unit] = lane_sum(a.bias_sums[0], unit * LANES), lane_sum(a.output_sums[0], unit * LANES)
+    adam(a.hidden_bias, a.first_hidden_bias, a.second_hidden_bias, bias, numbers)
+    adam(a.output_weight[0], a.first_output_weight[0], a.second_output_weight[0], output, numbers)
+    bias[0] = a.value_sums[0]
+    adam(a.output_bias, a.first_output_bias, a.second_output_bias, bias[:1], numbers)
+    pack_layers(a)
+
+
+@compiled
+def do_task(a, numbers, phase, task, thread, lanes):
+    """One task of a phase of the step."""
+    levels, chunks = len(a.resolutions), len(a.losses)
+    turn, has_next = np.int64(numbers[7]), numbers[8] > 0
+    if phase == DECODE:
+        decode(a, numbers, turn, task, thread, lanes)
+    elif task < levels:  # the largest first
+        level = levels - 1 - task
+        update_level(a, numbers, level, thread, lanes)
+        if has_next:
+            encode_level(a, level, lanes)
+    else:
+        update_layers(a, numbers, chunks)
+
+
+@compiled
+def prepare(a, numbers, turn, lanes):
+    """Make the next batch the first one: gather it and compute its features."""
+    for chunk in range(len(a.losses)):
+        gather(a, numbers, turn, chunk)
+    for level in range(len(a.resolutions)):
+        encode_level(a, level, lanes)
+    pack_layers(a)
+
+
+@compiled
+def take_step(a, numbers, board, yield_at, lanes):
+    """One step, by this thread and its helpers. Returns the loss."""
+    for phase, tasks in ((DECODE, len(a.losses)), (UPDATE, len(a.resolutions) + 1)):
+        open_phase(board, phase, tasks)
+        task = taken(board)
+        while task >= 0:
+            do_task(a, numbers, phase, task, 0, lanes)
+            count_up(board, DONE)
+            task = taken(board)
+        wait_for_all(board, yield_at)
+    return a.losses[0]
+
+
+@compiled
+def help_steps(a, numbers, board, yield_at, thread, lanes):
+    """Take tasks of the steps of another thread, until there is none for a while."""
+    looks = 0
+    while looks < PATIENCE * LOOKS:
+        task = taken(board)
+        if task >= 0:
+            do_task(a, numbers, seen(board, PHASE), task, thread, lanes)
+            count_up(board, DONE)
+            looks = 0
+        else:
+            looks += 1
+            if looks % LOOKS == 0:
+                call(yield_at)
