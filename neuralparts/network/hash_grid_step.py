@@ -1,95 +1,169 @@
-"""A training step of a hash grid with one hidden layer of ReLU, compiled as a whole."""
+"""A whole training step of a hash grid before one small layer of ReLU, by compiled loops on one or several threads.
 
-import threading
+In: a network, Adam's means, and the samples of a fit; then, for each step, which of them to take. Out: the network and
+the means, changed in place. It computes what torch would with `NeuralSDF.scaled`, a loss of absolute errors and Adam,
+but for the order of sums; the bits are the same with any number of threads. A test compares the two, step for step.
+"""
+
+from dataclasses import dataclass
 from itertools import pairwise
+from types import ModuleType
 
 import numpy as np
 import torch
 
-from neuralparts.network import hash_grid_step_kernels as kernels
-from neuralparts.network.hash_levels import LevelArrays
-from neuralparts.network.task_board import new_board, yield_address
+from neuralparts.network.helper_threads import HelperThreads
+from neuralparts.network.neural_sdf import NeuralSDF
+
+# Wider layers and longer rows were not measured.
+WIDEST_LAYER, MOST_FEATURES = 64, 8
+# Each thread takes a level at a time, so more threads than the levels with full tables do not help.
+MOST_THREADS = 4
 
 
-def rounded_up(number: int, step: int) -> int:
+@dataclass(frozen=True)
+class AdamMeans:
+    """Adam's means of gradients and of their squares, shaped like the parameters, and its constants."""
+
+    first: list[torch.Tensor]
+    second: list[torch.Tensor]
+    betas: tuple[float, float]
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class StepSamples:
+    """The samples of a fit: rows (N, 4 or 5) float32 contiguous, of x, y, z, target and perhaps weight; the two of a
+    pair follow one another. A step takes `count` samples and `pairs` pairs, whose slopes weigh `slope_weight`."""
+
+    rows: torch.Tensor
+    count: int
+    pairs: int
+    slope_weight: float
+
+
+def has_compiled_step(network: NeuralSDF) -> bool:
+    """True if `HashGridStep` can train a network: on the CPU in float32, a hash grid, one hidden layer of ReLU."""
+    if network.encoding is None or network.activation != "relu" or len(network.widths) != 1:
+        return False
+    if network.widths[0] > WIDEST_LAYER or network.encoding.features > MOST_FEATURES:
+        return False
+    return all(
+        parameter.is_cpu and parameter.dtype == torch.float32 and parameter.is_contiguous() and parameter.requires_grad
+        for parameter in network.parameters()
+    )
+
+
+def _kernels() -> ModuleType:
+    """The module of the compiled loops. Imported at the first use: no other fit needs them."""
+    from neuralparts.network import hash_grid_step_kernels
+
+    return hash_grid_step_kernels
+
+
+def _rounded_up(number: int, step: int) -> int:
+    """The least multiple of `step` that is no smaller than a number."""
     return -(-number // step) * step
 
 
 class HashGridStep:
-    def __init__(self, network, first, second, rows, batch, threads, betas, epsilon, slope_weight):
-        """rows: (N, 4 or 5) of the fit. batch: (samples, pairs). threads: that take part."""
-        samples, pairs = batch
-        arrays: LevelArrays = network.encoding.arrays
-        hidden, output = network.layers[0], network.layers[2]
-        parameters = [network.encoding.table, hidden.weight, hidden.bias, output.weight, output.bias]
-        view = lambda tensors: [tensor.detach().numpy() for tensor in tensors]  # noqa: E731
-        levels, features = network.encoding.levels, network.encoding.features
-        self._lanes = (0,) * features
-        lanes = kernels.LANES
-        places = rounded_up(samples, lanes) + rounded_up(2 * pairs, lanes)
-        chunks = -(-places // kernels.CHUNK)
-        width, depth = rounded_up(len(hidden.bias), kernels.UNITS), rounded_up(levels * features, kernels.UNITS)
-        zeros = lambda *shape: np.zeros(shape, np.float32)  # noqa: E731
-        largest = max(stop - start for start, stop in pairwise(arrays.offsets))
-        tiles = kernels.CHUNK_TILES
-        self.a = kernels.StepArrays(
-            *view(parameters), *view(first), *view(second), *arrays,
-            rows.numpy(), np.zeros(samples, np.int64), np.zeros(pairs, np.int64),
-            zeros(3, places), zeros(2, places), zeros(2, places), zeros(2, places),
-            np.zeros((levels, 8 * places), np.uint32), zeros(levels, 8 * places),
-            zeros(levels, places * features), zeros(levels, places * features),
-            zeros(depth * width), zeros(width * depth), zeros(width), zeros(width), zeros(depth),
-            zeros(threads, tiles * depth * lanes), zeros(threads, tiles * width * lanes), zeros(threads, 2 * lanes),
-            zeros(threads, depth * lanes), zeros(threads, largest, features),
-            zeros(chunks, width * depth), zeros(chunks, width * lanes), zeros(chunks, width * lanes),
-            zeros(chunks), np.zeros(chunks),
-        )  # fmt: skip
-        self.numbers = np.zeros(9)
-        self.numbers[2:7] = *betas, epsilon, 1 / (samples + 2 * pairs), slope_weight / max(1, pairs)
-        self.betas = betas
-        self.board, self.yield_at = new_board(), yield_address()
-        self.turn = 0
-        self.steps = 0
-        self.asleep = [False] * (threads - 1)
-        self.doors = [threading.Semaphore(0) for _ in range(threads - 1)]
-        self.closing = False
-        self.helpers = [threading.Thread(target=self.help, args=(i,), daemon=True) for i in range(threads - 1)]
-        for h in self.helpers:
-            h.start()
+    """The steps of one fit. A network for which `has_compiled_step` is True; close it at the end.
 
-    def help(self, index):
-        while True:
-            self.asleep[index] = True
-            self.doors[index].acquire()
-            if self.closing:
-                return
-            kernels.help_steps(self.a, self.numbers, self.board, self.yield_at, index + 1, self._lanes)
+    The first batch is named by `begin`, each further one by the step before it.
+    """
 
-    def close(self):
-        self.closing = True
-        for door in self.doors:
-            door.release()
-        for h in self.helpers:
-            h.join()
+    def __init__(self, network: NeuralSDF, means: AdamMeans, samples: StepSamples, threads: int):
+        from neuralparts.network.task_board import new_board, yield_address
 
-    def choose(self, samples, pairs):
-        self.a.samples[:] = samples
-        self.a.pairs[:] = pairs
+        self._kernels = _kernels()
+        self._betas = means.betas
+        helpers = max(0, min(threads, MOST_THREADS) - 1)
+        self._arrays = self._all_arrays(network, means, samples, helpers + 1)
+        self._board, self._yield_at = new_board(), yield_address()
+        self._lanes = (0,) * network.encoding.features
+        self._helpers = HelperThreads(lambda thread: self._run(self._kernels.HELP, thread), helpers)
 
-    def prepare(self):
-        kernels.prepare(self.a, self.numbers, self.turn, self._lanes)
+    def begin(self, samples: np.ndarray, pairs: np.ndarray) -> None:
+        """Name the rows of the first batch: of its samples, and of the first of each pair."""
+        self._choose(samples, pairs)
+        self._run(self._kernels.PREPARE)
 
-    def step(self, rate, has_next=True):
-        self.steps += 1
-        b1, b2 = self.betas
-        n = self.numbers
-        n[0] = rate / (1 - b1**self.steps)
-        n[1] = 1 / (1 - b2**self.steps) ** 0.5
-        n[7], n[8] = self.turn, has_next
-        for i, asleep in enumerate(self.asleep):
-            if asleep:
-                self.asleep[i] = False
-                self.doors[i].release()
-        loss = kernels.take_step(self.a, n, self.board, self.yield_at, self._lanes)
-        self.turn = 1 - self.turn
+    def take(self, rate: float, steps: int, following: tuple[np.ndarray, np.ndarray] | None) -> float:
+        """The step after `steps` steps, at a learning rate. Returns its loss.
+
+        following: the rows of the next batch, as `begin` takes them; None if this is the last step.
+        """
+        kernels, numbers = self._kernels, self._arrays.numbers
+        decay_1, decay_2 = (beta ** (steps + 1) for beta in self._betas)
+        numbers[kernels.STEP_SIZE] = rate / (1 - decay_1)
+        numbers[kernels.ROOT_SCALE] = (1 - decay_2) ** -0.5
+        numbers[kernels.HAS_NEXT] = following is not None
+        if following is not None:
+            self._choose(*following)
+        self._helpers.wake()
+        loss = self._run(kernels.STEP)
+        numbers[kernels.TURN] = 1 - numbers[kernels.TURN]
         return loss
+
+    def close(self) -> None:
+        """End the helpers."""
+        self._helpers.close()
+
+    def _choose(self, samples: np.ndarray, pairs: np.ndarray) -> None:
+        """Name the rows of the next batch."""
+        self._arrays.samples[:], self._arrays.pairs[:] = samples, pairs
+
+    def _run(self, job: int, thread: int = 0) -> float:
+        """One job of the compiled loops."""
+        return self._kernels.run(self._arrays, self._board, self._yield_at, job, thread, self._lanes)
+
+    def _all_arrays(self, network: NeuralSDF, means: AdamMeans, samples: StepSamples, threads: int):
+        """The `StepArrays` of a fit: views of the network and of Adam's means, and space for a batch."""
+        kernels, grid = self._kernels, network.encoding
+        lanes, tiles = kernels.LANES, kernels.CHUNK_TILES
+        width = _rounded_up(network.widths[0], kernels.UNITS)
+        depth = _rounded_up(grid.output_width, kernels.UNITS)
+        places = _rounded_up(samples.count, lanes) + _rounded_up(2 * samples.pairs, lanes)
+        chunks = -(-places // kernels.CHUNK)
+        largest = max(stop - start for start, stop in pairwise(grid.arrays.offsets))
+
+        def space(*shape: int) -> np.ndarray:
+            return np.zeros(shape, np.float32)
+
+        trained = [tensor.detach().numpy() for tensor in (*network.parameters(), *means.first, *means.second)]
+        numbers = np.zeros(kernels.NUMBERS)
+        numbers[kernels.BETA_1], numbers[kernels.BETA_2] = means.betas
+        numbers[kernels.EPSILON] = means.epsilon
+        numbers[kernels.SAMPLE_SCALE] = 1 / (samples.count + 2 * samples.pairs)
+        numbers[kernels.PAIR_SCALE] = samples.slope_weight / max(1, samples.pairs)
+        return kernels.StepArrays(
+            *trained,
+            *grid.arrays,
+            rows=samples.rows.numpy(),
+            samples=np.zeros(samples.count, np.int64),
+            pairs=np.zeros(samples.pairs, np.int64),
+            coordinates=space(3, places),
+            targets=space(2, places),
+            weights=space(2, places),
+            slope_weights=space(2, places),
+            corner_rows=np.zeros((grid.levels, 8 * places), np.uint32),
+            corner_weights=space(grid.levels, 8 * places),
+            features=space(grid.levels, places * grid.features),
+            feature_gradient=space(grid.levels, places * grid.features),
+            inner=space(depth * width),
+            outer=space(width * depth),
+            bias=space(width),
+            output=space(width),
+            zeros=space(depth),
+            inputs=space(threads, tiles * depth * lanes),
+            hidden=space(threads, tiles * width * lanes),
+            values=space(threads, 2 * lanes),
+            input_gradient=space(threads, depth * lanes),
+            table_gradient=space(threads, largest, grid.features),
+            weight_sums=space(chunks, width * depth),
+            bias_sums=space(chunks, width * lanes),
+            output_sums=space(chunks, width * lanes),
+            value_sums=space(chunks),
+            losses=np.zeros(chunks),
+            numbers=numbers,
+        )

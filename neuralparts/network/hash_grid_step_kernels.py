@@ -1,37 +1,28 @@
 """The compiled loops of a training step of a hash grid with one hidden layer of ReLU (`hash_grid_step.py`).
 
-In: the arrays of one fit (`StepArrays`) and the numbers of a step. Out: the table, the weights and Adam's means,
-changed in place. A step has two phases, and any thread takes the next task of a phase:
+In: the arrays of one fit (`StepArrays`). Out: the table, the weights and Adam's means, changed in place, and the loss.
+A step has two phases, and any thread takes the next task of a phase:
 
 - decode: one task for each chunk of the batch. From features to values, loss, and back to the features' gradient; then
-  the chunk of the next batch is gathered.
+  the same chunk of the next batch is gathered.
 - update: one task for each level of the grid, and one for the layers. A level's task adds up its gradient, takes
   Adam's step, and computes the features of the next batch while its rows are in the cache.
 
 Every sum belongs to one task and has one fixed order, so the bits are the same with any number of threads.
 
-Names in the kernels: S places of a batch (whole chunks), L levels, F features a node, K = L F inputs of the hidden
-layer and W its width, both rounded up to a multiple of UNITS. A tile is LANES places side by side: an array
-(tiles, K, LANES) has K numbers of each of them. All arrays are flat where a kernel of `vector_kernels` takes them.
+Names in the kernels: S places of a batch (whole tiles), L levels, F features a node, K = L F inputs of the hidden layer
+and W its width, both rounded up to a multiple of UNITS. A tile is LANES places side by side: an array (tiles, K, LANES)
+has K numbers of each of them. What `vector_kernels` takes is flat; its shape stands in `StepArrays`.
 """
 
 from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
+from numba import njit
 
 from neuralparts.network.hash_grid_kernels import blend, compiled, inlined, spread, strides
-from neuralparts.network.task_board import (
-    DONE,
-    LOOKS,
-    PHASE,
-    call,
-    count_up,
-    open_phase,
-    seen,
-    taken,
-    wait_for_all,
-)
+from neuralparts.network.task_board import DONE, LOOKS, PHASE, call, count_up, open_phase, seen, taken, wait_for_all
 from neuralparts.network.vector_kernels import (
     LANES,
     SIDE,
@@ -46,16 +37,23 @@ from neuralparts.network.vector_kernels import (
     together,
 )
 
+# Compiled with `run`, and kept as a part of it: one file of machine code to load.
+part_of_run = njit(nogil=True, error_model="numpy")
 # Tiles in a chunk.
 CHUNK_TILES = 8
 CHUNK = CHUNK_TILES * LANES
+# The phases of a step, and the jobs of `run`.
 DECODE, UPDATE = 0, 1
-# Calls of the system's yield function after which a helper without a task leaves.
-PATIENCE = 1000
+PREPARE, STEP, HELP = 0, 1, 2
+# Times that a helper without a task lets others run before it leaves: some 0.1 ms.
+PATIENCE = 300
 RECTIFY, KEEP = (0,), ()
 ZERO, ONE = np.float32(0), np.float32(1)
-# Places of the numbers of a step.
-STEP_SIZE, ROOT_SCALE, BETA_1, BETA_2, EPSILON, SAMPLE_SCALE, PAIR_SCALE = range(7)
+# Places in `StepArrays.numbers`: Adam's learning rate over the correction of its first means, one over the root of that
+# of the second, and its constants; the weight of a sample and of a pair's slope in the loss; which half of the arrays
+# "by turns" holds the batch, and 1 if another one follows.
+STEP_SIZE, ROOT_SCALE, BETA_1, BETA_2, EPSILON, SAMPLE_SCALE, PAIR_SCALE, TURN, HAS_NEXT = range(9)
+NUMBERS = 9
 
 
 class StepArrays(NamedTuple):
@@ -108,8 +106,8 @@ class StepArrays(NamedTuple):
     bias: np.ndarray
     output: np.ndarray
     zeros: np.ndarray
-    # Of each thread: inputs (CHUNK_TILES, K, LANES), hidden values (CHUNK_TILES, W, LANES), values and slopes (2, LANES),
-    # gradient of a tile's inputs (K, LANES), and of a level's rows, always left at zero.
+    # Of each thread: inputs (CHUNK_TILES, K, LANES), hidden values (CHUNK_TILES, W, LANES), values and slopes
+    # (2, LANES), the gradient of a tile's inputs (K, LANES), and that of a level's rows, always left at zero.
     inputs: np.ndarray
     hidden: np.ndarray
     values: np.ndarray
@@ -122,14 +120,16 @@ class StepArrays(NamedTuple):
     output_sums: np.ndarray
     value_sums: np.ndarray
     losses: np.ndarray
+    # What a step is called with, float64, see STEP_SIZE.
+    numbers: np.ndarray
 
 
 @inlined
-def gather(a, numbers, turn, chunk):
+def gather(a, turn, chunk):
     """Copy a chunk of the next batch from the fit's rows to coordinates, targets and weights."""
     places, count, pairs = a.coordinates.shape[1], len(a.samples), len(a.pairs)
     first_pair = places_of_samples(count)
-    sample_scale, pair_scale = np.float32(numbers[SAMPLE_SCALE]), np.float32(numbers[PAIR_SCALE])
+    sample_scale, pair_scale = np.float32(a.numbers[SAMPLE_SCALE]), np.float32(a.numbers[PAIR_SCALE])
     for place in range(chunk * CHUNK, min((chunk + 1) * CHUNK, places)):
         beyond = place - first_pair
         if place < count:
@@ -145,8 +145,10 @@ def gather(a, numbers, turn, chunk):
         a.targets[turn, place] = a.rows[row, 3]
         a.weights[turn, place] = (a.rows[row, 4] if a.rows.shape[1] == 5 else ONE) * sample_scale
         if beyond >= 0 and beyond % 2 == 0:
-            x, y, z = a.rows[row + 1, 0] - a.rows[row, 0], a.rows[row + 1, 1] - a.rows[row, 1], a.rows[row + 1, 2] - a.rows[row, 2]
-            a.slope_weights[turn, place] = pair_scale / sqrt(x * x + y * y + z * z)
+            square = ZERO
+            for axis in range(3):
+                square += (a.rows[row + 1, axis] - a.rows[row, axis]) ** 2
+            a.slope_weights[turn, place] = pair_scale / sqrt(square)
 
 
 @inlined
@@ -182,8 +184,8 @@ def loss_and_slopes(a, turn, tile, thread):
     return loss, total
 
 
-@compiled
-def decode(a, numbers, turn, chunk, thread, lanes):
+@part_of_run
+def decode(a, turn, chunk, thread, lanes):
     """One chunk of the batch: its loss, its sums of the layers' gradients, and the gradient of its features."""
     levels, width, depth = len(a.resolutions), len(a.bias), len(a.zeros)
     features = len(lanes)
@@ -212,9 +214,7 @@ def decode(a, numbers, turn, chunk, thread, lanes):
         for unit in range(0, depth, UNITS):
             products(a.outer, unit, depth, a.zeros, unit, width, hidden, here, gradient, unit * LANES, KEEP)
         for level in range(levels):
-            together(
-                gradient, level * features * LANES, a.feature_gradient[level], tile * LANES * features, lanes
-            )
+            together(gradient, level * features * LANES, a.feature_gradient[level], tile * LANES * features, lanes)
     # The hidden weight's gradient (W, K): products of all its gradients with all its inputs.
     sums = a.weight_sums[chunk]
     for unit in range(0, width, SIDE):
@@ -225,14 +225,14 @@ def decode(a, numbers, turn, chunk, thread, lanes):
             )  # fmt: skip
     a.losses[chunk] = loss
     a.value_sums[chunk] = slopes
-    gather(a, numbers, 1 - turn, chunk)
+    gather(a, 1 - turn, chunk)
 
 
 @inlined
 def adam(values, first, second, gradient, numbers):
     """Adam's step (Kingma and Ba, 2015) on flat arrays of one length; the gradient is left at zero."""
-    step_size, root_scale, epsilon = np.float32(numbers[STEP_SIZE]), np.float32(numbers[ROOT_SCALE]), np.float32(numbers[EPSILON])
-    keep_2 = np.float32(numbers[BETA_2])
+    step_size, root_scale = np.float32(numbers[STEP_SIZE]), np.float32(numbers[ROOT_SCALE])
+    epsilon, keep_2 = np.float32(numbers[EPSILON]), np.float32(numbers[BETA_2])
     take_1, take_2 = np.float32(1 - numbers[BETA_1]), np.float32(1 - numbers[BETA_2])
     for index in range(len(values)):
         slope = gradient[index]
@@ -264,7 +264,7 @@ def whole_rows(rows):
     )  # fmt: skip
 
 
-@compiled
+@part_of_run
 def encode_level(a, level, lanes):
     """One level's corners and features of the next batch."""
     places, features = a.coordinates.shape[1], len(lanes)
@@ -281,8 +281,8 @@ def encode_level(a, level, lanes):
             blend(table, at, corner_of(weights, 8 * place, lane), result, np.uint64((place + lane) * features), lanes)
 
 
-@compiled
-def update_level(a, numbers, level, thread, lanes):
+@part_of_run
+def update_level(a, level, thread, lanes):
     """One level's gradient and Adam's step."""
     places, features = a.coordinates.shape[1], len(lanes)
     start, stop = a.offsets[level], a.offsets[level + 1]
@@ -291,17 +291,18 @@ def update_level(a, numbers, level, thread, lanes):
     for place in range(0, places, LANES):
         for lane in range(LANES):
             at = whole_rows(corner_of(rows, 8 * place, lane))
-            spread(gradient, at, corner_of(weights, 8 * place, lane), source, np.uint64((place + lane) * features), lanes)
+            weight = corner_of(weights, 8 * place, lane)
+            spread(gradient, at, weight, source, np.uint64((place + lane) * features), lanes)
     adam(
         a.table[start:stop].reshape(-1),
         a.first_table[start:stop].reshape(-1),
         a.second_table[start:stop].reshape(-1),
         gradient.reshape(-1),
-        numbers,
+        a.numbers,
     )
 
 
-@compiled
+@part_of_run
 def pack_layers(a):
     """Copy the layers into the arrays that the loops read, which are rounded up with zeros."""
     width, inputs = a.hidden_weight.shape
@@ -313,12 +314,12 @@ def pack_layers(a):
         a.output[unit] = a.output_weight[0, unit]
 
 
-@compiled
-def update_layers(a, numbers, chunks):
+@part_of_run
+def update_layers(a):
     """The layers' gradients, summed chunk by chunk, and Adam's step."""
     width, inputs = a.hidden_weight.shape
     depth = len(a.zeros)
-    for chunk in range(1, chunks):
+    for chunk in range(1, len(a.losses)):
         for index in range(a.weight_sums.shape[1]):
             a.weight_sums[0, index] += a.weight_sums[chunk, index]
         for index in range(a.bias_sums.shape[1]):
@@ -333,69 +334,66 @@ def update_layers(a, numbers, chunks):
             a.first_hidden_weight[unit],
             a.second_hidden_weight[unit],
             sums[unit * depth : unit * depth + inputs],
-            numbers,
+            a.numbers,
         )
+    # One number a unit, of the sums of each lane.
     bias, output = np.empty(width, np.float32), np.empty(width, np.float32)
     for unit in range(width):
         bias[unit], output[unit] = lane_sum(a.bias_sums[0], unit * LANES), lane_sum(a.output_sums[0], unit * LANES)
-    adam(a.hidden_bias, a.first_hidden_bias, a.second_hidden_bias, bias, numbers)
-    adam(a.output_weight[0], a.first_output_weight[0], a.second_output_weight[0], output, numbers)
+    adam(a.hidden_bias, a.first_hidden_bias, a.second_hidden_bias, bias, a.numbers)
+    adam(a.output_weight[0], a.first_output_weight[0], a.second_output_weight[0], output, a.numbers)
     bias[0] = a.value_sums[0]
-    adam(a.output_bias, a.first_output_bias, a.second_output_bias, bias[:1], numbers)
+    adam(a.output_bias, a.first_output_bias, a.second_output_bias, bias[:1], a.numbers)
     pack_layers(a)
 
 
-@compiled
-def do_task(a, numbers, phase, task, thread, lanes):
+@inlined
+def do_task(a, phase, task, thread, lanes):
     """One task of a phase of the step."""
-    levels, chunks = len(a.resolutions), len(a.losses)
-    turn, has_next = np.int64(numbers[7]), numbers[8] > 0
+    levels = len(a.resolutions)
     if phase == DECODE:
-        decode(a, numbers, turn, task, thread, lanes)
+        decode(a, int(a.numbers[TURN]), task, thread, lanes)
     elif task < levels:  # the largest first
-        level = levels - 1 - task
-        update_level(a, numbers, level, thread, lanes)
-        if has_next:
-            encode_level(a, level, lanes)
+        update_level(a, levels - 1 - task, thread, lanes)
+        if a.numbers[HAS_NEXT]:
+            encode_level(a, levels - 1 - task, lanes)
     else:
-        update_layers(a, numbers, chunks)
+        update_layers(a)
+
+
+@part_of_run
+def take_tasks(a, board, thread, lanes):
+    """Take tasks as long as any is open. Returns their number."""
+    count, task = 0, taken(board)
+    while task >= 0:
+        do_task(a, seen(board, PHASE), task, thread, lanes)
+        count_up(board, DONE)
+        count, task = count + 1, taken(board)
+    return count
 
 
 @compiled
-def prepare(a, numbers, turn, lanes):
-    """Make the next batch the first one: gather it and compute its features."""
-    for chunk in range(len(a.losses)):
-        gather(a, numbers, turn, chunk)
-    for level in range(len(a.resolutions)):
-        encode_level(a, level, lanes)
-    pack_layers(a)
+def run(a, board, yield_at, job, thread, lanes):
+    """PREPARE: gather the first batch of a fit and compute its features. STEP: take a step with all helpers; returns
+    its loss. HELP: take tasks of the steps of another thread, until there has been none for a while.
 
-
-@compiled
-def take_step(a, numbers, board, yield_at, lanes):
-    """One step, by this thread and its helpers. Returns the loss."""
-    for phase, tasks in ((DECODE, len(a.losses)), (UPDATE, len(a.resolutions) + 1)):
-        open_phase(board, phase, tasks)
-        task = taken(board)
-        while task >= 0:
-            do_task(a, numbers, phase, task, 0, lanes)
-            count_up(board, DONE)
-            task = taken(board)
-        wait_for_all(board, yield_at)
-    return a.losses[0]
-
-
-@compiled
-def help_steps(a, numbers, board, yield_at, thread, lanes):
-    """Take tasks of the steps of another thread, until there is none for a while."""
-    looks = 0
-    while looks < PATIENCE * LOOKS:
-        task = taken(board)
-        if task >= 0:
-            do_task(a, numbers, seen(board, PHASE), task, thread, lanes)
-            count_up(board, DONE)
-            looks = 0
-        else:
-            looks += 1
-            if looks % LOOKS == 0:
+    yield_at: the address of `task_board.yield_address`. thread: 0, or that of a helper. lanes: a tuple of length F.
+    """
+    if job == PREPARE:
+        for chunk in range(len(a.losses)):
+            gather(a, int(a.numbers[TURN]), chunk)
+        for level in range(len(a.resolutions)):
+            encode_level(a, level, lanes)
+        pack_layers(a)
+    elif job == STEP:
+        for phase, tasks in ((DECODE, len(a.losses)), (UPDATE, len(a.resolutions) + 1)):
+            open_phase(board, phase, tasks)
+            take_tasks(a, board, thread, lanes)
+            wait_for_all(board, yield_at)
+    else:
+        looks = 0
+        while looks < PATIENCE * LOOKS:
+            looks = 0 if take_tasks(a, board, thread, lanes) else looks + 1
+            if looks % LOOKS == LOOKS - 1:
                 call(yield_at)
+    return a.losses[0]
