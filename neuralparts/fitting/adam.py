@@ -28,8 +28,9 @@ class Adam:
         self._parameters, self.betas = parameters, betas
         self.first = [torch.zeros_like(parameter) for parameter in parameters]
         self.second = [torch.zeros_like(parameter) for parameter in parameters]
-        # Steps taken, shape (), one for each parameter, on the CPU: `update` counts them on its own.
-        self._steps = [torch.zeros((), dtype=torch.float32, device="cpu") for _ in parameters]
+        # Steps taken, one for each parameter, on the CPU: `update` counts them on its own.
+        self._counts = torch.zeros(len(parameters), dtype=torch.float32, device="cpu")
+        self._steps = list(self._counts)  # each of shape ()
 
     @property
     def steps(self) -> int:
@@ -64,8 +65,7 @@ class Adam:
 
     def count_step(self) -> None:
         """Count a step that the caller has taken itself."""
-        for steps in self._steps:
-            steps += 1
+        self._counts += 1
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that the next step depends on, beside the parameters, by name."""

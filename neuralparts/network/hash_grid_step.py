@@ -163,7 +163,7 @@ class HashGridStep:
             weight_sums=space(chunks, width * depth),
             bias_sums=space(chunks, width * lanes),
             output_sums=space(chunks, width * lanes),
-            value_sums=space(chunks),
+            value_sums=space(chunks, 2 * lanes),
             losses=np.zeros(chunks),
             numbers=numbers,
         )

@@ -29,8 +29,10 @@ from neuralparts.network.vector_kernels import (
     UNITS,
     apart,
     corners,
+    fetch_ahead,
     hidden_gradient,
     lane_sum,
+    loss_tile,
     output_tile,
     products,
     scalar_products,
@@ -89,8 +91,8 @@ class StepArrays(NamedTuple):
     rows: np.ndarray
     samples: np.ndarray
     pairs: np.ndarray
-    # The batch, and the next one: coordinates (3, S) of the latter; targets, weights (2, S) and, for pairs, at the
-    # first place of each, the weight of the slope (2, S), by turns.
+    # The batch, and the next one: coordinates (3, S) of the latter; targets, weights and weights of the pairs'
+    # slopes (2, S), by turns.
     coordinates: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
@@ -113,8 +115,8 @@ class StepArrays(NamedTuple):
     values: np.ndarray
     input_gradient: np.ndarray
     table_gradient: np.ndarray
-    # Sums of each chunk: hidden weight (C, W K), hidden bias and output weight (C, W LANES), output bias and loss (C,)
-    # float64.
+    # Sums of each chunk: hidden weight (C, W K), hidden bias and output weight (C, W LANES), loss and output bias
+    # (C, 2, LANES), and the whole loss (C,) float64.
     weight_sums: np.ndarray
     bias_sums: np.ndarray
     output_sums: np.ndarray
@@ -125,30 +127,12 @@ class StepArrays(NamedTuple):
 
 
 @inlined
-def gather(a, turn, chunk):
-    """Copy a chunk of the next batch from the fit's rows to coordinates, targets and weights."""
-    places, count, pairs = a.coordinates.shape[1], len(a.samples), len(a.pairs)
-    first_pair = places_of_samples(count)
-    sample_scale, pair_scale = np.float32(a.numbers[SAMPLE_SCALE]), np.float32(a.numbers[PAIR_SCALE])
-    for place in range(chunk * CHUNK, min((chunk + 1) * CHUNK, places)):
-        beyond = place - first_pair
-        if place < count:
-            row = a.samples[place]
-        elif 0 <= beyond < 2 * pairs:
-            row = a.pairs[beyond // 2] + beyond % 2
-        else:  # padding: it weighs nothing
-            a.weights[turn, place] = ZERO
-            a.slope_weights[turn, place] = ZERO
-            continue
-        for axis in range(3):
-            a.coordinates[axis, place] = a.rows[row, axis]
-        a.targets[turn, place] = a.rows[row, 3]
-        a.weights[turn, place] = (a.rows[row, 4] if a.rows.shape[1] == 5 else ONE) * sample_scale
-        if beyond >= 0 and beyond % 2 == 0:
-            square = ZERO
-            for axis in range(3):
-                square += (a.rows[row + 1, axis] - a.rows[row, axis]) ** 2
-            a.slope_weights[turn, place] = pair_scale / sqrt(square)
+def row_at(a, place):
+    """The row of the fit that the next batch has at a place, -1 for padding."""
+    beyond = place - places_of_samples(len(a.samples))
+    if place < len(a.samples):
+        return a.samples[place]
+    return a.pairs[beyond // 2] + beyond % 2 if 0 <= beyond < 2 * len(a.pairs) else -1
 
 
 @inlined
@@ -158,30 +142,43 @@ def places_of_samples(count):
 
 
 @inlined
-def loss_and_slopes(a, turn, tile, thread):
-    """(loss, sum of slopes) of a tile, from its values; the slopes, its gradient, are written beside the values.
+def places_of(a, chunk):
+    """The places of a chunk."""
+    return range(chunk * CHUNK, min((chunk + 1) * CHUNK, a.coordinates.shape[1]))
 
-    The loss is the sum of weight * |value - target|, and for pairs of weight * |difference of the errors|.
-    """
-    values = a.values[thread]
-    loss, total = 0.0, 0.0
-    for lane in range(LANES):
-        place = tile * LANES + lane
-        error, weight = values[lane] - a.targets[turn, place], a.weights[turn, place]
-        values[LANES + lane] = weight if error > ZERO else (-weight if error < ZERO else ZERO)
-        loss += abs(error) * weight
-        values[lane] = error
-    if tile * LANES >= places_of_samples(len(a.samples)):
-        for lane in range(0, LANES, 2):
-            weight = a.slope_weights[turn, tile * LANES + lane]
-            difference = values[lane + 1] - values[lane]
-            slope = weight if difference > ZERO else (-weight if difference < ZERO else ZERO)
-            values[LANES + lane] -= slope
-            values[LANES + lane + 1] += slope
-            loss += abs(difference) * weight
-    for lane in range(LANES):
-        total += values[LANES + lane]
-    return loss, total
+
+@inlined
+def fetch_rows(a, chunk):
+    """Have the rows of a chunk of the next batch brought into the cache: they lie anywhere in memory."""
+    columns = a.rows.shape[1]
+    for place in places_of(a, chunk):
+        row = row_at(a, place)
+        if row >= 0:
+            fetch_ahead(a.rows, row * columns)
+            fetch_ahead(a.rows, row * columns + columns - 1)
+
+
+@inlined
+def gather(a, turn, chunk):
+    """Copy a chunk of the next batch from the fit's rows to coordinates, targets and weights."""
+    first_pair = places_of_samples(len(a.samples))
+    sample_scale, pair_scale = np.float32(a.numbers[SAMPLE_SCALE]), np.float32(a.numbers[PAIR_SCALE])
+    for place in places_of(a, chunk):
+        row = row_at(a, place)
+        a.slope_weights[turn, place] = ZERO
+        if row < 0:  # padding: it weighs nothing
+            a.weights[turn, place] = ZERO
+            continue
+        for axis in range(3):
+            a.coordinates[axis, place] = a.rows[row, axis]
+        a.targets[turn, place] = a.rows[row, 3]
+        a.weights[turn, place] = (a.rows[row, 4] if a.rows.shape[1] == 5 else ONE) * sample_scale
+        if place > first_pair and (place - first_pair) % 2:
+            square = ZERO
+            for axis in range(3):
+                square += (a.coordinates[axis, place] - a.coordinates[axis, place - 1]) ** 2
+            weight = pair_scale / sqrt(square)
+            a.slope_weights[turn, place - 1], a.slope_weights[turn, place] = weight, weight
 
 
 @part_of_run
@@ -194,7 +191,8 @@ def decode(a, turn, chunk, thread, lanes):
     bias_sums, output_sums = a.bias_sums[chunk], a.output_sums[chunk]
     bias_sums[:] = ZERO
     output_sums[:] = ZERO
-    loss, slopes = 0.0, 0.0
+    a.value_sums[chunk] = ZERO
+    fetch_rows(a, chunk)
     for tile in range(first, last):
         # Inputs (K, LANES) of the hidden layer, then its values (W, LANES), and those of the output (LANES,).
         start, here = (tile - first) * depth * LANES, (tile - first) * width * LANES
@@ -203,9 +201,7 @@ def decode(a, turn, chunk, thread, lanes):
         for unit in range(0, width, UNITS):
             products(a.inner, unit, width, a.bias, unit, depth, inputs, start, hidden, here + unit * LANES, RECTIFY)
         output_tile(a.output, a.output_bias[0], width, hidden, here, values, 0)
-        tile_loss, tile_slopes = loss_and_slopes(a, turn, tile, thread)
-        loss += tile_loss
-        slopes += tile_slopes
+        loss_tile(values, a.targets[turn], a.weights[turn], a.slope_weights[turn], tile * LANES, a.value_sums[chunk])
         # The hidden values' gradient (W, LANES) in their place, and from it that of the inputs (K, LANES).
         for unit in range(width):
             hidden_gradient(
@@ -223,8 +219,7 @@ def decode(a, turn, chunk, thread, lanes):
                 hidden, unit * LANES, width * LANES, inputs, number * LANES, depth * LANES, last - first,
                 sums, unit * depth + number, depth,
             )  # fmt: skip
-    a.losses[chunk] = loss
-    a.value_sums[chunk] = slopes
+    a.losses[chunk] = lane_sum(a.value_sums[chunk], 0)
     gather(a, 1 - turn, chunk)
 
 
@@ -325,7 +320,8 @@ def update_layers(a):
         for index in range(a.bias_sums.shape[1]):
             a.bias_sums[0, index] += a.bias_sums[chunk, index]
             a.output_sums[0, index] += a.output_sums[chunk, index]
-        a.value_sums[0] += a.value_sums[chunk]
+        for index in range(LANES, 2 * LANES):
+            a.value_sums[0, index] += a.value_sums[chunk, index]
         a.losses[0] += a.losses[chunk]
     sums = a.weight_sums[0]
     for unit in range(width):
@@ -342,7 +338,7 @@ def update_layers(a):
         bias[unit], output[unit] = lane_sum(a.bias_sums[0], unit * LANES), lane_sum(a.output_sums[0], unit * LANES)
     adam(a.hidden_bias, a.first_hidden_bias, a.second_hidden_bias, bias, a.numbers)
     adam(a.output_weight[0], a.first_output_weight[0], a.second_output_weight[0], output, a.numbers)
-    bias[0] = a.value_sums[0]
+    bias[0] = lane_sum(a.value_sums[0], LANES)
     adam(a.output_bias, a.first_output_bias, a.second_output_bias, bias[:1], a.numbers)
     pack_layers(a)
 

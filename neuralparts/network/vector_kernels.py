@@ -70,6 +70,18 @@ def sum_of_lanes(builder: ir.IRBuilder, vector: ir.Value) -> ir.Value:
     return builder.extract_element(vector, ir.Constant(INT, 0))
 
 
+def sums_of_lanes(builder: ir.IRBuilder, vectors: Values) -> ir.Value:
+    """A vector whose lane l is the sum of all lanes of the l-th of LANES vectors: neighbours are added, again and again."""
+    even, odd = ([2 * lane + first for lane in range(LANES)] for first in (0, 1))
+    while len(vectors) > 1:
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [
+            builder.fadd(*(builder.shuffle_vector(a, b, constants(INT, mask)) for mask in (even, odd)))
+            for a, b in pairs
+        ]
+    return vectors[0]
+
+
 def constants(kind: ir.Type, numbers: list[int]) -> ir.Constant:
     """A constant vector."""
     return ir.Constant(ir.VectorType(kind, len(numbers)), numbers)
@@ -142,6 +154,65 @@ def output_tile(typing_context, weights, bias, count, values, place, results, ta
     return void(generate, weights, bias, count, values, place, results, target)
 
 
+def signed_as(builder: ir.IRBuilder, size: ir.Value, sign: ir.Value) -> ir.Value:
+    """`size` with the sign of `sign`, 0 where that is 0 or NaN."""
+    zeros = ir.Constant(FLOATS, None)
+    below = builder.select(builder.fcmp_ordered("<", sign, zeros), builder.fneg(size), zeros)
+    return builder.select(builder.fcmp_ordered(">", sign, zeros), size, below)
+
+
+def absolute(builder: ir.IRBuilder, vector: ir.Value) -> ir.Value:
+    """The absolute values of a vector."""
+    kind = ir.FunctionType(FLOATS, [FLOATS])
+    return builder.call(cgutils.get_or_insert_function(builder.module, kind, f"llvm.fabs.v{LANES}f32"), [vector])
+
+
+@intrinsic
+def loss_tile(typing_context, values, targets, weights, slope_weights, place, sums):
+    """The loss of LANES samples, and its gradient by their values.
+
+    The loss is weight * |error|, and for the two of a pair, lanes beside each other, half of slope weight * |difference
+    of their errors| each. targets, weights, slope_weights: from `place` on. values (2, LANES): the second half becomes
+    the gradient. sums (2, LANES): the losses are added to the first half, the gradient to the second.
+    """
+
+    def generate(context, builder, signature, args):
+        value_at = pointer_at(context, builder, values, args[0], whole(0))
+        sum_at = pointer_at(context, builder, sums, args[5], whole(0))
+        kinds = zip((targets, weights, slope_weights), args[1:4], strict=True)
+        target, weight, slope_weight = (
+            load(builder, pointer_at(context, builder, kind, array, args[4])) for kind, array in kinds
+        )
+        error = builder.fsub(load(builder, value_at), target)
+        mask = constants(INT, [lane ^ 1 for lane in range(LANES)])
+        difference = builder.fsub(error, builder.shuffle_vector(error, ir.Constant(FLOATS, ir.Undefined), mask))
+        gradient = builder.fadd(signed_as(builder, weight, error), signed_as(builder, slope_weight, difference))
+        half = builder.fmul(
+            ir.Constant(FLOATS, [0.5] * LANES), builder.fmul(slope_weight, absolute(builder, difference))
+        )
+        loss = add_product(builder, weight, absolute(builder, error), half)
+        store(builder, gradient, value_at, LANES)
+        store(builder, builder.fadd(load(builder, sum_at), loss), sum_at)
+        store(builder, builder.fadd(load(builder, sum_at, LANES), gradient), sum_at, LANES)
+
+    return void(generate, values, targets, weights, slope_weights, place, sums)
+
+
+@intrinsic
+def fetch_ahead(typing_context, array, place):
+    """Ask for array[place] to be in the cache soon."""
+
+    def generate(context, builder, signature, args):
+        place = pointer_at(context, builder, array, args[0], args[1])
+        byte = ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [byte, INT, INT, INT])
+        function = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        read, often, data = (ir.Constant(INT, number) for number in (0, 3, 1))
+        builder.call(function, [builder.bitcast(place, byte), read, often, data])
+
+    return void(generate, array, place)
+
+
 @intrinsic
 def hidden_gradient(typing_context, weight, slopes, slope_place, values, place, bias_sums, weight_sums, sum_place):
     """Back through one hidden unit: its values, a vector, are overwritten by the gradient slopes * weight where they
@@ -182,11 +253,12 @@ def scalar_products(typing_context, a, start_a, step_a, b, start_b, step_b, coun
                 for j in range(SIDE):
                     total = add_product(builder, ours[i], theirs[j], builder.load(sums[i][j]))
                     builder.store(total, sums[i][j])
+        # The lanes of each, added up: a vector of all SIDE x SIDE sums, row after row.
+        vector = sums_of_lanes(builder, [builder.load(total) for row in sums for total in row])
         for i in range(SIDE):
-            row = builder.gep(result_at, [builder.mul(whole(i), args[9])])
-            for j in range(SIDE):
-                total = sum_of_lanes(builder, builder.load(sums[i][j]))
-                builder.store(total, builder.gep(row, [whole(j)]))
+            mask = constants(INT, [i * SIDE + j for j in range(SIDE)])
+            row = builder.shuffle_vector(vector, ir.Constant(FLOATS, ir.Undefined), mask)
+            store(builder, row, builder.gep(result_at, [builder.mul(whole(i), args[9])]))
 
     return void(generate, a, start_a, step_a, b, start_b, step_b, count, results, target, stride)
 
