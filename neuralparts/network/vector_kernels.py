@@ -71,7 +71,7 @@ def sum_of_lanes(builder: ir.IRBuilder, vector: ir.Value) -> ir.Value:
 
 
 def sums_of_lanes(builder: ir.IRBuilder, vectors: Values) -> ir.Value:
-    """A vector whose lane l is the sum of all lanes of the l-th of LANES vectors: neighbours are added, again and again."""
+    """A vector whose lane l is the sum of all lanes of the l-th of LANES vectors: neighbours are added."""
     even, odd = ([2 * lane + first for lane in range(LANES)] for first in (0, 1))
     while len(vectors) > 1:
         pairs = zip(vectors[::2], vectors[1::2], strict=True)
