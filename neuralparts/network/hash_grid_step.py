@@ -5,6 +5,7 @@ the means, changed in place. It computes what torch would with `NeuralSDF.scaled
 but for the order of sums; the bits are the same with any number of threads. A test compares the two, step for step.
 """
 
+import time
 from dataclasses import dataclass
 from itertools import pairwise
 from types import ModuleType
@@ -12,7 +13,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from neuralparts.network.helper_threads import HelperThreads
+from neuralparts.network.helper_threads import HelperThreads, Rests
 from neuralparts.network.neural_sdf import NeuralSDF
 
 # Wider layers and longer rows were not measured.
@@ -73,15 +74,16 @@ class HashGridStep:
     """
 
     def __init__(self, network: NeuralSDF, means: AdamMeans, samples: StepSamples, threads: int):
-        from neuralparts.network.task_board import new_board, yield_address
+        from neuralparts.network.task_board import LEAVE, new_board, yield_address
 
         self._kernels = _kernels()
         self._betas = means.betas
         helpers = max(0, min(threads, MOST_THREADS) - 1)
         self._arrays = self._all_arrays(network, means, samples, helpers + 1)
-        self._board, self._yield_at = new_board(), yield_address()
+        self._board, self._leave, self._yield_at = new_board(), LEAVE, yield_address()
         self._lanes = (0,) * network.encoding.features
         self._helpers = HelperThreads(lambda thread: self._run(self._kernels.HELP, thread), helpers)
+        self._rests = Rests()
 
     def begin(self, samples: np.ndarray, pairs: np.ndarray) -> None:
         """Name the rows of the first batch: of its samples, and of the first of each pair."""
@@ -100,8 +102,12 @@ class HashGridStep:
         numbers[kernels.HAS_NEXT] = following is not None
         if following is not None:
             self._choose(*following)
-        self._helpers.wake()
+        self._board[self._leave] = self._rests.is_resting
+        if not self._rests.is_resting:
+            self._helpers.wake()
+        started = time.perf_counter()
         loss = self._run(kernels.STEP)
+        self._rests.count(time.perf_counter() - started)
         numbers[kernels.TURN] = 1 - numbers[kernels.TURN]
         return loss
 
@@ -111,7 +117,9 @@ class HashGridStep:
 
     def _choose(self, samples: np.ndarray, pairs: np.ndarray) -> None:
         """Name the rows of the next batch."""
-        self._arrays.samples[:], self._arrays.pairs[:] = samples, pairs
+        following, (behind, first, end) = self._arrays.following, self._arrays.pair_places
+        following[:behind] = samples
+        following[first:end:2], following[first + 1 : end : 2] = pairs, pairs + 1
 
     def _run(self, job: int, thread: int = 0) -> float:
         """One job of the compiled loops."""
@@ -123,7 +131,8 @@ class HashGridStep:
         lanes, tiles = kernels.LANES, kernels.CHUNK_TILES
         width = _rounded_up(network.widths[0], kernels.UNITS)
         depth = _rounded_up(grid.output_width, kernels.UNITS)
-        places = _rounded_up(samples.count, lanes) + _rounded_up(2 * samples.pairs, lanes)
+        first_pair = _rounded_up(samples.count, lanes)
+        places = first_pair + _rounded_up(2 * samples.pairs, lanes)
         chunks = -(-places // kernels.CHUNK)
         largest = max(stop - start for start, stop in pairwise(grid.arrays.offsets))
 
@@ -140,8 +149,8 @@ class HashGridStep:
             *trained,
             *grid.arrays,
             rows=samples.rows.numpy(),
-            samples=np.zeros(samples.count, np.int64),
-            pairs=np.zeros(samples.pairs, np.int64),
+            following=np.zeros(places, np.int64),
+            pair_places=np.array([samples.count, first_pair, first_pair + 2 * samples.pairs]),
             coordinates=space(3, places),
             targets=space(2, places),
             weights=space(2, places),

@@ -22,7 +22,18 @@ import numpy as np
 from numba import njit
 
 from neuralparts.network.hash_grid_kernels import blend, compiled, inlined, spread, strides
-from neuralparts.network.task_board import DONE, LOOKS, PHASE, call, count_up, open_phase, seen, taken, wait_for_all
+from neuralparts.network.task_board import (
+    DONE,
+    LEAVE,
+    LOOKS,
+    PHASE,
+    call,
+    count_up,
+    open_phase,
+    seen,
+    taken,
+    wait_for_all,
+)
 from neuralparts.network.vector_kernels import (
     LANES,
     SIDE,
@@ -87,10 +98,11 @@ class StepArrays(NamedTuple):
     dense: np.ndarray
     masks: np.ndarray
     # The fit's rows (all samples, then all pairs; x, y, z, target, perhaps weight), and which of them the next batch
-    # takes: samples (B,) int64, pairs (P,) int64 counted from row 0.
+    # has at each place, (S,) int64, any for padding. Places of a batch, (3,) int64: behind the samples, at the first
+    # pair, behind the pairs.
     rows: np.ndarray
-    samples: np.ndarray
-    pairs: np.ndarray
+    following: np.ndarray
+    pair_places: np.ndarray
     # The batch, and the next one: coordinates (3, S) of the latter; targets, weights and weights of the pairs'
     # slopes (2, S), by turns.
     coordinates: np.ndarray
@@ -126,101 +138,95 @@ class StepArrays(NamedTuple):
     numbers: np.ndarray
 
 
-@inlined
-def row_at(a, place):
-    """The row of the fit that the next batch has at a place, -1 for padding."""
-    beyond = place - places_of_samples(len(a.samples))
-    if place < len(a.samples):
-        return a.samples[place]
-    return a.pairs[beyond // 2] + beyond % 2 if 0 <= beyond < 2 * len(a.pairs) else -1
-
-
-@inlined
-def places_of_samples(count):
-    """Places of a batch before the pairs: `count`, rounded up to whole tiles."""
-    return (count + LANES - 1) // LANES * LANES
-
-
-@inlined
-def places_of(a, chunk):
-    """The places of a chunk."""
-    return range(chunk * CHUNK, min((chunk + 1) * CHUNK, a.coordinates.shape[1]))
-
-
-@inlined
-def fetch_rows(a, chunk):
+@part_of_run
+def fetch_rows(rows, places):
     """Have the rows of a chunk of the next batch brought into the cache: they lie anywhere in memory."""
-    columns = a.rows.shape[1]
-    for place in places_of(a, chunk):
-        row = row_at(a, place)
-        if row >= 0:
-            fetch_ahead(a.rows, row * columns)
-            fetch_ahead(a.rows, row * columns + columns - 1)
+    columns = rows.shape[1]
+    for row in places:
+        fetch_ahead(rows, row * columns)
+        fetch_ahead(rows, row * columns + columns - 1)
 
 
-@inlined
-def gather(a, turn, chunk):
-    """Copy a chunk of the next batch from the fit's rows to coordinates, targets and weights."""
-    first_pair = places_of_samples(len(a.samples))
+@part_of_run
+def gather(a, turn, first, stop):
+    """Copy places of the next batch, whole tiles, from the fit's rows to coordinates, targets and weights."""
+    rows, following, pair_places = a.rows, a.following, a.pair_places
+    coordinates, targets, weights, slope_weights = (
+        a.coordinates,
+        a.targets[turn],
+        a.weights[turn],
+        a.slope_weights[turn],
+    )
     sample_scale, pair_scale = np.float32(a.numbers[SAMPLE_SCALE]), np.float32(a.numbers[PAIR_SCALE])
-    for place in places_of(a, chunk):
-        row = row_at(a, place)
-        a.slope_weights[turn, place] = ZERO
-        if row < 0:  # padding: it weighs nothing
-            a.weights[turn, place] = ZERO
-            continue
+    for place in range(first, stop):
+        row = following[place]
         for axis in range(3):
-            a.coordinates[axis, place] = a.rows[row, axis]
-        a.targets[turn, place] = a.rows[row, 3]
-        a.weights[turn, place] = (a.rows[row, 4] if a.rows.shape[1] == 5 else ONE) * sample_scale
-        if place > first_pair and (place - first_pair) % 2:
-            square = ZERO
-            for axis in range(3):
-                square += (a.coordinates[axis, place] - a.coordinates[axis, place - 1]) ** 2
-            weight = pair_scale / sqrt(square)
-            a.slope_weights[turn, place - 1], a.slope_weights[turn, place] = weight, weight
+            coordinates[axis, place] = rows[row, axis]
+        targets[place] = rows[row, 3]
+        weights[place] = rows[row, 4] * sample_scale if rows.shape[1] == 5 else sample_scale
+    # Padding weighs nothing.
+    for place in range(max(first, pair_places[0]), min(stop, pair_places[1])):
+        weights[place] = ZERO
+    for place in range(max(first, pair_places[2]), stop):
+        weights[place] = ZERO
+    for place in range(max(first, pair_places[1]), min(stop, pair_places[2]), 2):
+        square = ZERO
+        for axis in range(3):
+            square += (coordinates[axis, place + 1] - coordinates[axis, place]) ** 2
+        weight = pair_scale / sqrt(square)
+        slope_weights[place], slope_weights[place + 1] = weight, weight
 
 
 @part_of_run
 def decode(a, turn, chunk, thread, lanes):
     """One chunk of the batch: its loss, its sums of the layers' gradients, and the gradient of its features."""
-    levels, width, depth = len(a.resolutions), len(a.bias), len(a.zeros)
-    features = len(lanes)
-    first, last = chunk * CHUNK_TILES, min((chunk + 1) * CHUNK_TILES, a.coordinates.shape[1] // LANES)
-    inputs, hidden, values, gradient = a.inputs[thread], a.hidden[thread], a.values[thread], a.input_gradient[thread]
-    bias_sums, output_sums = a.bias_sums[chunk], a.output_sums[chunk]
-    bias_sums[:] = ZERO
-    output_sums[:] = ZERO
+    levels, width, depth, places = len(a.resolutions), len(a.bias), len(a.zeros), a.coordinates.shape[1]
+    first, stop = chunk * CHUNK_TILES, min((chunk + 1) * CHUNK_TILES, places // LANES)
+    fetch_rows(a.rows, a.following[first * LANES : stop * LANES])
+    # Flat positions: of this thread's space, of this chunk's sums, and of this turn's half of the batch.
+    inputs_at, hidden_at = thread * CHUNK_TILES * depth * LANES, thread * CHUNK_TILES * width * LANES
+    values_at, gradient_at, half = thread * 2 * LANES, thread * depth * LANES, turn * places
+    value_sums_at, unit_sums_at, weight_sums_at = chunk * 2 * LANES, chunk * width * LANES, chunk * width * depth
     a.value_sums[chunk] = ZERO
-    fetch_rows(a, chunk)
-    for tile in range(first, last):
+    a.bias_sums[chunk] = ZERO
+    a.output_sums[chunk] = ZERO
+    inner, outer, bias, output, zeros, output_bias = a.inner, a.outer, a.bias, a.output, a.zeros, a.output_bias[0]
+    features, feature_gradient, level_size, block = (
+        a.features,
+        a.feature_gradient,
+        places * len(lanes),
+        len(lanes) * LANES,
+    )
+    inputs, hidden, values, gradient = a.inputs, a.hidden, a.values, a.input_gradient
+    targets, weights, slope_weights = a.targets, a.weights, a.slope_weights
+    weight_sums, bias_sums, output_sums, value_sums = a.weight_sums, a.bias_sums, a.output_sums, a.value_sums
+    for tile in range(first, stop):
         # Inputs (K, LANES) of the hidden layer, then its values (W, LANES), and those of the output (LANES,).
-        start, here = (tile - first) * depth * LANES, (tile - first) * width * LANES
+        start, here = inputs_at + (tile - first) * depth * LANES, hidden_at + (tile - first) * width * LANES
         for level in range(levels):
-            apart(a.features[level], tile * LANES * features, inputs, start + level * features * LANES, lanes)
+            apart(features, level * level_size + tile * block, inputs, start + level * block, lanes)
         for unit in range(0, width, UNITS):
-            products(a.inner, unit, width, a.bias, unit, depth, inputs, start, hidden, here + unit * LANES, RECTIFY)
-        output_tile(a.output, a.output_bias[0], width, hidden, here, values, 0)
-        loss_tile(values, a.targets[turn], a.weights[turn], a.slope_weights[turn], tile * LANES, a.value_sums[chunk])
+            products(inner, unit, width, bias, unit, depth, inputs, start, hidden, here + unit * LANES, RECTIFY)
+        output_tile(output, output_bias, width, hidden, here, values, values_at)
+        loss_tile(values, values_at, targets, weights, slope_weights, half + tile * LANES, value_sums, value_sums_at)
         # The hidden values' gradient (W, LANES) in their place, and from it that of the inputs (K, LANES).
         for unit in range(width):
-            hidden_gradient(
-                a.output[unit], values, LANES, hidden, here + unit * LANES, bias_sums, output_sums, unit * LANES
-            )
+            at, sums_at = here + unit * LANES, unit_sums_at + unit * LANES
+            hidden_gradient(output[unit], values, values_at + LANES, hidden, at, bias_sums, output_sums, sums_at)
         for unit in range(0, depth, UNITS):
-            products(a.outer, unit, depth, a.zeros, unit, width, hidden, here, gradient, unit * LANES, KEEP)
+            products(outer, unit, depth, zeros, unit, width, hidden, here, gradient, gradient_at + unit * LANES, KEEP)
         for level in range(levels):
-            together(gradient, level * features * LANES, a.feature_gradient[level], tile * LANES * features, lanes)
+            at = level * level_size + tile * block
+            together(gradient, gradient_at + level * block, feature_gradient, at, lanes)
     # The hidden weight's gradient (W, K): products of all its gradients with all its inputs.
-    sums = a.weight_sums[chunk]
     for unit in range(0, width, SIDE):
         for number in range(0, depth, SIDE):
             scalar_products(
-                hidden, unit * LANES, width * LANES, inputs, number * LANES, depth * LANES, last - first,
-                sums, unit * depth + number, depth,
+                hidden, hidden_at + unit * LANES, width * LANES, inputs, inputs_at + number * LANES, depth * LANES,
+                stop - first, weight_sums, weight_sums_at + unit * depth + number, depth,
             )  # fmt: skip
-    a.losses[chunk] = lane_sum(a.value_sums[chunk], 0)
-    gather(a, 1 - turn, chunk)
+    a.losses[chunk] = lane_sum(value_sums, value_sums_at)
+    gather(a, 1 - turn, first * LANES, stop * LANES)
 
 
 @inlined
@@ -335,10 +341,10 @@ def update_layers(a):
     # One number a unit, of the sums of each lane.
     bias, output = np.empty(width, np.float32), np.empty(width, np.float32)
     for unit in range(width):
-        bias[unit], output[unit] = lane_sum(a.bias_sums[0], unit * LANES), lane_sum(a.output_sums[0], unit * LANES)
+        bias[unit], output[unit] = lane_sum(a.bias_sums, unit * LANES), lane_sum(a.output_sums, unit * LANES)
     adam(a.hidden_bias, a.first_hidden_bias, a.second_hidden_bias, bias, a.numbers)
     adam(a.output_weight[0], a.first_output_weight[0], a.second_output_weight[0], output, a.numbers)
-    bias[0] = lane_sum(a.value_sums[0], LANES)
+    bias[0] = lane_sum(a.value_sums, LANES)
     adam(a.output_bias, a.first_output_bias, a.second_output_bias, bias[:1], a.numbers)
     pack_layers(a)
 
@@ -376,8 +382,7 @@ def run(a, board, yield_at, job, thread, lanes):
     yield_at: the address of `task_board.yield_address`. thread: 0, or that of a helper. lanes: a tuple of length F.
     """
     if job == PREPARE:
-        for chunk in range(len(a.losses)):
-            gather(a, int(a.numbers[TURN]), chunk)
+        gather(a, int(a.numbers[TURN]), 0, a.coordinates.shape[1])
         for level in range(len(a.resolutions)):
             encode_level(a, level, lanes)
         pack_layers(a)
@@ -388,7 +393,7 @@ def run(a, board, yield_at, job, thread, lanes):
             wait_for_all(board, yield_at)
     else:
         looks = 0
-        while looks < PATIENCE * LOOKS:
+        while looks < PATIENCE * LOOKS and not seen(board, LEAVE):
             looks = 0 if take_tasks(a, board, thread, lanes) else looks + 1
             if looks % LOOKS == LOOKS - 1:
                 call(yield_at)

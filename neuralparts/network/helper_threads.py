@@ -1,7 +1,13 @@
 """Threads that help with a computation while it runs, and sleep while it does not."""
 
+import math
 import threading
 from collections.abc import Callable
+
+# A step that takes so many times the fastest step has waited for a helper that the system had put aside.
+SLOW = 4
+# Steps without helpers after such a step: more each time, and the fewest again after a row of good steps.
+SHORTEST_REST, LONGEST_REST, GOOD_ROW = 8, 256, 64
 
 
 class HelperThreads:
@@ -41,3 +47,29 @@ class HelperThreads:
             if self._is_closing:
                 return
             self._help(place + 1)
+
+
+class Rests:
+    """Which steps go without helpers because other programs need the processors: on a loaded machine a helper is put
+    aside in the middle of a task for longer than many steps take."""
+
+    def __init__(self):
+        self._fastest, self._rest, self._left, self._good = math.inf, SHORTEST_REST, 0, 0
+
+    @property
+    def is_resting(self) -> bool:
+        """True if the next step goes without helpers."""
+        return self._left > 0
+
+    def count(self, seconds: float) -> None:
+        """Count a step that took so many seconds."""
+        self._fastest = min(self._fastest, seconds)
+        if self._left:
+            self._left -= 1
+        elif seconds > SLOW * self._fastest:
+            self._left, self._good = self._rest, 0
+            self._rest = min(2 * self._rest, LONGEST_REST)
+        else:
+            self._good += 1
+            if self._good == GOOD_ROW:
+                self._rest = SHORTEST_REST

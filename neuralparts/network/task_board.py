@@ -19,9 +19,9 @@ from numba.extending import intrinsic
 from neuralparts.network.hash_grid_kernels import inlined
 
 # Places on a board, in cache lines of their own: the next task to take, the first that is not open yet, the number of
-# tasks done, the first task of the phase, and the phase.
-NEXT, OPEN, DONE, FIRST, PHASE = 0, 8, 16, 24, 32
-BOARD_SIZE = 40
+# tasks done, the first task of the phase, the phase, and 1 if helpers are to leave.
+NEXT, OPEN, DONE, FIRST, PHASE, LEAVE = 0, 8, 16, 24, 32, 40
+BOARD_SIZE = 48
 # Looks at the board before a waiting thread lets others run.
 LOOKS = 32
 

@@ -168,20 +168,21 @@ def absolute(builder: ir.IRBuilder, vector: ir.Value) -> ir.Value:
 
 
 @intrinsic
-def loss_tile(typing_context, values, targets, weights, slope_weights, place, sums):
+def loss_tile(typing_context, values, value_place, targets, weights, slope_weights, place, sums, sum_place):
     """The loss of LANES samples, and its gradient by their values.
 
     The loss is weight * |error|, and for the two of a pair, lanes beside each other, half of slope weight * |difference
-    of their errors| each. targets, weights, slope_weights: from `place` on. values (2, LANES): the second half becomes
-    the gradient. sums (2, LANES): the losses are added to the first half, the gradient to the second.
+    of their errors| each. targets, weights, slope_weights: from `place` on. values from value_place on, (2, LANES): the
+    second half becomes the gradient. sums from sum_place on, (2, LANES): the losses are added to the first half, the
+    gradient to the second.
     """
 
     def generate(context, builder, signature, args):
-        value_at = pointer_at(context, builder, values, args[0], whole(0))
-        sum_at = pointer_at(context, builder, sums, args[5], whole(0))
-        kinds = zip((targets, weights, slope_weights), args[1:4], strict=True)
+        value_at = pointer_at(context, builder, values, args[0], args[1])
+        sum_at = pointer_at(context, builder, sums, args[6], args[7])
+        kinds = zip((targets, weights, slope_weights), args[2:5], strict=True)
         target, weight, slope_weight = (
-            load(builder, pointer_at(context, builder, kind, array, args[4])) for kind, array in kinds
+            load(builder, pointer_at(context, builder, kind, array, args[5])) for kind, array in kinds
         )
         error = builder.fsub(load(builder, value_at), target)
         mask = constants(INT, [lane ^ 1 for lane in range(LANES)])
@@ -195,7 +196,7 @@ def loss_tile(typing_context, values, targets, weights, slope_weights, place, su
         store(builder, builder.fadd(load(builder, sum_at), loss), sum_at)
         store(builder, builder.fadd(load(builder, sum_at, LANES), gradient), sum_at, LANES)
 
-    return void(generate, values, targets, weights, slope_weights, place, sums)
+    return void(generate, values, value_place, targets, weights, slope_weights, place, sums, sum_place)
 
 
 @intrinsic
