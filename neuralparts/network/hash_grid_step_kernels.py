@@ -58,8 +58,8 @@ CHUNK = CHUNK_TILES * LANES
 # The phases of a step, and the jobs of `run`.
 DECODE, UPDATE = 0, 1
 PREPARE, STEP, HELP = 0, 1, 2
-# Times that a helper without a task lets others run before it leaves: some 0.1 ms.
-PATIENCE = 300
+# Times that a helper without a task lets others run before it leaves: some 0.2 ms in all.
+PATIENCE = 10
 RECTIFY, KEEP = (0,), ()
 ZERO, ONE = np.float32(0), np.float32(1)
 # Places in `StepArrays.numbers`: Adam's learning rate over the correction of its first means, one over the root of that

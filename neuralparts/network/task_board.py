@@ -22,8 +22,9 @@ from neuralparts.network.hash_grid_kernels import inlined
 # tasks done, the first task of the phase, the phase, and 1 if helpers are to leave.
 NEXT, OPEN, DONE, FIRST, PHASE, LEAVE = 0, 8, 16, 24, 32, 40
 BOARD_SIZE = 48
-# Looks at the board before a waiting thread lets others run.
-LOOKS = 32
+# Looks at the board before a waiting thread lets others run: some 20 us. With other programs about, the thread then
+# waits for milliseconds.
+LOOKS = 10_000
 
 
 def new_board() -> np.ndarray:
