@@ -125,7 +125,7 @@ class HashGridStep:
         """One job of the compiled loops."""
         return self._kernels.run(self._arrays, self._board, self._yield_at, job, thread, self._lanes)
 
-    def _all_arrays(self, network: NeuralSDF, means: AdamMeans, samples: StepSamples, threads: int):
+    def _all_arrays(self, network: NeuralSDF, means: AdamMeans, samples: StepSamples, threads: int) -> tuple:
         """The `StepArrays` of a fit: views of the network and of Adam's means, and space for a batch."""
         kernels, grid = self._kernels, network.encoding
         lanes, tiles = kernels.LANES, kernels.CHUNK_TILES
