@@ -18,18 +18,19 @@ class Adam:
     """Adam without weight decay.
 
     parameters: float32 tensors of one device, at least one. betas: decay rates of the means of gradients and squares.
-    first, second: those means, shaped like the parameters; a caller may change them in place.
+    first, second: those means, shaped like the parameters; a caller may change them in place. betas: as given.
     """
 
     # The learning rate that suits this optimiser, as a multiple of the one that the user gives.
     rate_multiple = 1.0
 
     def __init__(self, parameters: list[torch.Tensor], betas: tuple[float, float] = ADAM_BETAS):
-        self._parameters, self._betas = parameters, betas
+        self._parameters, self.betas = parameters, betas
         self.first = [torch.zeros_like(parameter) for parameter in parameters]
         self.second = [torch.zeros_like(parameter) for parameter in parameters]
-        # Steps taken, shape (), one for each parameter, on the CPU: `update` counts them on its own.
-        self._steps = [torch.zeros((), dtype=torch.float32, device="cpu") for _ in parameters]
+        # Steps taken, one for each parameter, on the CPU: `update` counts them on its own.
+        self._counts = torch.zeros(len(parameters), dtype=torch.float32, device="cpu")
+        self._steps = list(self._counts)  # each of shape ()
 
     @property
     def steps(self) -> int:
@@ -54,13 +55,17 @@ class Adam:
             fused=is_fused,
             foreach=not is_fused,
             amsgrad=False,
-            beta1=self._betas[0],
-            beta2=self._betas[1],
+            beta1=self.betas[0],
+            beta2=self.betas[1],
             lr=learning_rate,
             weight_decay=0.0,
             eps=EPSILON,
             maximize=False,
         )
+
+    def count_step(self) -> None:
+        """Count a step that the caller has taken itself."""
+        self._counts += 1
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that the next step depends on, beside the parameters, by name."""

@@ -42,6 +42,7 @@ class Batches:
 
     points: (N, 3), domain. sdf: (N,), domain units. scaler: makes the targets. settings: for the weights of the loss.
     pairs: points (P, 2, 3) and sdf (P, 2), or None; they have epochs of their own, in a new random order each.
+    rows: (N + 2 P, 4 or 5), x, y, z, target and perhaps weight of all samples, then of all pairs.
     """
 
     def __init__(
@@ -64,10 +65,10 @@ class Batches:
             if weights is not None:
                 columns.append(weights[:, None])
         # (N, 4 or 5): x, y, z, target, perhaps weight. Side by side, a batch reads one place in memory per sample.
-        rows = torch.cat(columns, dim=1)
-        self._rows = rows[: self._count]
+        self.rows = torch.cat(columns, dim=1)
+        self._rows = self.rows[: self._count]
         # (P, 2, 4 or 5): the same of the pairs.
-        self._pairs = rows[self._count :].unflatten(0, (-1, 2))
+        self._pairs = self.rows[self._count :].unflatten(0, (-1, 2))
         # Of the samples and of the pairs: which (seed, epoch) their order belongs to, and the order (N,) or (P,).
         self._orders: dict[str, tuple[tuple[int, int], torch.Tensor]] = {}
 
@@ -85,20 +86,27 @@ class Batches:
         The samples come first, then the pairs, the two points of each beside each other. The order of an epoch depends
         on the seed and the epoch's number alone.
         """
-        rows = self._chosen("samples", self._rows, steps, size, seed)  # (size, 4 or 5)
-        if beside := self.pairs_beside(size):
-            pairs = self._chosen("pairs", self._pairs, steps, beside, seed)  # (beside, 2, 4 or 5)
-            rows = torch.cat([rows, pairs.flatten(0, 1)])  # (B, 4 or 5)
+        samples, pairs = self.chosen(steps, size, seed)
+        rows = self._rows.index_select(0, samples)  # (size, 4 or 5)
+        if len(pairs):
+            rows = torch.cat([rows, self._pairs.index_select(0, pairs).flatten(0, 1)])  # (B, 4 or 5)
         return rows[:, :3], rows[:, 3], rows[:, 4] if rows.shape[1] == 5 else None
 
-    def _chosen(self, kind: str, rows: torch.Tensor, steps: int, size: int, seed: int) -> torch.Tensor:
-        """Those `size` of rows (M, ...) that the step after `steps` steps takes. kind: "samples" or "pairs"."""
-        epoch, index = divmod(steps, len(rows) // size)
+    def chosen(self, steps: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Numbers, int64, of the samples (size,) and of the pairs that the step after `steps` steps takes."""
+        samples = self._chosen("samples", len(self._rows), steps, size, seed)
+        if beside := self.pairs_beside(size):
+            return samples, self._chosen("pairs", len(self._pairs), steps, beside, seed)
+        return samples, samples[:0]
+
+    def _chosen(self, kind: str, count: int, steps: int, size: int, seed: int) -> torch.Tensor:
+        """Those `size` of `count` numbers that the step after `steps` steps takes. kind: "samples" or "pairs"."""
+        epoch, index = divmod(steps, count // size)
         order_of, order = self._orders.get(kind, (None, None))
         if order_of != (seed, epoch):
-            order = torch.randperm(len(rows), generator=random_generator(seed * 1_000_003 + epoch)).to(rows.device)
+            order = torch.randperm(count, generator=random_generator(seed * 1_000_003 + epoch)).to(self.rows.device)
             self._orders[kind] = (seed, epoch), order
-        return rows.index_select(0, order[index * size : (index + 1) * size])
+        return order[index * size : (index + 1) * size]
 
     def first(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Points (B, 3) and targets (B,) of the first `count` samples."""

@@ -6,6 +6,7 @@ give the same weights to the bit, interrupted or not, unless a clock ends the fi
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -14,10 +15,10 @@ from neuralparts.errors import Interrupted
 from neuralparts.fitting.batches import Batches, Pairs, check_pairs, check_samples, random_generator
 from neuralparts.fitting.checkpoint import CheckpointWriter, FitState, fit_identity, restore_checkpoint
 from neuralparts.fitting.collapse import CollapseError, collapse_reason, signs_are_learnt
-from neuralparts.fitting.losses import SLOPE_WEIGHT, batch_loss, clamp_limits, slope_loss
 from neuralparts.fitting.optimizers import make_optimizer
 from neuralparts.fitting.schedule import make_schedule
 from neuralparts.fitting.settings import FitHooks, FitResult, FitSettings
+from neuralparts.fitting.step import TorchStep, compiled_steps
 from neuralparts.network import NeuralSDF, is_rounded, threads_for
 
 # Samples that are evaluated to see whether a fit has collapsed, and whether it may stop at a target error.
@@ -94,9 +95,6 @@ class FitRun:
         network, device = state.network, _device_of(state.network)
         self.state = state
         self._batches, self._settings, self._hooks = batches, settings, hooks
-        self._seed = settings.seed + state.attempt
-        self._parameters = list(network.parameters())
-        self._limits = clamp_limits(network.scaler, device)
         self._schedule = make_schedule(
             settings,
             len(batches),
@@ -115,8 +113,9 @@ class FitRun:
     def to_the_end(self) -> FitResult:
         """Take all steps. Raises CollapseError for values that are not numbers, Interrupted."""
         network, schedule = self.state.network, self._schedule
-        with threads_for(network.encoding, network.widths, schedule.batch_size):
-            ended_by = self._take_steps()
+        steps = compiled_steps(self.state, self._batches, self._settings, schedule)
+        with threads_for(network.encoding, network.widths, schedule.batch_size), steps as compiled:
+            ended_by = self._take_steps(compiled or TorchStep(self.state, self._batches, self._settings, schedule))
             seconds = self._seconds()
             collapsed = collapse_reason(network, *self._batches.first(_JUDGED_SAMPLES))
         return FitResult(
@@ -129,12 +128,15 @@ class FitRun:
             history=self.state.history,
         )
 
-    def _take_steps(self) -> str:
-        """Take steps until the schedule ends or the target error is reached; returns which of them ended the fit."""
+    def _take_steps(self, take_step: Callable[[float], None]) -> str:
+        """Take steps until the schedule ends or the target error is reached; returns which of them ended the fit.
+
+        take_step: takes one, at the learning rate that it is called with.
+        """
         state, schedule, hooks = self.state, self._schedule, self._hooks
         while (fraction := self._fraction_done()) < 1:
             rate = schedule.learning_rate(state.steps, fraction)
-            self._step(rate)
+            take_step(rate)
             if schedule.ends_epoch(state.steps) and hooks.validate is not None:
                 self._validate()
             if schedule.check_is_due(state.steps, hooks.clock() - self._checked):
@@ -156,22 +158,6 @@ class FitRun:
         if not float(network.level_distance(self._held_out).mean()) <= target:
             return False
         return signs_are_learnt(network, *self._batches.first(_JUDGED_SAMPLES), beyond=target)
-
-    def _step(self, rate: float) -> None:
-        """One batch, one step of the optimiser."""
-        state = self.state
-        size = self._schedule.batch_size
-        points, targets, weights = self._batches.batch(state.steps, size, self._seed)
-        values = state.network.scaled(points)
-        loss = batch_loss(values, targets, weights, self._settings.loss, self._limits)
-        if len(points) > size:  # pairs follow the samples
-            loss = loss + SLOPE_WEIGHT * slope_loss(points[size:], values[size:], targets[size:])
-        # Gradients as a list, shaped like the parameters: `.grad` is never filled, so it need not be cleared.
-        gradients = torch.autograd.grad(loss, self._parameters)
-        state.optimizer.step(list(gradients), rate)
-        state.loss_sum += loss.detach()  # on the device: the loop reads it at a check only
-        state.loss_steps += 1
-        state.steps += 1
 
     def _check(self, rate: float) -> float:
         """Add a value to each curve and report progress. Returns the held-out error, domain units.

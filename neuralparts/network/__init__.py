@@ -3,6 +3,7 @@
 from neuralparts.network.continuation import continue_outside
 from neuralparts.network.hash_grid import HashGrid, threads_for
 from neuralparts.network.hash_grid import interpolate as interpolate_hash_grid
+from neuralparts.network.hash_grid_step import AdamMeans, HashGridStep, StepSamples, has_compiled_step
 from neuralparts.network.hash_levels import PRIMES as HASH_PRIMES
 from neuralparts.network.keras_file import read_keras_file
 from neuralparts.network.layers import DAM_WIDTHS, SINE_FREQUENCY, initialise, make_layers
@@ -17,12 +18,16 @@ __all__ = [
     "HASH_PRIMES",
     "LOGARITHM_BELOW",
     "SINE_FREQUENCY",
+    "AdamMeans",
     "HashGrid",
+    "HashGridStep",
     "NeuralSDF",
+    "StepSamples",
     "continue_outside",
     "facts",
     "fit_scaler",
     "gradient_dtype",
+    "has_compiled_step",
     "initialise",
     "interpolate_hash_grid",
     "is_rounded",

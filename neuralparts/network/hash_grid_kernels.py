@@ -24,6 +24,7 @@ from neuralparts.compiled import cached_njit
 from neuralparts.network.hash_levels import PRIMES, LevelArrays
 
 compiled = cached_njit(nogil=True, error_model="numpy")
+inlined = njit(inline="always")
 # Factors of the spatial hash; that of x is 1.
 PRIME_Y, PRIME_Z = np.uint32(PRIMES[1]), np.uint32(PRIMES[2])
 ONE = np.uint32(1)
@@ -94,7 +95,7 @@ def spread(typing_context, table, rows, weights, features, position, lanes):
     return types.void(table, rows, weights, features, position, lanes), generate
 
 
-@njit(inline="always")
+@inlined
 def locate(coordinate, resolution):
     """(cell uint32, position in the cell in [0, 1]) along one axis; the border outside [-1, 1]; (0, NaN) for NaN."""
     unit = type(coordinate)(1)
@@ -104,7 +105,7 @@ def locate(coordinate, resolution):
     return np.uint32(cell), position - type(coordinate)(cell)
 
 
-@njit(inline="always")
+@inlined
 def strides(resolution, dense):
     """(factor of y, factor of z) in a row number, uint32: of a dense grid with x fastest, or of the hash."""
     if dense:
@@ -112,7 +113,7 @@ def strides(resolution, dense):
     return PRIME_Y, PRIME_Z
 
 
-@njit(inline="always")
+@inlined
 def corner_rows(x, y, z, stride_y, stride_z, dense, mask):
     """Rows of a cell's eight corners in its level, uint64: x fastest, then y, then z. x, y, z: the cell, uint32."""
     # The parts of the row number that come from y and z, near and far; the factor of x is 1.
@@ -131,7 +132,7 @@ def corner_rows(x, y, z, stride_y, stride_z, dense, mask):
     )  # fmt: skip
 
 
-@njit(inline="always")
+@inlined
 def corner_weights(x, y, z):
     """Trilinear weights of the eight corners in the order of `corner_rows`, at position (x, y, z) in the cell."""
     unit = type(x)(1)
@@ -184,7 +185,7 @@ def table_gradient(points, feature_gradient, resolution, is_dense, level_mask, c
         spread(gradient, corners, weights, feature_gradient, sample * width + np.uint64(column), lanes)
 
 
-@njit(inline="always")
+@inlined
 def row_product(table, row, feature_gradient, sample, column, lanes):
     """Scalar product of table[row], (F,), and of one level's part, (F,), of a sample's feature gradient."""
     total = type(table[0, 0])(0)
@@ -193,14 +194,14 @@ def row_product(table, row, feature_gradient, sample, column, lanes):
     return total
 
 
-@njit(inline="always")
+@inlined
 def slope(u, v, d00, d10, d01, d11):
     """Bilinear blend of the differences along an axis at its four edges; u, v: positions along the other two axes."""
     unit = type(u)(1)
     return (unit - v) * ((unit - u) * d00 + u * d10) + v * ((unit - u) * d01 + u * d11)
 
 
-@njit(inline="always")
+@inlined
 def chain(coordinate, resolution):
     """Derivative of the position in cells by the coordinate: cells per unit length, 0 outside, where it is clamped."""
     inside = -1 <= coordinate <= 1
