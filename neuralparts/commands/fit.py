@@ -96,10 +96,13 @@ def find_inputs(source: Path) -> list[Path]:
 
 
 def missing(source: Path) -> str:
-    """The line on an input that does not exist."""
+    """The line on an input that does not exist; it names what may have been meant."""
     if source.is_symlink():
         return f"{source}: a link to {os.readlink(source)}, which is not there"
     kind = "file" if source.suffix else "file or folder"
+    here = Path(*(name for name in source.parts if name != ".."))
+    if source.parts[0] == ".." and here.exists():  # scripts of the original tool stand in a folder beside data
+        return f"{source}: no such {kind}; from this folder it is {here}"
     made = "; python data/make_geometry_200.py makes data/geometry_200" if "geometry_200" in source.parts else ""
     return f"{source}: no such {kind}; check the spelling of the path{made}"
 

@@ -49,9 +49,19 @@ def test_memory_that_ran_out_in_torch_is_a_line_and_1(capsys, monkeypatch):
     assert capsys.readouterr().err == "metrics.py: out of memory: DefaultCPUAllocator: can't allocate memory\n"
 
 
-def test_a_fault_of_the_program_is_not_hidden():
-    with pytest.raises(RuntimeError, match="shapes"):
-        command.run(lambda: (_ for _ in ()).throw(RuntimeError("shapes do not fit")))
+def test_a_package_that_is_missing_is_a_line_that_names_the_environment(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["trainer.py"])
+    assert ending(ModuleNotFoundError("No module named 'filelock'", name="filelock")) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1 and "filelock" in lines[0] and "make setup" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "fault", [RuntimeError("shapes do not fit"), ModuleNotFoundError("No module", name="neuralparts.shapes")]
+)
+def test_a_fault_of_the_program_is_not_hidden(fault):
+    with pytest.raises(type(fault), match=str(fault)):
+        command.run(lambda: (_ for _ in ()).throw(fault))
 
 
 ENDING = """

@@ -292,6 +292,13 @@ def test_a_missing_input_is_refused_before_anything_heavy_is_imported(tmp_path, 
     assert f"{name}: no such file" in done.stderr and hint in done.stderr
 
 
+def test_a_missing_input_above_this_folder_is_looked_for_in_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    impeller = "data/impeller/impeller.stl"
+    assert trainer.main([f"../{impeller}", "--outputDir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.endswith(f"no such file; from this folder it is {impeller}\n")
+
+
 def test_an_engine_that_cannot_be_had_gets_one_line(tmp_path, capsys, monkeypatch):
     missing = "the Python package open3d is not installed"
     monkeypatch.setitem(sys.modules, "open3d", None)
