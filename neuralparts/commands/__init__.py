@@ -46,7 +46,8 @@ def main(arguments: list[str] | None = None, program: str = "neuralparts") -> in
 def run(main: Callable[[], int] = main) -> None:
     """Call a command's main function and end the process with its exit code; 130 for Ctrl-C, as in a shell.
 
-    Ctrl-C, a missing package and a lack of memory end in one line; any other exception is a fault of the program and shows its traceback.
+    Ctrl-C, a missing package and a lack of memory end in one line; any other exception is a fault of the program and
+    shows its traceback.
     """
     # Functions of atexit run in reverse order: this one, registered before any library is imported, runs after theirs.
     code = None
