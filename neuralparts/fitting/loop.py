@@ -114,7 +114,8 @@ class FitRun:
         """Take all steps. Raises CollapseError for values that are not numbers, Interrupted."""
         network, schedule = self.state.network, self._schedule
         steps = compiled_steps(self.state, self._batches, self._settings, schedule)
-        with threads_for(network.encoding, network.widths, schedule.batch_size), steps as compiled:
+        # The compiled steps come first: they have threads of their own, and torch keeps one.
+        with steps as compiled, threads_for(network.encoding, network.widths, schedule.batch_size):
             ended_by = self._take_steps(compiled or TorchStep(self.state, self._batches, self._settings, schedule))
             seconds = self._seconds()
             collapsed = collapse_reason(network, *self._batches.first(_JUDGED_SAMPLES))

@@ -18,6 +18,7 @@ from neuralparts.fitting.checkpoint import FitState
 from neuralparts.fitting.losses import SLOPE_WEIGHT, batch_loss, clamp_limits, slope_loss
 from neuralparts.fitting.schedule import Schedule
 from neuralparts.fitting.settings import FitSettings
+from neuralparts.machine import thread_count
 from neuralparts.network import AdamMeans, HashGridStep, StepSamples, has_compiled_step
 
 # Losses that are a mean of absolute errors, each with a weight that its sample brings along.
@@ -53,7 +54,8 @@ class TorchStep:
 def compiled_steps(
     state: FitState, batches: Batches, settings: FitSettings, schedule: Schedule
 ) -> Iterator["CompiledStep | None"]:
-    """Steps by compiled loops, on as many threads as torch has when this is called; None for a fit that needs torch."""
+    """Steps by compiled loops, on as many threads as torch has when the block begins, but no more than the processors
+    that this process may use; None for a fit that needs torch."""
     optimizer, is_absolute = state.optimizer, settings.loss in ABSOLUTE_LOSSES
     if not (is_absolute and isinstance(optimizer, Adam) and has_compiled_step(state.network)):
         yield None
@@ -61,7 +63,7 @@ def compiled_steps(
     means = AdamMeans(optimizer.first, optimizer.second, optimizer.betas, EPSILON)
     size = schedule.batch_size
     samples = StepSamples(batches.rows, size, batches.pairs_beside(size), SLOPE_WEIGHT)
-    step = HashGridStep(state.network, means, samples, torch.get_num_threads())
+    step = HashGridStep(state.network, means, samples, min(torch.get_num_threads(), thread_count()))
     try:
         yield CompiledStep(step, state, batches, settings, schedule)
     finally:

@@ -2,6 +2,7 @@
 
 import threading
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from neuralparts.fitting.optimizers import make_optimizer
 from neuralparts.fitting.schedule import make_schedule
 from neuralparts.fitting.step import TorchStep, compiled_steps
 from neuralparts.network import HashGrid, NeuralSDF, fit_scaler
+from neuralparts.network.hash_grid_step import MOST_THREADS
 from tests import shapes
 from tests.fitting.cases import INSTANT, a_hash_grid, interrupted_after, weights_of
 from tests.fitting.test_pairs import some_pairs
@@ -95,12 +97,16 @@ def instant_fit(settings: FitSettings = INSTANT, **options) -> tuple[NeuralSDF, 
     return network, result.history["loss"]
 
 
-def test_the_same_bits_with_any_number_of_threads_and_no_thread_is_left(thread_count):
+def test_the_same_bits_with_any_number_of_threads_and_no_thread_is_left(thread_count, monkeypatch):
+    monkeypatch.setattr("neuralparts.fitting.step.thread_count", lambda: 8)  # processors
     weights, before = [], threading.active_count()
     for threads in (1, 2, 5):
         thread_count(threads)
-        network, losses = instant_fit()
+        helpers = set()
+        progress = partial(lambda seen, *_: seen.add(threading.active_count() - before), helpers)
+        network, losses = instant_fit(hooks=FitHooks(progress=progress))
         weights.append((weights_of(network), losses))
+        assert helpers == {min(threads, MOST_THREADS) - 1}
         assert threading.active_count() == before and torch.get_num_threads() == threads
     assert all(torch.equal(weights[0][0], other) and losses == weights[0][1] for other, losses in weights[1:])
 
