@@ -15,8 +15,8 @@ MOST_EXACT_PAIRS = 4_000_000
 # Pairs of a point and a triangle less than two of its radii away, up to which the approximation takes some two seconds,
 # and points from which their number is estimated.
 MOST_NEAR_PAIRS, NEAR_SAMPLES = 15_000_000, 64
-# Fraction of all triangles near a point above which the pairs may be so many times fewer. It is 0.035 or less for each
-# mesh of docs/log.md that has more pairs; in fans, soups and bodies within each other it is 0.5 to 1.
+# Fraction of all triangles near a point above which the pairs may be so many times fewer. In fans, soups and bodies
+# within each other it is 0.5 to 1; ordinary meshes with so many pairs stay far below (docs/log.md).
 CROWDED_FRACTION, CROWDED_SAVING = 0.2, 4
 # Distance from the surface at which a point counts as just beside it: larger than the rounding of float32, smaller than
 # any wall that can be fitted. It is in the units of the vertices: the unit box for `orientation.py`, the domain for

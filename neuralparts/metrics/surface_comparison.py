@@ -29,7 +29,7 @@ def mesh_errors(
     `count` points uniform by area on each of the two meshes are projected on the other. chamfer: the mean of the two
     mean distances. hausdorff: the largest of all distances; a sample cannot show more than the true one.
     surface_within_99, reconstruction_within_99: 99% of the points of the one surface lie this near to the other; of a
-    closed input, without the faces that bound no inside, such as those within a union of bodies (NaN if none is left).
+    closed input, without far points that bound no inside, as within a union of bodies (NaN if no point is left).
     normal_consistency: the mean |cosine| between the normals of a point's triangle and of the triangle that it is
     projected on. missed_surface: the fraction of the input's points farther than `cell`, the edge of a grid cell, from
     the reconstruction. Lengths in domain units. Raises ValueError for arrays of other shapes.
@@ -63,7 +63,7 @@ def bounds_no_inside(oracle: DistanceOracle, points: np.ndarray, normals: np.nda
 def _within_99(distances: np.ndarray, points: np.ndarray, normals: np.ndarray, oracle: DistanceOracle) -> float:
     """surface_within_99, from the distances (N,) of points (N, 3) of the oracle's mesh, with normals (N, 3).
 
-    Near points count unasked, since each question costs and changes no verdict; of a good fit no others are left.
+    Points within GOOD_DISTANCE count unasked, because a question takes time; a good fit has few others.
     """
     counts = np.ones(len(points), dtype=bool)
     if oracle.mesh.closed:

@@ -32,7 +32,7 @@ CASES = {
 
 
 @pytest.fixture
-def thread_count():
+def set_torch_threads():
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -97,11 +97,11 @@ def instant_fit(settings: FitSettings = INSTANT, **options) -> tuple[NeuralSDF, 
     return network, result.history["loss"]
 
 
-def test_the_same_bits_with_any_number_of_threads_and_no_thread_is_left(thread_count, monkeypatch):
+def test_the_same_bits_with_any_number_of_threads_and_no_thread_is_left(set_torch_threads, monkeypatch):
     monkeypatch.setattr("neuralparts.fitting.step.thread_count", lambda: 8)  # processors
     weights, before = [], threading.active_count()
     for threads in (1, 2, 5):
-        thread_count(threads)
+        set_torch_threads(threads)
         helpers = set()
         progress = partial(lambda seen, *_: seen.add(threading.active_count() - before), helpers)
         network, losses = instant_fit(hooks=FitHooks(progress=progress))
@@ -132,8 +132,8 @@ def test_a_fit_by_compiled_steps_is_as_good_as_one_by_torch(monkeypatch):
     assert errors[0] < 1.1 * errors[1] < 0.002
 
 
-def test_values_that_are_not_numbers_are_a_collapse_and_no_thread_is_left(thread_count):
-    thread_count(2)
+def test_values_that_are_not_numbers_are_a_collapse_and_no_thread_is_left(set_torch_threads):
+    set_torch_threads(2)
     before = threading.active_count()
     with pytest.raises(CollapseError):
         instant_fit(replace(INSTANT, learning_rate=1e30))
