@@ -1,9 +1,9 @@
 """The compiled training step of a hash grid with a layer of 64 against torch's step, in one run: `make bench-step`.
 
 Both take the steps of presets/instant.sh, by turns, so that other programs slow both alike: torch on one thread, as a
-fit ran before, and the compiled step on one thread and on two. Samples are random points near a sphere. Prints
-milliseconds of a step (median, tenth percentile, least), CPU time, and ratios to torch; then the bytes and the
-floating-point operations of a step.
+fit ran before, and the compiled step on one thread and on two (on one if this process may use no more). Samples are
+random points near a sphere. Prints milliseconds of a step (median, tenth percentile, least), CPU time, and ratios to
+torch; then the bytes and the floating-point operations of a step.
 
     make bench-step ARGS="--rounds 100"
 """
@@ -92,9 +92,9 @@ def main() -> None:
         takers = {}
         for kind in STEPS:
             torch.set_num_threads(2 if "2" in kind else 1)
-            steps = compiled_steps(a_state(), batches, SETTINGS, schedule)
+            parts = a_state(), batches, SETTINGS, schedule
             is_torch = kind.startswith("torch")
-            takers[kind] = TorchStep(a_state(), batches, SETTINGS, schedule) if is_torch else stack.enter_context(steps)
+            takers[kind] = TorchStep(*parts) if is_torch else stack.enter_context(compiled_steps(*parts))
         torch.set_num_threads(1)
         for _ in range(rounds + 1):
             for kind, take_step in takers.items():

@@ -27,8 +27,8 @@ from neuralparts.network.hash_levels import PRIMES, LevelArrays, level_arrays
 
 # Half the range of the initial table, as in Müller et al., 2022.
 _INITIAL_BOUND = 1e-4
-# With a decoder at most this wide and a batch at most this large, a step with a hash grid is faster on one thread than
-# on two, which it would have to wake some ten times (docs/log.md).
+# With a decoder at most this wide and a batch at most this large, torch's step with a hash grid is faster on one thread
+# than on two, which it would have to wake some ten times (docs/log.md).
 _SMALL_DECODER, _SMALL_BATCH = 64, 4096
 
 

@@ -8,7 +8,6 @@ but for the order of sums; the bits are the same with any number of threads. A t
 import time
 from dataclasses import dataclass
 from itertools import pairwise
-from types import ModuleType
 
 import numpy as np
 import torch
@@ -55,13 +54,6 @@ def has_compiled_step(network: NeuralSDF) -> bool:
     )
 
 
-def _kernels() -> ModuleType:
-    """The module of the compiled loops. Imported at the first use: no other fit needs them."""
-    from neuralparts.network import hash_grid_step_kernels
-
-    return hash_grid_step_kernels
-
-
 def _rounded_up(number: int, step: int) -> int:
     """The least multiple of `step` that is no smaller than a number."""
     return -(-number // step) * step
@@ -74,13 +66,14 @@ class HashGridStep:
     """
 
     def __init__(self, network: NeuralSDF, means: AdamMeans, samples: StepSamples, threads: int):
-        from neuralparts.network.task_board import LEAVE, new_board, yield_address
+        # The compiled loops: no other fit needs them.
+        from neuralparts.network import hash_grid_step_kernels, task_board
 
-        self._kernels = _kernels()
+        self._kernels = hash_grid_step_kernels
         self._betas = means.betas
         helpers = max(0, min(threads, MOST_THREADS) - 1)
         self._arrays = self._all_arrays(network, means, samples, helpers + 1)
-        self._board, self._leave, self._yield_at = new_board(), LEAVE, yield_address()
+        self._board, self._leave, self._yield_at = task_board.new_board(), task_board.LEAVE, task_board.yield_address()
         self._lanes = (0,) * network.encoding.features
         self._helpers = HelperThreads(lambda thread: self._run(self._kernels.HELP, thread), helpers)
         self._rests = Rests()
