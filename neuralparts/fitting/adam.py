@@ -18,7 +18,7 @@ class Adam:
     """Adam without weight decay.
 
     parameters: float32 tensors of one device, at least one. betas: decay rates of the means of gradients and squares.
-    first, second: those means, shaped like the parameters; a caller may change them in place. betas: as given.
+    first, second: those means, shaped like the parameters; a caller may change them in place.
     """
 
     # The learning rate that suits this optimiser, as a multiple of the one that the user gives.
