@@ -61,4 +61,4 @@ def test_workers_of_a_folder_find_the_installed_package(program, tmp_path):
     (tmp_path / "parts").mkdir()
     shutil.copy(MESH, tmp_path / "parts")
     printed = program("-m", "neuralparts", "fit", "parts", *QUICK, "--outputDir", "out", "--workers", 1)
-    assert printed.startswith("1 of 1 done")
+    assert "\n1 of 1 done" in printed
