@@ -99,7 +99,7 @@ def html_report(
         input=one_line(record.get("input")),
         ended_by=(record.get("fit") or {}).get("ended_by"),
         verdict=verdict(record),
-        notes=[note for note in (record.get("failure"), *(record.get("notes") or [])) if note],
+        notes=record.get("notes") or [],
         cards=_cards(record),
         panels=_panels(shown.views, record),
         network_view=network_view,

@@ -233,3 +233,11 @@ def test_page_names_no_folder_of_the_disk():
         "python trainer.py torus.stl",
     ):
         assert line in shown
+
+
+def test_page_says_a_failure_once_and_that_nothing_was_measured():
+    record = make_record(failure="a flat function", notes=["seen"])
+    shown = paragraphs(html_report("torus", record, {}, None, None)).split("Figures")[0]
+    assert "poor: a flat function seen" in shown
+    shown = paragraphs(html_report("torus", make_record(failure="", metrics={}), {}, None, None))
+    assert "No verdict: too little was measured." in shown

@@ -139,7 +139,8 @@ class NetworkControls {
 <option value="0">x</option><option value="1">y</option><option value="2">z</option></select></label>
 <span class="network-section" hidden><input type="range" min="${-NetworkControls.REACH}" max="${NetworkControls.REACH}"
  step="0.002" value="0" aria-label="Place of the section"><output></output>
-<button type="button" aria-label="flip the side that is cut away">flip</button><span class="network-lines"></span></span>
+<button type="button" aria-label="flip the side that is cut away">flip</button>
+<span class="network-lines"></span></span>
 <output class="network-point"></output><span class="network-note"></span>`;
     [this.axis, this.slider, this.flip] = ["select", "input", "button"].map(name => bar.querySelector(name));
     [this.sectionBar, this.sectionText, this.lines, this.readout] =
