@@ -236,8 +236,11 @@ class PartFiles:
         return found
 
     def says_that_it_stays(self, result: dict) -> str:
-        """'; the earlier result stays' for a job's result without one of its own, if there is a whole one; else ''."""
-        if result.get("record") is not None:
+        """'; the earlier result stays' for a job's result without one of its own, if there is a whole one; else ''.
+
+        Not for a part that another process has: that process may replace it.
+        """
+        if result.get("record") is not None or result.get("status") == "busy":
             return ""
         try:
             earlier = self.read_record()
