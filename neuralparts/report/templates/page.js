@@ -126,6 +126,8 @@ function selectTab(id) {
     byId(tab.getAttribute("aria-controls")).hidden = !selected;
   }
   show[id]?.();
+  // The window may have another size than when this was last seen.
+  if (id !== "network" && drawn.includes(id)) Plotly.Plots.resize(byId(id));
 }
 
 function listenToTabs() {
