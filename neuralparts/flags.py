@@ -229,6 +229,23 @@ FIT_GROUPS = {
     "machine": ("gpu",),
     "folders": ("overwrite", "workers", "partTimeout", "workerMemory", "ray", "rayTransfer"),
 }
+
+# Flags that change how a fit runs and where its files are, not its result.
+NEUTRAL_FLAGS = {
+    "outputDir",
+    "maxMemory",
+    "logDir",
+    "showVis",
+    "resume",
+    "overwrite",
+    "checkpointSeconds",
+    "gpu",
+    "workers",
+    "partTimeout",
+    "workerMemory",
+    "ray",
+    "rayTransfer",
+}
 HASH_DEFAULTS = {
     "hashLevels": choices.HASH_LEVELS,
     "hashFeatures": choices.HASH_FEATURES,

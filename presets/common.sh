@@ -2,7 +2,7 @@
 # DEFAULT_INPUT. The other arguments are further flags, which win. Relative paths start at the folder you are in. The
 # results go to results/NAME/PRESET of the checkout, such as results/impeller/high, unless --outputDir is given: NAME is
 # that of the input without its suffix, so that no preset replaces what another one made of the same part.
-root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root=$(CDPATH= cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=$root/.venv/bin/python
 if [ ! -x "$python" ]; then
   python=python3
@@ -21,7 +21,7 @@ fit() {
   if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then input=$1; shift; fi
   case $input in "$root"/data/geometry_200*) make_geometry_200 ;; esac
   local name=$input preset=${0##*/} output
-  if [ -d "$input" ]; then name=$(cd "$input" && pwd); fi
+  if [ -d "$input" ]; then name=$(CDPATH= cd "$input" && pwd); fi
   name=${name##*/}
   if [ -f "$input" ]; then name=${name%.*}; fi
   output=$root/results/$name/${preset%.sh}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from neuralparts.choices import OUTPUT_FORMATS
 from neuralparts.errors import UserError
+from neuralparts.flags import NEUTRAL_FLAGS
 from neuralparts.mesh_files import hash_source
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError, locked
@@ -30,23 +31,6 @@ THUMBNAILS = "thumbnails"
 LOG_HEAD = b"A fault of the program, as it was raised:\n\n"
 # The content of .NAME.unfinished.
 UNFINISHED_LINE = b"A fit with --overwrite 1 was begun here and is not complete: the next run fits this part again.\n"
-# Flags that change how a fit runs and where its files are, not its result.
-NEUTRAL_FLAGS = {
-    "outputDir",
-    "maxMemory",
-    "logDir",
-    "showVis",
-    "resume",
-    "overwrite",
-    "checkpointSeconds",
-    "gpu",
-    "workers",
-    "partTimeout",
-    "workerMemory",
-    "ray",
-    "rayTransfer",
-}
-
 # Flags that the records of earlier versions lack, with the value that those fits had.
 LATER_FLAGS = {"modelCard": 0, "numPairs": 0, "simplify": 0.0}
 
@@ -252,8 +236,11 @@ class PartFiles:
         return found
 
     def says_that_it_stays(self, result: dict) -> str:
-        """'; the earlier result stays' for a job's result without one of its own, if there is a whole one; else ''."""
-        if result.get("record") is not None:
+        """'; the earlier result stays' for a job's result without one of its own, if there is a whole one; else ''.
+
+        Not for a part that another process has: that process may replace it.
+        """
+        if result.get("record") is not None or result.get("status") == "busy":
             return ""
         try:
             earlier = self.read_record()

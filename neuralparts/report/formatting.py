@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from neuralparts.record_values import file_length as file_length
-from neuralparts.record_values import is_finite as is_finite
+from neuralparts.record_values import is_finite
 
 # Shown for a number that is missing.
 DASH = "\N{EN DASH}"

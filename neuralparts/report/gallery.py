@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from neuralparts.report.formatting import DASH, duration, is_finite, number, relative_address
+from neuralparts.record_values import is_finite
+from neuralparts.report.formatting import DASH, duration, number, relative_address
 from neuralparts.report.templating import Card, render
 from neuralparts.verdict import GRADES, percent
 from neuralparts.wording import listed

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from neuralparts import metric_names
+from neuralparts.record_values import file_length
 from neuralparts.report.curves import curves_figure, thinned_note
 from neuralparts.report.deviation import (
     HEIGHT,
@@ -23,7 +24,7 @@ from neuralparts.report.deviation import (
     signed,
 )
 from neuralparts.report.fit_command import fit_command
-from neuralparts.report.formatting import DOT, duration, file_length, number, one_line, relative_address
+from neuralparts.report.formatting import DOT, duration, number, one_line, relative_address
 from neuralparts.report.record_tables import band_rows, metric_rows, tables, timing_rows
 from neuralparts.report.templating import Card, compressed_json, compressed_plotly, render
 from neuralparts.report.views import MeshArrays, ShownMeshes, SignedDistance, View, shown_meshes
@@ -98,7 +99,7 @@ def html_report(
         input=one_line(record.get("input")),
         ended_by=(record.get("fit") or {}).get("ended_by"),
         verdict=verdict(record),
-        notes=[note for note in (record.get("failure"), *(record.get("notes") or [])) if note],
+        notes=record.get("notes") or [],
         cards=_cards(record),
         panels=_panels(shown.views, record),
         network_view=network_view,

@@ -3,7 +3,8 @@
 from typing import Any, NamedTuple
 
 from neuralparts.metric_names import METRIC_NAMES
-from neuralparts.report.formatting import DASH, file_length, is_finite, lines, number, one_line
+from neuralparts.record_values import file_length, is_finite
+from neuralparts.report.formatting import DASH, lines, number, one_line
 
 # Entries of the record that are dicts, each a table: title and key.
 TABLES = (

@@ -102,8 +102,9 @@ def section_pixels(section: Section, size: int) -> np.ndarray:
     # Values at the pixels' centres: (size, size). A value that is no number shows as the largest distance.
     finite = np.nan_to_num(section.values, nan=section.side, posinf=section.side, neginf=-section.side)
     values = np.asarray(Image.fromarray(finite).resize((size, size), Image.Resampling.BICUBIC))
-    inside = np.minimum(values / min(values.min(), -1e-30), 1)[..., None]
-    outside = np.minimum(values / max(values.max(), 1e-30), 1)[..., None]
+    least = 1e-12 * section.side  # where all values have one sign
+    inside = np.minimum(values / min(values.min(), -least), 1)[..., None]
+    outside = np.minimum(values / max(values.max(), least), 1)[..., None]
     blended = [low + fraction * (high - low) for (low, high), fraction in ((INSIDE, inside), (OUTSIDE, outside))]
     colour = np.where(values[..., None] < 0, *blended)
     # Distances from the next line of equal distance and from the zero level, in pixels.

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from neuralparts.metric_names import METRIC_NAMES
+from neuralparts.record_values import is_finite
 from neuralparts.report.curves import drawable_curves
 from neuralparts.report.deviation import colour_of
-from neuralparts.report.formatting import DOT, is_finite, number
+from neuralparts.report.formatting import DOT, number
 from neuralparts.report.part_picture import Camera, MeshArrays, camera_for, part_pixels
 from neuralparts.report.plotly_figures import FAINT
 from neuralparts.report.section_picture import Section, draw_section

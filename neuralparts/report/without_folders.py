@@ -10,7 +10,7 @@ WINDOWS_ROOT = re.compile(r"[A-Za-z]:[\\/]|\\\\")
 # Folders of an absolute path within a sentence, up to its last separator. A folder's name with a space ends it, so the
 # folders that a record names are replaced first.
 FOLDERS = re.compile(
-    r"(?<![^\s\"'(=,;])(?:file://)?(?:(?:/[^\s/:;,\"'<>]+)+/|(?:[A-Za-z]:|\\)[\\/](?:[^\s\\/:;,\"'<>]+[\\/])*)"
+    r"(?<![^\s\"'`(\[{<=,;])(?:file://)?(?:(?:/[^\s/:;,\"'<>]+)+/|(?:[A-Za-z]:|\\)[\\/](?:[^\s\\/:;,\"'<>]+[\\/])*)"
 )
 
 
@@ -24,11 +24,17 @@ def without_folders(record: dict[str, Any]) -> dict[str, Any]:
     """A record whose texts name no absolute path: the input by its name, any other file by its own name."""
     given, flags = str(record.get("input") or ""), record.get("flags") or {}
     # What precedes the name of a file in a sentence, as the user wrote it.
-    folders = [given.removesuffix(file_name(given)), f"{flags.get('outputDir', '')}/"]
+    folders = [_folder_of(given), f"{flags.get('outputDir', '')}/"]
+    folders += [_folder_of(value) for value in flags.values() if _is_absolute(value)]
     # A flag is a path as a whole, spaces and all.
     flags = {name: file_name(value) if _is_absolute(value) else value for name, value in flags.items()}
     shown = {key: value for key, value in record.items() if key != "input_path"} | {"flags": flags}
     return _shortened(shown, [*filter(_is_absolute, folders)]) | {"input": file_name(given)}
+
+
+def _folder_of(path: str) -> str:
+    """What precedes the last part of a path, its separator included."""
+    return path[: path.rfind(file_name(path))]
 
 
 def _is_absolute(value: Any) -> bool:

@@ -40,8 +40,7 @@ def open_log(flags: SimpleNamespace, name: str, network: NeuralSDF, shape: Shape
     folder = Path(flags.logDir) / name if watch.in_folder else Path(flags.logDir)
 
     def picture() -> bytes:
-        mesh = None if shape.mesh is None else (shape.transform.to_file(shape.mesh.vertices), shape.mesh.faces)
-        return section_png(section_through(network, mesh), PICTURE_SIZE)
+        return section_png(section_through(network, shape.mesh_in_file_units()), PICTURE_SIZE)
 
     return EventLog(folder, picture, watch.note, resumed=bool(flags.resume))
 

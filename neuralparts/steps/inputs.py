@@ -36,6 +36,10 @@ class Shape:
     samples: tuple[np.ndarray, np.ndarray] | None = None
     kept: tuple[np.ndarray, np.ndarray] | None = None
 
+    def mesh_in_file_units(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """The mesh as vertices (V, 3), file units, and faces (F, 3); None for samples."""
+        return None if self.mesh is None else (self.transform.to_file(self.mesh.vertices), self.mesh.faces)
+
 
 def load(source: Path, flags: SimpleNamespace, watch: Watch) -> tuple[Shape, str]:
     """Read a mesh, or labelled samples; and the hash of the very bytes that were read, as `content_of` computes it.

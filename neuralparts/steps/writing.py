@@ -9,7 +9,6 @@ import numpy as np
 import neuralparts
 from neuralparts.choices import EXPORT_FORMS
 from neuralparts.fitting import FitResult
-from neuralparts.mesh import Mesh
 from neuralparts.network import NeuralSDF
 from neuralparts.output import StagedFiles, decisive, plain
 from neuralparts.report import FileLink, html_report, network_view, sheet_png, thumbnail_png
@@ -58,11 +57,8 @@ def write_report(
     in_folder: bool,
 ) -> None:
     """Write the page and the sheet of pictures, and the thumbnail of a part in a folder. Raises OSError."""
-
-    def in_file_units(mesh: Mesh | Surface | None) -> tuple[np.ndarray, np.ndarray] | None:
-        return None if mesh is None else (shape.transform.to_file(mesh.vertices), mesh.faces)
-
-    shown_input, shown_surface = in_file_units(shape.mesh), in_file_units(surface)
+    shown_input = shape.mesh_in_file_units()
+    shown_surface = None if surface is None else (shape.transform.to_file(surface.vertices), surface.faces)
 
     def signed_distance(points: np.ndarray) -> np.ndarray:
         distances = shape.oracle.signed_distance(shape.transform.to_domain(points))

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from neuralparts.report.formatting import DASH, duration, file_length, lines, number, one_line
+from neuralparts.record_values import file_length
+from neuralparts.report.formatting import DASH, duration, lines, number, one_line
 
 
 @pytest.mark.parametrize(

@@ -219,7 +219,8 @@ def test_page_names_no_folder_of_the_disk():
         failure="/tmp/scratch/torus.stl: no surface",
         notes=["/home/jane doe/out/torus.stl: STL stores float32", "see C:\\Users\\jane\\torus.log"],
     )
-    record["flags"] |= {"outputDir": "/home/jane doe/out", "ray": "/home/jane doe/ray"}
+    record["notes"] += ["--logDir /home/jane doe/log: no space", "seen [/home/jane/torus.stl]"]
+    record["flags"] |= {"outputDir": "/home/jane doe/out", "ray": "/home/jane doe/ray", "logDir": "/home/jane doe/log/"}
     page = html_report("torus", record, {}, None, None)
     assert not re.search("jane|/tmp|/home|scratch", page)
     shown = paragraphs(page)
@@ -227,6 +228,16 @@ def test_page_names_no_folder_of_the_disk():
         "torus.stl: STL stores float32",
         "torus.stl: no surface",
         "see torus.log",
+        "--logDir log: no space",
+        "seen [torus.stl]",
         "python trainer.py torus.stl",
     ):
         assert line in shown
+
+
+def test_page_says_a_failure_once_and_that_nothing_was_measured():
+    record = make_record(failure="a flat function", notes=["seen"])
+    shown = paragraphs(html_report("torus", record, {}, None, None)).split("Figures")[0]
+    assert "poor: a flat function seen" in shown
+    shown = paragraphs(html_report("torus", make_record(failure="", metrics={}), {}, None, None))
+    assert "No verdict: too little was measured." in shown

@@ -2,7 +2,7 @@
 // shows the point under the cursor in file units.
 class NetworkControls {
   static AXES = ["x", "y", "z"];
-  static TURN = 0.12;                 // radians of an arrow key
+  static ROTATION = 0.12;             // radians of an arrow key
   static ZOOM = 1.15;                 // factor of a key
   static NEAREST = 0.15;              // of the eye to the center it looks at, and
   static FARTHEST = 8;                // in units of the camera
@@ -25,7 +25,8 @@ class NetworkControls {
     const canvas = this.view.canvas;
     canvas.tabIndex = 0;
     canvas.setAttribute("role", "application");
-    canvas.setAttribute("aria-label", "The part as the network holds it. Arrow keys turn it, plus and minus zoom, 0 resets.");
+    canvas.setAttribute("aria-label",
+      "The part as the network holds it. Arrow keys rotate it, plus and minus zoom, 0 goes back.");
     const actions = {
       pointerdown: event => this.press(event), pointermove: event => this.move(event),
       pointerup: event => this.release(event), pointercancel: event => this.pointers.delete(event.pointerId),
@@ -50,8 +51,8 @@ class NetworkControls {
     this.view.onCamera(camera);
   }
 
-  // Turn the eye around its center, about z and towards z; radians.
-  turn(around, towards) {
+  // Rotate the eye about its center, about z and towards z; radians.
+  rotate(around, towards) {
     this.moveCamera(({eye, center, up}) => {
       const x = eye.x - center.x, y = eye.y - center.y, z = eye.z - center.z, away = Math.hypot(x, y, z);
       const longitude = Math.atan2(y, x) - around;
@@ -87,10 +88,10 @@ class NetworkControls {
   }
 
   key(event) {
-    const {TURN, ZOOM} = NetworkControls;
+    const {ROTATION, ZOOM} = NetworkControls;
     const actions = {
-      ArrowLeft: () => this.turn(-TURN, 0), ArrowRight: () => this.turn(TURN, 0),
-      ArrowUp: () => this.turn(0, TURN), ArrowDown: () => this.turn(0, -TURN),
+      ArrowLeft: () => this.rotate(-ROTATION, 0), ArrowRight: () => this.rotate(ROTATION, 0),
+      ArrowUp: () => this.rotate(0, ROTATION), ArrowDown: () => this.rotate(0, -ROTATION),
       "+": () => this.zoom(1 / ZOOM), "=": () => this.zoom(1 / ZOOM), "-": () => this.zoom(ZOOM),
       0: () => this.moveCamera(camera => Object.assign(camera, NetworkView.start())),
     };
@@ -99,7 +100,7 @@ class NetworkControls {
     actions[event.key]();
   }
 
-  // --- pointers: one turns, or shifts with the right button or the shift key; two zoom and turn. The style
+  // --- pointers: one rotates, or shifts with the right button or the shift key; two zoom and rotate. The style
   // touch-action: pan-y leaves vertical swipes of one finger to the page, which then cancels the pointer.
 
   press(event) {
@@ -116,9 +117,9 @@ class NetworkControls {
     if (others.length === 1) {
       const width = ({x, y}) => Math.max(8, Math.hypot(x - others[0].x, y - others[0].y));
       this.zoom(width(pointer) / width({x: event.clientX, y: event.clientY}));
-      this.turn(radians * right / 2, radians * down / 2);
+      this.rotate(radians * right / 2, radians * down / 2);
     } else if (event.shiftKey || event.buttons & 2) this.shift(right, down);
-    else this.turn(radians * right, radians * down);
+    else this.rotate(radians * right, radians * down);
     Object.assign(pointer, {x: event.clientX, y: event.clientY, moved: pointer.moved + Math.abs(right) + Math.abs(down)});
   }
 
@@ -138,7 +139,8 @@ class NetworkControls {
 <option value="0">x</option><option value="1">y</option><option value="2">z</option></select></label>
 <span class="network-section" hidden><input type="range" min="${-NetworkControls.REACH}" max="${NetworkControls.REACH}"
  step="0.002" value="0" aria-label="Place of the section"><output></output>
-<button type="button">flip</button><span class="network-lines"></span></span>
+<button type="button" aria-label="flip the side that is cut away">flip</button>
+<span class="network-lines"></span></span>
 <output class="network-point"></output><span class="network-note"></span>`;
     [this.axis, this.slider, this.flip] = ["select", "input", "button"].map(name => bar.querySelector(name));
     [this.sectionBar, this.sectionText, this.lines, this.readout] =

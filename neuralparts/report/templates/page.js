@@ -126,6 +126,8 @@ function selectTab(id) {
     byId(tab.getAttribute("aria-controls")).hidden = !selected;
   }
   show[id]?.();
+  // The window may have another size than when this was last seen.
+  if (id !== "network" && drawn.includes(id)) Plotly.Plots.resize(byId(id));
 }
 
 function listenToTabs() {
@@ -180,7 +182,6 @@ function listenToTolerance() {
     const percent = (100 * fractionWithin(quantiles, tolerance)).toFixed(2) + "%";
     byId("within").firstElementChild.textContent = percent;
     byId("within").lastChild.textContent = " of the marched surface is within ±" + field.value + " of the input.";
-    for (const place of document.querySelectorAll(".scale .tolerance")) place.textContent = field.value;
     for (const [side, id] of [[-1, "low"], [1, "high"]]) {
       const x = width / 2 * (1 + side * tolerance / end), line = byId(id);
       byId("colours").setAttribute(side < 0 ? "x1" : "x2", x);
@@ -191,10 +192,16 @@ function listenToTolerance() {
   };
 }
 
+// The drawn mesh and the scale below it follow the tolerance; the still picture keeps the colours of the first one.
 function recolour() {
-  const tolerance = Number(byId("tolerance")?.value);
-  if (drawn.includes("reconstruction") && tolerance > 0)
-    Plotly.restyle("reconstruction", {cmin: -tolerance, cmax: tolerance});
+  const field = byId("tolerance"), tolerance = Number(field?.value);
+  if (!drawn.includes("reconstruction") || !(tolerance > 0)) return;
+  Plotly.restyle("reconstruction", {cmin: -tolerance, cmax: tolerance});
+  labelScale(field.value);
+}
+
+function labelScale(tolerance) {
+  for (const place of document.querySelectorAll(".scale .tolerance")) place.textContent = tolerance;
 }
 
 // ------------------------------------------------------------------------------------------------------ the whole page
@@ -232,22 +239,26 @@ function broken(error) {
 }
 
 for (const button of document.querySelectorAll("button.touch")) button.onclick = () => {
-  const turning = button.closest(".drawing").classList.toggle("turning");
-  button.setAttribute("aria-pressed", turning);
+  const rotating = button.closest(".drawing").classList.toggle("rotating");
+  button.setAttribute("aria-pressed", rotating);
 };
 byId("copy").hidden = false;
 byId("copy").onclick = async () => {
   getSelection().selectAllChildren(byId("command"));
   await navigator.clipboard?.writeText(byId("command").textContent);
-  byId("copy").textContent = "Copied";
+  byId("copy").textContent = navigator.clipboard ? "Copied" : "Selected";
 };
-// Paper has no way to open a section.
+// Paper has no way to open a section, and shows the still pictures.
 const closed = [];
 addEventListener("beforeprint", () => {
+  if (byId("tolerance")) labelScale(byId("tolerance").defaultValue);
   closed.push(...document.querySelectorAll("details:not([open])"));
   for (const section of closed) section.open = true;
 });
-addEventListener("afterprint", () => { for (const section of closed.splice(0)) section.open = false; });
+addEventListener("afterprint", () => {
+  recolour();
+  for (const section of closed.splice(0)) section.open = false;
+});
 listenToTabs();
 if (byId("deviation")) listenToTolerance();
 draw().catch(broken);
