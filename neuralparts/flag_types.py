@@ -92,7 +92,7 @@ def memory(text: str) -> int:
 def simplification(text: str) -> float | str:
     """A fraction from 0 to below 1, or `error:` and a number above 0, which stays a text."""
     if text.startswith(choices.SIMPLIFY_ERROR):
-        return f"{choices.SIMPLIFY_ERROR}{positive_number(text.removeprefix(choices.SIMPLIFY_ERROR)):g}"
+        return f"{choices.SIMPLIFY_ERROR}{positive_number(text.removeprefix(choices.SIMPLIFY_ERROR)):.12g}"
     value = fraction(text)
     if value == 1:
         raise argparse.ArgumentTypeError("1 would keep all triangles; 0 is off, a length is written error:0.05")

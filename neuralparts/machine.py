@@ -38,7 +38,7 @@ def process_seconds() -> float:
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])  # since the machine started
         return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    except (OSError, AttributeError):
+    except (OSError, AttributeError, IndexError, ValueError):
         return time.perf_counter() - _LOADED
 
 

@@ -17,8 +17,9 @@ from neuralparts.network.neural_sdf import NeuralSDF
 
 # Wider layers and longer rows were not measured.
 WIDEST_LAYER, MOST_FEATURES = 64, 8
-# Each thread takes a level at a time, so more threads than the levels with full tables do not help.
-MOST_THREADS = 4
+# Each thread takes a level at a time, so more threads than the levels with full tables do not help (not measured). Each
+# has an array as large as the largest level; all of them together take at most so many bytes.
+MOST_THREADS, MOST_BYTES = 4, 2**28
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,9 @@ class HashGridStep:
 
         self._kernels = hash_grid_step_kernels
         self._betas = means.betas
-        helpers = max(0, min(threads, MOST_THREADS) - 1)
+        largest = max(stop - start for start, stop in pairwise(network.encoding.arrays.offsets))
+        affordable = MOST_BYTES // (4 * largest * network.encoding.features)
+        helpers = max(0, min(threads, MOST_THREADS, affordable) - 1)
         self._arrays = self._all_arrays(network, means, samples, helpers + 1)
         self._board, self._leave, self._yield_at = task_board.new_board(), task_board.LEAVE, task_board.yield_address()
         self._lanes = (0,) * network.encoding.features

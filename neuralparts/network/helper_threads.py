@@ -20,9 +20,14 @@ class HelperThreads:
         self._help, self._is_closing = help, False
         self._doors = [threading.Semaphore(0) for _ in range(count)]
         self._asleep = [False] * count
-        self._threads = [threading.Thread(target=self._serve, args=(place,), daemon=True) for place in range(count)]
-        for thread in self._threads:
-            thread.start()
+        self._threads = []
+        for place in range(count):
+            thread = threading.Thread(target=self._serve, args=(place,), daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # the system allows no further thread: those that run suffice
+                break
+            self._threads.append(thread)
 
     def wake(self) -> None:
         """Wake those who sleep, and wait for none of them."""

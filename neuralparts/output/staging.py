@@ -126,6 +126,7 @@ class StagedFiles(PartFiles):
             reason = reason_to_keep(earlier, record) if earlier else ""
             if reason and not self.home.faults(earlier):
                 self.home.remove_checkpoint()
+                self.home.unmark_unfinished()  # else every later run would fit this part again
                 self.remove()
                 return reason
             self._move(record, earlier)

@@ -62,6 +62,10 @@ def test_a_second_fit_that_collapses_is_poor_or_is_refused(tmp_path, capsys, mon
         assert code == 1 and reason in err.splitlines()[-1] and err.splitlines()[-1].endswith(STAYS)
         assert result(tmp_path) == first and sorted(os.listdir("out")) == RESULT
     check_model(tmp_path)
+    of_a_folder = ["--overwrite", 1, "--workers", 0]
+    assert trainer.main([str(word) for word in (".", *GOOD, *poor, *of_a_folder)]) == 1
+    assert not list(Path("out").glob(".*unfinished")) and result(tmp_path) == first
+    capsys.readouterr()
     trimesh.creation.box((30, 16, 12)).export("box.stl")
     assert fit(capsys, *GOOD, *poor)[0] == 0 and result(tmp_path) != first  # nothing else shows the new content
     second = result(tmp_path)
