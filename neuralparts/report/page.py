@@ -168,5 +168,5 @@ def _cards(record: dict[str, Any]) -> list[Card]:
         Card("IoU", number(metrics.get("iou")), interval),
         length_card("Chamfer", "chamfer"),
         Card("Parameters", number(record.get("parameters")), "numbers in the network"),
-        Card("Total time", duration(timings.get("total")), f"fit {duration(timings.get('fit'))}"),
+        Card("Time to this page", duration(timings.get("total")), f"fit {duration(timings.get('fit'))}"),
     ]
