@@ -36,15 +36,15 @@ def fit(
 ) -> FitResult:
     """Fit `network` in place to points (N, 3) float32 and sdf (N,) float32, domain units, negative inside.
 
-    A fit that collapses is repeated once, from the next seed, with the whole time budget again. If that collapses too,
-    `FitResult.collapsed` says why.
+    A fit that collapses is repeated once, from the next seed. With a time budget, the second attempt has the rest of
+    it; if the first took all of it, there is no second. `FitResult.collapsed` says why the last attempt collapsed.
 
     pairs: points (P, 2, 3) and sdf (P, 2), as `sampling.pair_samples` draws them, or None. Beside its samples, a step
     takes some of them (`Batches.pairs_beside`), fits their points too, and matches the slopes between them.
 
     resume: go on from `hooks.checkpoint` if that file exists. Raises ValueError for samples of other shapes or with
-    values that are not finite, CollapseError if the second attempt gives values that are not numbers, CheckpointError
-    for a checkpoint of another fit, Interrupted when the hooks ask to stop.
+    values that are not finite, CollapseError if the last attempt gives values that are not numbers, CheckpointError for
+    a checkpoint of another fit, Interrupted when the hooks ask to stop.
     """
     check_samples(points, sdf)
     if pairs is not None:
@@ -60,12 +60,13 @@ def fit(
             run = FitRun(state, batches, settings, hooks, identity)
             try:
                 result = run.to_the_end()
-                if state.attempt == 1 or not result.collapsed:
+                if not (result.collapsed and run.may_be_repeated()):
                     return result
             except CollapseError:
-                if state.attempt == 1:
+                if not run.may_be_repeated():
                     raise
             state = _begin_attempt(network, settings, attempt=1)
+            state.seconds = run.seconds()
     finally:
         network.eval()
 
@@ -116,7 +117,7 @@ class FitRun:
         steps = compiled_steps(self.state, self._batches, self._settings, schedule)
         with threads_for(network.encoding, network.widths, schedule.batch_size), steps as compiled:
             ended_by = self._take_steps(compiled or TorchStep(self.state, self._batches, self._settings, schedule))
-            seconds = self._seconds()
+            seconds = self.seconds()
             collapsed = collapse_reason(network, *self._batches.first(_JUDGED_SAMPLES))
         return FitResult(
             ended_by=ended_by,
@@ -144,7 +145,7 @@ class FitRun:
                 if self._is_good_enough(held_out):
                     return "targetError"
             stop = hooks.should_stop is not None and hooks.should_stop()
-            self._writer.write_if_due(state, self._seconds, is_last=stop)
+            self._writer.write_if_due(state, self.seconds, is_last=stop)
             if stop:
                 raise Interrupted("stopped on request")
         return "timeBudget" if self._settings.time_budget else "epochs"
@@ -174,7 +175,7 @@ class FitRun:
         held_out = self._held_out_error()
         values = {
             "samples": state.steps * self._schedule.batch_size,
-            "seconds": self._seconds(),
+            "seconds": self.seconds(),
             "loss": loss,
             "learning_rate": rate,
             "held_out": held_out,
@@ -201,10 +202,15 @@ class FitRun:
             return math.nan
         return float(self.state.network.domain(self._held_out).abs().mean())
 
-    def _seconds(self) -> float:
-        """Seconds of fitting until now, those before an interruption included."""
+    def may_be_repeated(self) -> bool:
+        """True after the first attempt, unless it took the whole time budget."""
+        budget = self._settings.time_budget
+        return self.state.attempt == 0 and not (budget and self.seconds() >= budget)
+
+    def seconds(self) -> float:
+        """Seconds of fitting until now, those of an earlier attempt and before an interruption included."""
         return self.state.seconds + self._hooks.clock() - self._started
 
     def _fraction_done(self) -> float:
         """Fraction of the fit that is done, from 0 to 1."""
-        return self._schedule.fraction_done(self.state.steps, self._seconds())
+        return self._schedule.fraction_done(self.state.steps, self.seconds())
