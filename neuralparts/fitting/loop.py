@@ -37,7 +37,8 @@ def fit(
     """Fit `network` in place to points (N, 3) float32 and sdf (N,) float32, domain units, negative inside.
 
     A fit that collapses is repeated once, from the next seed. With a time budget, the second attempt has the rest of
-    it; if the first took all of it, there is no second. `FitResult.collapsed` says why the last attempt collapsed.
+    it, and a network that is constant when half of it is over has collapsed. If the first attempt took all of the
+    budget, there is no second. `FitResult.collapsed` says why the last attempt collapsed.
 
     pairs: points (P, 2, 3) and sdf (P, 2), as `sampling.pair_samples` draws them, or None. Beside its samples, a step
     takes some of them (`Batches.pairs_beside`), fits their points too, and matches the slopes between them.
@@ -144,6 +145,7 @@ class FitRun:
                 held_out = self._check(rate)
                 if self._is_good_enough(held_out):
                     return "targetError"
+                self._judge_halfway()
             stop = hooks.should_stop is not None and hooks.should_stop()
             self._writer.write_if_due(state, self.seconds, is_last=stop)
             if stop:
@@ -159,6 +161,18 @@ class FitRun:
         if not float(network.level_distance(self._held_out).mean()) <= target:
             return False
         return signs_are_learnt(network, *self._batches.first(_JUDGED_SAMPLES), beyond=target)
+
+    def _judge_halfway(self) -> None:
+        """Raise CollapseError if half of a time budget is over since the last check, and the network is constant.
+
+        So there is time for the second attempt.
+        """
+        budget, seconds = self._settings.time_budget, [0.0, *self.state.history["seconds"]]
+        if self.state.attempt > 0 or not seconds[-2] < budget / 2 <= seconds[-1] < budget:
+            return
+        samples = self._batches.first(_JUDGED_SAMPLES)
+        if reason := collapse_reason(self.state.network, *samples, is_fitted=False):
+            raise CollapseError(reason)
 
     def _check(self, rate: float) -> float:
         """Add a value to each curve and report progress. Returns the held-out error, domain units.

@@ -80,21 +80,23 @@ def test_a_gradient_that_is_not_finite_at_the_first_step_is_a_collapse(monkeypat
         fit(a_network(sdf, widths=(width, width)), points, sdf, settings)
 
 
-def test_the_second_attempt_has_the_rest_of_the_time_budget(monkeypatch):
+@pytest.mark.parametrize("fault, begins", [(not_finite, 1), (dead, 15)])
+def test_the_second_attempt_has_the_rest_of_the_time_budget(monkeypatch, fault, begins):
+    """A network that is not finite is found out at the first check, a constant one when half of the budget is over."""
     points, sdf = shapes.samples(shapes.box, 4_000)
-    collapsing(monkeypatch, 1, not_finite)
-    settings, hooks = FitSettings(batch_size=128, time_budget=30.0), FitHooks(clock=ticking(0.01))
+    collapsing(monkeypatch, 1, fault)
+    settings, hooks = FitSettings(batch_size=128, time_budget=30.0), FitHooks(clock=ticking(0.02))
     result = fit(a_network(sdf), points, sdf, settings, hooks)
     assert result.restarts == 1 and result.ended_by == "timeBudget" and result.collapsed == ""
-    # The clock of the test has no reading but the fit's own, so it has gone on by what the fit took.
+    # Nothing but the fit reads the test's clock, so it has gone on by the seconds of the whole fit.
     assert 30 <= result.seconds <= hooks.clock() < 31
     seconds, rates = (result.history[name] for name in ("seconds", "learning_rate"))
-    assert seconds[0] > 1 and rates[-1] < 0.05 * rates[0]
+    assert begins < seconds[0] < begins + 4 and rates[-1] < 0.1 * rates[0]
 
 
-def test_without_time_left_a_collapsed_fit_is_not_repeated(monkeypatch):
+def test_a_fit_that_collapsed_when_its_time_was_over_is_not_repeated(monkeypatch):
     points, sdf = shapes.samples(shapes.box, 4_000)
     collapsing(monkeypatch, 1)
-    settings, hooks = FitSettings(batch_size=128, time_budget=10.0), FitHooks(clock=ticking(0.01))
+    settings, hooks = FitSettings(batch_size=128, time_budget=10.0), FitHooks(clock=ticking(3.0))
     result = fit(a_network(sdf), points, sdf, settings, hooks)
-    assert "constant" in result.collapsed and result.restarts == 0 and hooks.clock() < 11
+    assert "constant" in result.collapsed and result.restarts == 0
