@@ -6,10 +6,15 @@ import sys
 
 import pytest
 import torch
+import trimesh
 
+import marching
+import metrics
+import network
 from neuralparts.device import choose_device
 from neuralparts.errors import UserError
 from neuralparts.watch import Watch
+from tests.network.cases import a_model
 
 
 @pytest.fixture
@@ -68,3 +73,19 @@ def test_a_variable_that_torch_cannot_overrule_is_named(one_gpu, monkeypatch, ca
 def test_a_missing_gpu_is_refused(one_gpu):
     with pytest.raises(UserError, match="--gpu 1: this machine has 1 GPU; -1 is the CPU"):
         choose_device(1, Watch())
+
+
+@pytest.mark.parametrize(
+    "main, words",
+    [(marching.main, []), (metrics.main, ["box.ply"]), (network.main, ["--points", "points.txt"])],
+    ids=["marching", "metrics", "network"],
+)
+def test_a_command_computes_on_the_chosen_device(tmp_path, monkeypatch, main, words):
+    """The meta device has shapes alone: that a command asks it for values shows that it computes there."""
+    monkeypatch.chdir(tmp_path)
+    a_model().save("part.safetensors")
+    trimesh.creation.box((1, 1, 1)).export("box.ply")
+    (tmp_path / "points.txt").write_text("1 2 3\n" * 100)
+    monkeypatch.setattr("neuralparts.device.choose_device", lambda gpu, _: "meta" if gpu == 0 else "cpu")
+    with pytest.raises(NotImplementedError, match="meta"):
+        main(["part.safetensors", *words, "--gpu", "0"])

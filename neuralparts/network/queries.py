@@ -13,7 +13,7 @@ from neuralparts.errors import lacks_memory
 
 # What numpy can make an array of, or a tensor.
 Points = np.ndarray | torch.Tensor | Sequence
-# A batch of fewer points is not halved for lack of memory: what is lacking then is not the batch's.
+# A batch is halved where memory runs out, but not to fewer points: it is not the batch then that takes the memory.
 _SMALLEST_HALF = 256
 # Dtypes that float32 holds.
 NARROW = {torch.float32, torch.float16, torch.bfloat16, np.dtype(np.float32), np.dtype(np.float16)}
@@ -40,8 +40,7 @@ def answer(
 
     function: (B, 3) tensor of the points' dtype, on their device -> (B, ...). It may answer on another device. Returns
     (..., ...), an array for an array, else a tensor on the points' device. The points must have passed `check_points`.
-    Where memory lacks for a batch, it and the following are half as large; the error is raised where it lacks for a few
-    points.
+    Where memory runs out, the batches are halved from there on. The error is raised if it runs out for a few points too.
     """
     shape, is_array = points.shape, not isinstance(points, torch.Tensor)
     rows = (torch.from_numpy(np.ascontiguousarray(points)) if is_array else points).reshape(-1, 3)

@@ -1,4 +1,4 @@
-"""Batches of an evaluation: bounded memory on a GPU, and half as many points where memory lacks."""
+"""Batches of an evaluation: bounded memory on a GPU, and half as many points where it runs out."""
 
 import weakref
 
@@ -42,7 +42,7 @@ def test_a_batch_on_another_device_than_the_cpu_has_bounded_memory(levels, featu
 
 
 def short_of_memory(function, most, asked):
-    """A function that lacks memory for more than so many points; `asked` keeps the number of points of each call."""
+    """A function for which memory runs out beyond `most` points; `asked` gets the number of points of each call."""
 
     def limited(points):
         asked.append(len(points))
@@ -54,7 +54,7 @@ def short_of_memory(function, most, asked):
 
 
 @pytest.mark.parametrize("most, smallest", [(4096, 4096), (1500, 1024), (300, 256)])
-def test_a_batch_for_which_memory_lacks_is_halved(monkeypatch, most, smallest):
+def test_a_batch_is_halved_where_memory_runs_out(monkeypatch, most, smallest):
     network, points, asked = a_model(), some_points(5000), []
     expected = network.domain(points)
     monkeypatch.setattr(network, "signed_distance", short_of_memory(network.signed_distance, most, asked))
