@@ -40,7 +40,7 @@ def answer(
 
     function: (B, 3) tensor of the points' dtype, on their device -> (B, ...). It may answer on another device. Returns
     (..., ...), an array for an array, else a tensor on the points' device. The points must have passed `check_points`.
-    Where memory runs out, the batches are halved from there on. The error is raised if it runs out for a few points too.
+    Where memory runs out, the batches are halved from there on. Raises the error if it runs out for a few points too.
     """
     shape, is_array = points.shape, not isinstance(points, torch.Tensor)
     rows = (torch.from_numpy(np.ascontiguousarray(points)) if is_array else points).reshape(-1, 3)
