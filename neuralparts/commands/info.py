@@ -12,6 +12,7 @@ from neuralparts.commands import complain
 from neuralparts.errors import UserError
 from neuralparts.flags import add_flags
 from neuralparts.machine import LIGHT_ADDRESS_SPACE, check_address_space, settle_threads
+from neuralparts.watch import Watch
 from neuralparts.wording import quoted
 
 if TYPE_CHECKING:
@@ -30,10 +31,13 @@ def main(arguments: list[str] | None = None, program: str = "network.py") -> int
     )
     parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors; or a published network, .h5")
     add_flags(parser, "points")
+    add_flags(parser, "gpu", help="number of the GPU for --points; -1 is the CPU (default: GPU 0 if there is one)")
     add_flags(parser, "out", help="model file to write from a published network, .safetensors")
     flags = parser.parse_args(arguments)
     if flags.out is not None and flags.points is not None:
         parser.error("--points prints distances and --out writes a model; leave one of them out")
+    if flags.gpu is not None and flags.points is None:
+        parser.error("--gpu is for --points; leave it out")
     settle_threads()
     try:
         check_address_space(LIGHT_ADDRESS_SPACE)
@@ -46,10 +50,18 @@ def main(arguments: list[str] | None = None, program: str = "network.py") -> int
         elif flags.points is None:
             print("\n".join(f"{name:18} {value}" for name, value in facts(model).items()))
         else:
-            print("\n".join(f"{value:.9g}" for value in model(read_points(flags.points))))
+            print_values(model, read_points(flags.points), flags.gpu)
     except (ValueError, OSError, ImportError, MemoryError, RuntimeError) as error:
         return complain(program, error, flags.model)
     return 0
+
+
+def print_values(model: "NeuralSDF", points: "np.ndarray", gpu: int | None) -> None:
+    """Print the signed distance at points (N, 3), file units, a line each, computed on the device of --gpu."""
+    from neuralparts.device import choose_device
+
+    values = model.to(choose_device(gpu, Watch()))(points)
+    print("\n".join(f"{value:.9g}" for value in values))
 
 
 def write_converted(model: "NeuralSDF", out: Path, is_keras: bool) -> None:

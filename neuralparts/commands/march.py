@@ -10,6 +10,7 @@ from neuralparts.commands import check_output, complain
 from neuralparts.errors import UserError
 from neuralparts.flags import add_flags
 from neuralparts.machine import check_address_space, settle_threads
+from neuralparts.watch import Watch
 
 if TYPE_CHECKING:
     import numpy as np
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None, program: str = "marching.py") -> in
     add_flags(parser, "reconstructionRes", help="nodes along an edge of the marching-cubes grid, 2 or more")
     add_flags(parser, "output")
     add_flags(parser, "maxMemory", help="refuse if the process would need more memory than this; 0 is no limit")
-    add_flags(parser, "simplify", "refine", "dense")
+    add_flags(parser, "simplify", "refine", "dense", "gpu")
     flags = parser.parse_args(arguments)
     if flags.dense and flags.maxMemory:
         parser.error("--maxMemory does not limit a dense march; leave one of them out")
@@ -40,13 +41,15 @@ def march_model(flags: argparse.Namespace) -> int:
     """Load, march, write, print what was done; returns 0. Raises ValueError or OSError with the line for the user."""
     import numpy as np
 
+    from neuralparts.device import choose_device
     from neuralparts.domain import grid_cell
     from neuralparts.marching import as_function, as_gradient, march
     from neuralparts.mesh_files import rounding_note, write_mesh
     from neuralparts.network import NeuralSDF
     from neuralparts.stage_bar import stage_bar
 
-    model = NeuralSDF.load(flags.model)
+    device = choose_device(flags.gpu, Watch())
+    model = NeuralSDF.load(flags.model, device)
     output = Path(flags.output or Path(flags.model).with_suffix(".stl"))
     check_format(output)
     check_output(output, "output", asked_for=flags.output is not None)
@@ -54,9 +57,9 @@ def march_model(flags: argparse.Namespace) -> int:
     with stage_bar("march") as progress, np.errstate(over="ignore", invalid="ignore"):
         try:
             result = march(
-                as_function(model.signed_distance),
+                as_function(model.signed_distance, device),
                 flags.reconstructionRes,
-                gradient=as_gradient(model.signed_distance),
+                gradient=as_gradient(model.signed_distance, device),
                 refine=flags.refine,
                 max_memory=flags.maxMemory or None,
                 progress=progress,

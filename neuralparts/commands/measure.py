@@ -10,6 +10,7 @@ from neuralparts.commands import complain
 from neuralparts.errors import UserError
 from neuralparts.flags import add_flags
 from neuralparts.machine import check_address_space, settle_threads
+from neuralparts.watch import Watch
 from neuralparts.wording import say
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None, program: str = "metrics.py") -> int
     add_flags(parser, "num_points", default=200_000, help="fresh points for each error")
     beta = "beta of the importance samples of importance_error and sign_error; the default compares with NAME.json"
     add_flags(parser, "importanceWeight", help=beta)
-    add_flags(parser, "reconstructionRes", "seed")
+    add_flags(parser, "reconstructionRes", "seed", "gpu")
     flags = parser.parse_args(arguments)
     settle_threads()
     try:
@@ -42,6 +43,7 @@ def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
     """All errors of flags.model against flags.mesh, and why those of a reconstruction are missing, or ''."""
     import numpy as np
 
+    from neuralparts.device import choose_device
     from neuralparts.distance import DistanceOracle
     from neuralparts.domain import grid_cell
     from neuralparts.marching import as_function, march
@@ -51,10 +53,11 @@ def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
 
     if flags.reconstructionRes == 1:
         raise UserError("--reconstructionRes 1: a grid needs 2 points along an axis or more; 0 is off")
-    model = NeuralSDF.load(flags.model)
+    device = choose_device(flags.gpu, Watch())
+    model = NeuralSDF.load(flags.model, device)
     mesh = in_domain_of(model, load_mesh(flags.mesh))
     oracle, generator = DistanceOracle(mesh), np.random.default_rng(flags.seed)
-    function = as_function(model.signed_distance)
+    function = as_function(model.signed_distance, device)
     # A model may have any values, and what is computed from them may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
         errors = point_errors(

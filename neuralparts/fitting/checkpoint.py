@@ -36,7 +36,8 @@ class FitState:
 
     network, optimizer: changed in place by every step. attempt: 0, or 1 after a collapse; the weights and the order of
     the samples come from the seed plus this number. steps: taken so far. loss_sum, shape (), and loss_steps: sum of the
-    losses since the last check, and how many. seconds: of fitting until this state was made or read. history: curves.
+    losses since the last check, and how many. seconds: of fitting until this state was made or read, an earlier attempt
+    included. history: curves.
     """
 
     network: NeuralSDF

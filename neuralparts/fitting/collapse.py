@@ -18,10 +18,11 @@ class CollapseError(UserError):
 
 
 @torch.no_grad()
-def collapse_reason(network: NeuralSDF, points: torch.Tensor, targets: torch.Tensor) -> str:
-    """Why a fitted network represents no surface, in one line for the user, or ''.
+def collapse_reason(network: NeuralSDF, points: torch.Tensor, targets: torch.Tensor, is_fitted: bool = True) -> str:
+    """Why a network represents no surface, in one line for the user, or ''.
 
-    points (N, 3), domain; targets (N,) in the scaler's units. Raises CollapseError for values that are not numbers.
+    points (N, 3), domain; targets (N,) in the scaler's units. is_fitted: False in the middle of a fit, when one sign
+    everywhere is no collapse yet. Raises CollapseError for values that are not numbers.
     """
     # A NaN in a weight need not show in the values: some layers hide it.
     if not all(bool(parameter.isfinite().all()) for parameter in network.parameters()):
@@ -33,7 +34,7 @@ def collapse_reason(network: NeuralSDF, points: torch.Tensor, targets: torch.Ten
         raise CollapseError("the network's values are not numbers: try a lower --learningRate")
     if spread < COLLAPSED_SPREAD * expected:
         return "the network collapsed to a constant: try a lower --learningRate or another --seed"
-    if _has_both_signs(distances) and not _has_both_signs(values):
+    if is_fitted and _has_both_signs(distances) and not _has_both_signs(values):
         return "the network has one sign everywhere: try more --epochs or another --seed"
     return ""
 

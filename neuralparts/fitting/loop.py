@@ -36,15 +36,16 @@ def fit(
 ) -> FitResult:
     """Fit `network` in place to points (N, 3) float32 and sdf (N,) float32, domain units, negative inside.
 
-    A fit that collapses is repeated once, from the next seed, with the whole time budget again. If that collapses too,
-    `FitResult.collapsed` says why.
+    A fit that collapses is repeated once, from the next seed. With a time budget, the second attempt has the rest of
+    it, and a network that is constant when half of it is over has collapsed. If the first attempt took all of the
+    budget, there is no second. `FitResult.collapsed` says why the last attempt collapsed.
 
     pairs: points (P, 2, 3) and sdf (P, 2), as `sampling.pair_samples` draws them, or None. Beside its samples, a step
     takes some of them (`Batches.pairs_beside`), fits their points too, and matches the slopes between them.
 
     resume: go on from `hooks.checkpoint` if that file exists. Raises ValueError for samples of other shapes or with
-    values that are not finite, CollapseError if the second attempt gives values that are not numbers, CheckpointError
-    for a checkpoint of another fit, Interrupted when the hooks ask to stop.
+    values that are not finite, CollapseError if the last attempt gives values that are not numbers, CheckpointError for
+    a checkpoint of another fit, Interrupted when the hooks ask to stop.
     """
     check_samples(points, sdf)
     if pairs is not None:
@@ -60,12 +61,13 @@ def fit(
             run = FitRun(state, batches, settings, hooks, identity)
             try:
                 result = run.to_the_end()
-                if state.attempt == 1 or not result.collapsed:
+                if not (result.collapsed and run.may_be_repeated()):
                     return result
             except CollapseError:
-                if state.attempt == 1:
+                if not run.may_be_repeated():
                     raise
             state = _begin_attempt(network, settings, attempt=1)
+            state.seconds = run.seconds()
     finally:
         network.eval()
 
@@ -117,7 +119,7 @@ class FitRun:
         # The compiled steps come first: they have threads of their own, and torch keeps one.
         with steps as compiled, threads_for(network.encoding, network.widths, schedule.batch_size):
             ended_by = self._take_steps(compiled or TorchStep(self.state, self._batches, self._settings, schedule))
-            seconds = self._seconds()
+            seconds = self.seconds()
             collapsed = collapse_reason(network, *self._batches.first(_JUDGED_SAMPLES))
         return FitResult(
             ended_by=ended_by,
@@ -144,8 +146,9 @@ class FitRun:
                 held_out = self._check(rate)
                 if self._is_good_enough(held_out):
                     return "targetError"
+                self._judge_halfway()
             stop = hooks.should_stop is not None and hooks.should_stop()
-            self._writer.write_if_due(state, self._seconds, is_last=stop)
+            self._writer.write_if_due(state, self.seconds, is_last=stop)
             if stop:
                 raise Interrupted("stopped on request")
         return "timeBudget" if self._settings.time_budget else "epochs"
@@ -159,6 +162,18 @@ class FitRun:
         if not float(network.level_distance(self._held_out).mean()) <= target:
             return False
         return signs_are_learnt(network, *self._batches.first(_JUDGED_SAMPLES), beyond=target)
+
+    def _judge_halfway(self) -> None:
+        """Raise CollapseError if half of a time budget is over since the last check, and the network is constant.
+
+        So there is time for the second attempt.
+        """
+        budget, seconds = self._settings.time_budget, [0.0, *self.state.history["seconds"]]
+        if self.state.attempt > 0 or not seconds[-2] < budget / 2 <= seconds[-1] < budget:
+            return
+        samples = self._batches.first(_JUDGED_SAMPLES)
+        if reason := collapse_reason(self.state.network, *samples, is_fitted=False):
+            raise CollapseError(reason)
 
     def _check(self, rate: float) -> float:
         """Add a value to each curve and report progress. Returns the held-out error, domain units.
@@ -175,7 +190,7 @@ class FitRun:
         held_out = self._held_out_error()
         values = {
             "samples": state.steps * self._schedule.batch_size,
-            "seconds": self._seconds(),
+            "seconds": self.seconds(),
             "loss": loss,
             "learning_rate": rate,
             "held_out": held_out,
@@ -202,10 +217,15 @@ class FitRun:
             return math.nan
         return float(self.state.network.domain(self._held_out).abs().mean())
 
-    def _seconds(self) -> float:
-        """Seconds of fitting until now, those before an interruption included."""
+    def may_be_repeated(self) -> bool:
+        """True after the first attempt, unless it took the whole time budget."""
+        budget = self._settings.time_budget
+        return self.state.attempt == 0 and not (budget and self.seconds() >= budget)
+
+    def seconds(self) -> float:
+        """Seconds of fitting until now, those of an earlier attempt and before an interruption included."""
         return self.state.seconds + self._hooks.clock() - self._started
 
     def _fraction_done(self) -> float:
         """Fraction of the fit that is done, from 0 to 1."""
-        return self._schedule.fraction_done(self.state.steps, self._seconds())
+        return self._schedule.fraction_done(self.state.steps, self.seconds())

@@ -32,9 +32,9 @@ class FitSettings:
     epochs: passes over the samples. Each is cut into whole batches; left-over samples are left out. batch_size: samples
     in a step. learning_rate: Adam's rate; SOAP takes 5 times as much, and a network with an encoding warms up to it.
     importance_weight: decay of the weighted loss with |d|, per domain unit. time_budget: seconds, instead of `epochs`,
-    for each of the two attempts that a fit may take; 0 is off. target_error: the fit stops when the held-out
-    points' mean |f| and mean `NeuralSDF.level_distance` are both no larger, domain units, and 99 of 100 samples farther
-    from the surface have the right sign; 0 is off.
+    for both attempts that a fit may take; 0 is off. target_error: the fit stops when the held-out points' mean |f| and
+    mean `NeuralSDF.level_distance` are both no larger, domain units, and 99 of 100 samples farther from the surface
+    have the right sign; 0 is off.
 
     Raises ValueError for an unknown loss or schedule, and unless epochs, batch_size and learning_rate are positive.
     """
@@ -96,10 +96,10 @@ def empty_history() -> dict[str, list[float]]:
 class FitResult:
     """How a fit ended.
 
-    ended_by: epochs, timeBudget or targetError. collapsed: why both attempts failed, or ''. seconds: of fitting, those
-    before an interruption included. samples: steps times batch size. restarts: 1 for the second attempt, else 0.
-    resumed_at: samples at which a checkpoint was resumed, else 0. history: curves by name, one value per check;
-    `validation` has one per epoch. Errors are in domain units.
+    ended_by: epochs, timeBudget or targetError. collapsed: why the last attempt failed, or ''. seconds: of fitting,
+    those of an attempt that collapsed and before an interruption included. samples: steps times batch size. restarts: 1
+    for the second attempt, else 0. resumed_at: samples at which a checkpoint was resumed, else 0. history: curves by
+    name, one value per check; `validation` has one per epoch. Errors are in domain units.
     """
 
     ended_by: str = "epochs"

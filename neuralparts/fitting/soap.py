@@ -12,6 +12,7 @@ whose eigenvectors the CPU computes.
 import torch
 
 from neuralparts.fitting.adam import Adam
+from neuralparts.fitting.collapse import CollapseError
 from neuralparts.network import gradient_dtype
 
 # Decay rates of Adam's means of gradients and of their squares.
@@ -57,7 +58,11 @@ class Soap:
 
     @torch.no_grad()
     def step(self, gradients: list[torch.Tensor], learning_rate: float) -> None:
-        """One step along `gradients`, shaped like the parameters, at `learning_rate`."""
+        """One step along `gradients`, shaped like the parameters, at `learning_rate`.
+
+        Raises CollapseError if those of the first step are not finite, unless eigh lets them pass: the weights are then
+        not finite either.
+        """
         step = self._adam.steps + 1
         of_matrices, of_others = self._split(gradients)
         if step <= EVERY_GRADIENT_UNTIL or step % STATISTICS_EVERY == 0:
@@ -168,9 +173,12 @@ def following_basis(mean: torch.Tensor, basis: torch.Tensor, is_first: bool) -> 
 
     The first time by eigh, largest eigenvalue first; then from `basis` by one orthogonal iteration: a product and a QR.
     The CPU computes eigh also for a GPU's tensors, because a GPU's is known to fail for the mean of one gradient, most
-    of whose eigenvalues vanish in float32.
+    of whose eigenvalues vanish in float32. Raises CollapseError where eigh finds that `mean` is not finite.
     """
     if is_first:
         on_cpu = mean.cpu() if mean.is_cuda else mean
-        return torch.linalg.eigh(on_cpu).eigenvectors.flip(-1).to(mean.device)
+        try:
+            return torch.linalg.eigh(on_cpu).eigenvectors.flip(-1).to(mean.device)
+        except torch.linalg.LinAlgError as error:
+            raise CollapseError("the first step's gradient is not finite: try another --init or --seed") from error
     return torch.linalg.qr(mean @ basis).Q

@@ -27,6 +27,9 @@ from neuralparts.network.hash_levels import PRIMES, LevelArrays, level_arrays
 
 # Half the range of the initial table, as in Müller et al., 2022.
 _INITIAL_BOUND = 1e-4
+# Bytes of the intermediate values of `interpolate` that exist at once in float32, for each point and level: the larger
+# of those that find the rows of the 8 corners, and those that add up the rows' features (docs/log.md).
+_BYTES_OF_ROWS, _BYTES_OF_SUMS, _BYTES_OF_A_FEATURE = 684, 328, 64
 # With a decoder at most this wide and a batch at most this large, torch's step with a hash grid is faster on one thread
 # than on two, which it would have to wake some ten times (docs/log.md).
 _SMALL_DECODER, _SMALL_BATCH = 64, 4096
@@ -190,6 +193,12 @@ class HashGrid(nn.Module):
     def output_width(self) -> int:
         """Number of features of a point: the decoder's inputs."""
         return self.levels * self.features
+
+    @property
+    def bytes_per_point(self) -> int:
+        """Bytes of the intermediate values of `interpolate` for one point."""
+        of_sums = _BYTES_OF_SUMS + _BYTES_OF_A_FEATURE * self.features
+        return self.levels * max(_BYTES_OF_ROWS, of_sums)
 
     @property
     def level_sizes(self) -> Levels:

@@ -28,8 +28,9 @@ from neuralparts.network.self_description import html_table, summary_line
 _CPU_BATCH = 4096
 # For so few points, the layers one by one are faster than a product that is padded to many rows.
 _FEW_POINTS = 8
-# Elsewhere more of them, but their activations, all of which a gradient keeps, are at most so many numbers.
-_GPU_BATCH, _GPU_ACTIVATIONS = 2**18, 2**29
+# Elsewhere more of them, but their activations, all of which a gradient keeps, and the intermediate values of the
+# encoding are at most so many bytes.
+_GPU_BATCH, _GPU_BYTES = 2**18, 2**31
 # `level_distance` takes a gradient for no shorter than this. The function is nearly constant there, and |f| over the
 # gradient says nothing. A hundredth of the true length 1 gives the right mean on flat fits (docs/log.md).
 LEAST_SLOPE = 0.01
@@ -255,7 +256,8 @@ class NeuralSDF(nn.Module):
         """Points evaluated at once on the network's device."""
         if self.layers[0].weight.device.type == "cpu":
             return _CPU_BATCH
-        return max(_CPU_BATCH, min(_GPU_BATCH, _GPU_ACTIVATIONS // sum(self.widths)))
+        of_encoding = 0 if self.encoding is None else self.encoding.bytes_per_point
+        return max(_CPU_BATCH, min(_GPU_BATCH, _GPU_BYTES // (4 * sum(self.widths) + of_encoding)))
 
     # --- the file
 

@@ -67,6 +67,20 @@ def test_values_at_points(model, tmp_path, capsys, monkeypatch, text):
     np.testing.assert_allclose(np.array(capsys.readouterr().out.split(), float), expected, rtol=1e-6)
 
 
+def test_the_device_of_the_values_at_points(model, tmp_path, capsys):
+    (tmp_path / "points.txt").write_text("100 -3 0.5\n1 2 3\n")
+    words = [str(model), "--points", str(tmp_path / "points.txt"), "--gpu"]
+    expected = NeuralSDF.load(model)(np.array([[100, -3, 0.5], [1, 2, 3]]))
+    assert network.main([*words, "-1"]) == 0
+    assert capsys.readouterr().out.split() == [f"{value:.9g}" for value in expected]
+    assert network.main([*words, "97"]) == 1
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.startswith("network.py: --gpu 97: this machine has ")
+    with pytest.raises(SystemExit):
+        network.main([str(model), "--gpu", "0"])
+    assert "--gpu is for --points" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["", "1 2\n", "1 2 three\n", "1 2 nan\n", "1 2 3\n4 5\n"])
 def test_points_that_are_none_get_one_line(model, tmp_path, capsys, text):
     (tmp_path / "points.txt").write_text(text)

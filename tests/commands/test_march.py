@@ -71,3 +71,17 @@ def test_warns_that_a_part_far_from_the_origin_is_coarse_in_stl(tmp_path, capsys
 def test_a_model_that_is_missing(tmp_path, capsys):
     assert marching.main([str(tmp_path / "none.safetensors")]) == 1
     assert "none.safetensors" in capsys.readouterr().err
+
+
+def test_the_cpu_by_name_gives_the_same_mesh_and_a_missing_gpu_gets_one_line(tmp_path, capsys):
+    save_model(tmp_path / "part.safetensors")
+    words = [str(tmp_path / "part.safetensors"), "--reconstructionRes", "16", "--refine", "1", "--output"]
+    for name, gpu in (("default", []), ("named", ["--gpu", "-1"])):
+        assert marching.main([*words, str(tmp_path / f"{name}.ply"), *gpu]) == 0
+    if not torch.cuda.is_available():
+        assert (tmp_path / "default.ply").read_bytes() == (tmp_path / "named.ply").read_bytes()
+    capsys.readouterr()
+    assert marching.main([*words, str(tmp_path / "none.ply"), "--gpu", "97"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("marching.py: --gpu 97: this machine has ") and said.count("\n") == 1
+    assert not (tmp_path / "none.ply").exists()

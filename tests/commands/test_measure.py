@@ -72,3 +72,15 @@ def test_another_mesh_than_the_one_fitted(fitted, tmp_path, capsys):
 def test_a_mesh_that_is_missing(fitted, tmp_path, capsys):
     assert metrics.main([str(fitted[0]), str(tmp_path / "none.stl")]) == 1
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_the_cpu_by_name_gives_the_same_errors_and_a_missing_gpu_gets_one_line(fitted, capsys):
+    words = [*map(str, fitted), "--num_points", "1000", "--reconstructionRes", "16"]
+    tables = []
+    for gpu in ([], ["--gpu", "-1"]):
+        assert metrics.main([*words, *gpu]) == 0
+        tables.append(capsys.readouterr().out)
+    assert tables[0] == tables[1] or torch.cuda.is_available()
+    assert metrics.main([*words, "--gpu", "97"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("metrics.py: --gpu 97: this machine has ") and said.count("\n") == 1

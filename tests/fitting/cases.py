@@ -1,5 +1,6 @@
 """Networks and settings that several tests of the fit use."""
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -36,3 +37,9 @@ def interrupted_after(steps: int) -> Callable[[], bool]:
     """A `should_stop` that is False `steps` times."""
     left = iter(range(steps))
     return lambda: next(left, None) is None
+
+
+def ticking(seconds: float) -> Callable[[], float]:
+    """A clock that goes on by so many seconds each time it is read."""
+    readings = itertools.count()
+    return lambda: next(readings) * seconds

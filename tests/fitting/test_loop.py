@@ -1,8 +1,6 @@
 """The loop: convergence, seeds, and the ways in which a fit ends."""
 
-import itertools
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from neuralparts.mesh import load_mesh
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
 from neuralparts.sampling import importance_samples, points_on_surface
 from tests import shapes
-from tests.fitting.cases import INSTANT, a_hash_grid, a_network, weights_of
+from tests.fitting.cases import INSTANT, a_hash_grid, a_network, ticking, weights_of
 
 
 @pytest.mark.parametrize("scaler", SCALERS)
@@ -113,12 +111,6 @@ def test_large_seeds_and_two_samples():
     assert fit(network, points, sdf, FitSettings(epochs=300, batch_size=512, seed=2**70 + 1)).samples == 600
     np.testing.assert_allclose(network.domain(points), sdf, atol=0.1)
     assert fit(a_network(sdf, "none"), points[1:], sdf[1:], FitSettings(epochs=300)).samples == 300
-
-
-def ticking(seconds: float) -> Callable[[], float]:
-    """A clock that goes on by so many seconds each time it is read."""
-    readings = itertools.count()
-    return lambda: next(readings) * seconds
 
 
 def test_time_budget_ends_the_schedule():
