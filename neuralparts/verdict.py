@@ -10,11 +10,12 @@ from neuralparts.record_values import file_length, is_finite
 
 # The grades, worst first. A fit of which too little was measured has none: ''.
 GRADES = ("poor", "fair", "good")
-# Beginning of a note that says why surface is missing, and the reasons that it may give (`metrics.explain_missed`
-# writes it), each with its words in a sentence.
+# Beginning of a note that says why surface is missing, and the reasons that it may give (`metrics.explain_missed` and
+# `steps.evaluation` write it), each with its words in a sentence.
 MISSED_NOTE = "the reconstruction lacks"
 MISSED_REASONS = {
     "too thin for the grid": "thinner than the grid",
+    "--simplify moved": "simplified away",
     "has not learnt": "not learnt",
     "bounds no inside": "no boundary of an inside",
 }
@@ -118,6 +119,10 @@ def _sentence(record: dict[str, Any], errors: dict[str, float], reasons: set[str
     if errors.get("missed_surface", 0.0) >= LEAST_MENTIONED:
         words.append(f"{percent(errors['missed_surface'])} of {'it' if words else 'the surface'} missing")
         words[-1] += _why_missing(record.get("notes"))
+    closing = (record.get("metrics") or {}).get("reconstruction_within_99")
+    if (record.get("diagnosis") or {}).get("closed") is False and is_finite(closing) and closing > GOOD_DISTANCE:
+        in_file = file_length(record, closing)
+        words.append(f"the input is open: what closes it lies up to {closing if in_file is None else in_file:.3g} away")
     shown = reasons if "surface_within_99" in errors else errors
     if "reconstruction_within_99" in shown:
         far = length("reconstruction_within_99")

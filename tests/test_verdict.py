@@ -3,6 +3,7 @@
 import pytest
 
 from neuralparts.metric_names import METRIC_NAMES
+from neuralparts.steps.evaluation import simplified_away
 from neuralparts.verdict import CRITERIA, verdict
 
 GOOD = {
@@ -112,6 +113,14 @@ SENTENCES = [
     (
         {"reconstruction_within_99": 0.09},
         "99% of the surface within 0.0667 (file units); 1% of the reconstruction farther than 5 from the input",
+    ),
+    (
+        {"reconstruction_within_99": 0.09, "closed": False},
+        "99% of the surface within 0.0667 (file units); the input is open: what closes it lies up to 5 away",
+    ),
+    (
+        {"missed_surface": 0.2, "surface_within_99": 0.018, "notes": [simplified_away(0.2, 1.5)]},
+        "99% of the surface within 1 (file units); 20% of it missing, simplified away",
     ),
     (OLD, "volume overlap 99.7%"),
     (

@@ -80,7 +80,7 @@ def figures(record: dict) -> dict[str, str]:
     models = [file for name, file in record["files"].items() if name.endswith(".safetensors")]
     # Records of earlier versions name the size alone.
     sizes = [file["bytes"] if isinstance(file, dict) else file for file in models]
-    shown["Seconds"] = written(record["timings"].get("total"), ".1f")
+    shown["Seconds to the report"] = written(record["timings"].get("total"), ".1f")
     shown["Parameters"] = written(record.get("parameters"), ",")
     shown["Model, bytes"] = written(next(iter(sizes), None), ",")
     return shown

@@ -5,6 +5,7 @@ SIGTERM.
 """
 
 import argparse
+import difflib
 import importlib.util
 import os
 import stat
@@ -103,8 +104,14 @@ def missing(source: Path) -> str:
     here = Path(*(name for name in source.parts if name != ".."))
     if source.parts[0] == ".." and here.exists():  # scripts of the original tool stand in a folder beside data
         return f"{source}: no such {kind}; from this folder it is {here}"
-    made = "; python data/make_geometry_200.py makes data/geometry_200" if "geometry_200" in source.parts else ""
-    return f"{source}: no such {kind}; check the spelling of the path{made}"
+    hint = "check the spelling of the path"
+    if "geometry_200" in source.parts:
+        hint += "; python data/make_geometry_200.py makes data/geometry_200"
+    elif source.parent.is_dir():
+        spelled = {name.lower(): name for name in os.listdir(source.parent)}
+        nearest = difflib.get_close_matches(source.name.lower(), spelled, 1, 0.8)
+        hint = f"did you mean {source.parent / spelled[nearest[0]]}?" if nearest else hint
+    return f"{source}: no such {kind}; {hint}"
 
 
 def may_be_file(entry: os.DirEntry) -> bool:

@@ -67,6 +67,7 @@ def diagnosis_lines(diagnosis: dict) -> list[str]:
     lines = [
         f"{diagnosis['triangles']:,} triangles, {diagnosis['vertices']:,} vertices, "
         f"{counted(diagnosis['bodies'], 'body')}, {state}: sign by {diagnosis['sign_method']}"
+        + ("" if diagnosis["closed"] else ", which closes its openings")
     ]
     flaws = [counted(diagnosis[key], noun) for key, noun in FLAWS.items() if diagnosis[key]]
     lines += ["Found: " + ", ".join(flaws)] if flaws else []

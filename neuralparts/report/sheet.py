@@ -17,6 +17,7 @@ from neuralparts.report.part_picture import Camera, MeshArrays, camera_for, part
 from neuralparts.report.plotly_figures import FAINT
 from neuralparts.report.section_picture import Section, draw_section
 from neuralparts.report.views import first_tolerance
+from neuralparts.verdict import verdict
 
 if TYPE_CHECKING:
     from neuralparts.report.canvas import Canvas
@@ -108,9 +109,11 @@ def _draw_section(canvas: "Canvas", index: int, section: Section | None, outline
 
 
 def _caption(record: dict[str, Any]) -> str:
-    """The main metrics that are known, on a line."""
+    """The grade and the main metrics that are known, on a line."""
     metrics = record.get("metrics") or {}
     labels = {
         key: METRIC_NAMES[key].label if key == "iou" else METRIC_NAMES[key].label.lower() for key in CAPTION_METRICS
     }
-    return DOT.join(f"{label} {number(metrics[key])}" for key, label in labels.items() if is_finite(metrics.get(key)))
+    known = [f"{label} {number(metrics[key])}" for key, label in labels.items() if is_finite(metrics.get(key))]
+    grade = verdict(record).grade
+    return DOT.join([*([grade] if grade else []), *known]) + (" (domain units)" if known else "")

@@ -52,12 +52,25 @@ def evaluate(
         generator = random_stream(flags.seed, "mesh_metrics")
         metrics |= mesh_errors(*triangles, shape.mesh, shape.oracle, METRIC_POINTS, generator, cell)
         if metrics["missed_surface"] > LARGEST_MISSED_FRACTION:
-            generator = random_stream(flags.seed, "missed")
-            missed = explain_missed(network.domain, *triangles, shape.oracle, generator, cell)
+            if surface.simplify_error > cell:
+                missed = simplified_away(
+                    metrics["missed_surface"], shape.transform.length_to_file(surface.simplify_error)
+                )
+            else:
+                generator = random_stream(flags.seed, "missed")
+                missed = explain_missed(network.domain, *triangles, shape.oracle, generator, cell)
     notes = tuple(filter(None, (explain_disagreement(metrics, shape.mesh.closed, cell), missed)))
     if notes and not watch.in_folder:  # of many parts, summary.csv has the numbers
         say("\n".join(notes))
     return Evaluation(metrics, notes)
+
+
+def simplified_away(missed: float, error: float) -> str:
+    """The line on a surface that --simplify moved by up to `error`, file units, so that a fraction `missed` is away."""
+    return (
+        f"the reconstruction lacks {missed:.0%} of the surface: --simplify moved it by up to {error:.3g} (file units), "
+        "more than a cell of the grid; give a smaller error, a larger fraction, or leave --simplify out"
+    )
 
 
 def evaluate_off_surface(network: NeuralSDF, shape: Shape, seed: int) -> dict:

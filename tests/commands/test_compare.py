@@ -48,7 +48,7 @@ def test_a_column_for_each_fit_in_file_units(fits, capsys):
         assert float(rows["Surface error"][column]) == pytest.approx(metrics["surface_error"] / scale, rel=0.01)
         assert float(rows["Chamfer distance"][column]) == pytest.approx(metrics["chamfer"] / scale, rel=0.01)
         assert float(rows["IoU"][column]) == pytest.approx(metrics["iou"], abs=1e-4)
-        assert float(rows["Seconds"][column]) == pytest.approx(record["timings"]["total"], abs=0.06)
+        assert float(rows["Seconds to the report"][column]) == pytest.approx(record["timings"]["total"], abs=0.06)
         model = paths[column].with_suffix(".safetensors")
         assert rows["Model, bytes"][column] == f"{model.stat().st_size:,}"
 

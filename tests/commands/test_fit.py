@@ -292,6 +292,12 @@ def test_a_missing_input_is_refused_before_anything_heavy_is_imported(tmp_path, 
     assert f"{name}: no such file" in done.stderr and hint in done.stderr
 
 
+def test_a_missing_input_with_a_name_like_another_gets_that_one(tmp_path, capsys):
+    a_box(tmp_path)
+    assert trainer.main([str(tmp_path / "Box.STL"), "--outputDir", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.endswith(f"no such file; did you mean {tmp_path / 'box.stl'}?\n")
+
+
 def test_a_missing_input_above_this_folder_is_looked_for_in_it(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     impeller = "data/impeller/impeller.stl"
