@@ -97,5 +97,7 @@ def _shapes(file: Any) -> Shapes:
 
 
 def not_a_model(path: str | os.PathLike, error: Exception) -> UserError:
-    """The error for a file that holds no model: one line that names the file, says why, and says to fit again."""
-    return UserError(f"{path}: not a model written by this program ({one_line(error)}); fit the mesh again")
+    """The error for a file that holds no model: one line that names the file, says why, and what to do."""
+    is_named_so = os.fspath(path).lower().endswith(".safetensors")
+    cure = "fit the mesh again" if is_named_so else "give the model, NAME.safetensors"
+    return UserError(f"{path}: not a model written by this program ({one_line(error)}); {cure}")
