@@ -49,6 +49,7 @@ class StageBar:
         self.start, self._drawn = time.monotonic(), 0.0
         # Where the first fraction was reported: a fit that resumes does not begin at 0.
         self._first: tuple[float, float] | None = None
+        self._moved = self.start  # when the fraction was reported last
         # disable=None: no bar unless standard error is a terminal.
         self._bar = tqdm(total=1.0, disable=None, leave=False, dynamic_ncols=True, bar_format="{desc}")
         self._heartbeat = Heartbeat(self.beat)
@@ -64,7 +65,7 @@ class StageBar:
 
     def show(self, fraction: float, loss: float | None = None) -> None:
         """Note the fraction done, and the present loss of a fit."""
-        self.fraction, self.loss = fraction, loss
+        self.fraction, self.loss, self._moved = fraction, loss, time.monotonic()
         if self._first is None:
             self._first = time.monotonic(), fraction
             self._bar.bar_format = "{bar}| {desc}"
@@ -76,9 +77,10 @@ class StageBar:
         words = [self.title, tqdm.format_interval(time.monotonic() - self.start)]
         if self._first is not None:
             words[0] += f" {self.fraction:.0%}"
-            since, before = time.monotonic() - self._first[0], self.fraction - self._first[1]
-            if before > 0:
-                words.append(f"{tqdm.format_interval(since / before * (1 - self.fraction))} to go")
+            since, before = self._moved - self._first[0], self.fraction - self._first[1]
+            # As of the last report; since then it counts down.
+            left = since / before * (1 - self.fraction) - (time.monotonic() - self._moved) if before > 0 else 0.0
+            words += [f"{tqdm.format_interval(left)} to go"] if left > 0 else []
         if self.loss is not None:
             words.append(f"loss {self.loss:.3g}")
         return ", ".join(words)

@@ -106,7 +106,8 @@ def missing(source: Path) -> str:
         return f"{source}: no such {kind}; from this folder it is {here}"
     hint = "check the spelling of the path"
     if "geometry_200" in source.parts:
-        hint += "; python data/make_geometry_200.py makes data/geometry_200"
+        hint = "python data/make_geometry_200.py makes data/geometry_200"
+        hint += " in this folder: leave out ../" if source.parts[0] == ".." else ""
     elif source.parent.is_dir():
         spelled = {name.lower(): name for name in os.listdir(source.parent)}
         nearest = difflib.get_close_matches(source.name.lower(), spelled, 1, 0.8)

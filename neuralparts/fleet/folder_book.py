@@ -119,7 +119,7 @@ class FolderBook:
             lines.append(
                 "stopped; the same command without --overwrite 1 resumes; other parts keep their earlier result"
             )
-        elif stopped:
+        elif stopped and self.progress.left:
             lines.append("stopped; the same command resumes")
         say("\n".join(lines), sys.stdout)
         self._print_bad_parts()
@@ -131,7 +131,7 @@ class FolderBook:
         except OSError as error:  # each was said when its part ended
             self.progress.say(visible(f"not read: {self.summary.path}: {error.strerror}"))
             return
-        if poor := [name for name, _, _, _, grade in rows if grade == "poor"]:
+        if poor := [name for name, _, status, _, grade in rows if status == "done" and grade == "poor"]:
             say(f"{len(poor):,} poor: {listed(poor)}", sys.stdout)
         for _, source, status, reason, _ in rows:
             if status != "done":

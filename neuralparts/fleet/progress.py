@@ -25,7 +25,7 @@ class Progress:
     def __init__(self, total: int, stream: TextIO | None = None):
         self.total, self.stream = total, stream or sys.stderr
         self.counts = {"done": 0, "skipped": 0, "refused": 0, "failed": 0}
-        self.start = time.monotonic()
+        self.start = self.ended = time.monotonic()  # of the run, and of the last part that ended
         # disable=None: no bar unless the stream is a terminal
         form = "{bar}| {elapsed} {desc}"
         self.bar = tqdm(total=total, file=self.stream, disable=None, dynamic_ncols=True, bar_format=form)
@@ -44,6 +44,7 @@ class Progress:
     def count(self, status: str, skipped: bool) -> None:
         """Count a part that has ended; skipped: an earlier run had finished it."""
         self.counts["skipped" if skipped else status] += 1
+        self.ended = time.monotonic()
 
     @property
     def left(self) -> int:
@@ -61,8 +62,9 @@ class Progress:
             words.append(f"{waiting} waiting")
         fitted = sum(counts.values()) - counts["skipped"]
         if fitted and self.left:
-            seconds = (time.monotonic() - self.start) / fitted * self.left
-            words.append(f"{tqdm.format_interval(seconds)} to go")
+            # As of the last part that ended; since then it counts down.
+            seconds = (self.ended - self.start) / fitted * self.left - (time.monotonic() - self.ended)
+            words += [f"{tqdm.format_interval(seconds)} to go"] if seconds > 0 else []
         return ", ".join(words)
 
     def show(self, running: int, waiting: int, force: bool = False) -> None:

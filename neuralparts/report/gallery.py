@@ -95,10 +95,10 @@ def _rank(row: dict[str, Any]) -> int:
 
 
 def _cards(rows: list[dict[str, Any]]) -> list[Card]:
-    """The numbers of the whole folder, and the names of the poor parts."""
+    """The numbers of the whole folder, and the names of the poor parts, failures not among them."""
     within = np.array([row["surface_within_99"] for row in rows if is_finite(row.get("surface_within_99"))])
     failures = sum(bool(row.get("reason")) for row in rows)
-    poor = [row["name"] for row in rows if row.get("verdict") == "poor"]
+    poor = [row["name"] for row in rows if row.get("verdict") == "poor" and not row.get("reason")]
     return [
         Card("Parts", f"{len(rows):,}", "worst first"),
         Card("Poor", f"{len(poor):,}", listed(poor) if poor else "by the rule in the README"),
