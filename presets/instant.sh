@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Instant: a hash grid before one layer of 64, fitted in seconds on an ordinary CPU; 548,521 parameters.
-# Measured 2026-11-26 on eight public meshes (data/README.md): 12 to 18 s of CPU from the command to the report, other programs
-# running; surface error 0.00004 to 0.00019, median 0.00015; IoU 0.993 to 0.999; grid error 0.0009. At 0.03 to 0.1 from
+# Measured 2026-11-26 on eight public meshes (data/README.md), two quiet cores: 5 to 8 s from the command to its end, 6 to
+# 10 s of CPU; surface error 0.00004 to 0.00019, median 0.00015; IoU 0.993 to 0.999; grid error 0.0009. At 0.03 to 0.1 from
 # the surface the distance is 0.0010 off; the gradient is 0.9 to 1.1 long at 92% of the cube's points (medians).
 # Usage: presets/instant.sh [MESH] [further flags]
 set -euo pipefail
