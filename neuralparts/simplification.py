@@ -16,10 +16,8 @@ from neuralparts.distance import DistanceOracle
 from neuralparts.domain import Transform
 from neuralparts.mesh import EdgeTable, Mesh
 from neuralparts.sampling import points_on_surface
-from neuralparts.triangles import unit_normals
+from neuralparts.triangles import contracted, unit_normals
 
-# Size to which a mesh is scaled: fast_simplification's thresholds are lengths for parts of about this size.
-WORKING_SIZE = 100.0
 # Fewer triangles close no volume.
 FEWEST_TRIANGLES = 4
 # A mesh that is open or folded is tried again with this many times the triangles.
@@ -99,13 +97,7 @@ class _Marched:
 
     def reduced(self, count: int) -> Simplified | None:
         """The mesh with about `count` triangles, or None if it is open or folded where this one is not."""
-        import fast_simplification
-
-        vertices, scale = self.mesh.vertices, WORKING_SIZE / np.ptp(self.mesh.vertices, axis=0).max()
-        fewer, faces = fast_simplification.simplify(
-            vertices * scale, self.mesh.faces.astype(np.int32), target_count=count
-        )
-        fewer, faces = np.asarray(fewer, np.float64) / scale, np.asarray(faces, np.int64)
+        fewer, faces = contracted(self.mesh.vertices, self.mesh.faces, count)
         if not len(faces) or any(new > old for new, old in zip(_flaws(fewer, faces), self._flaws, strict=True)):
             return None
         return Simplified(fewer, faces, self._error(fewer, faces))

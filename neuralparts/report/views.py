@@ -13,13 +13,11 @@ from neuralparts.report.deviation import SCALE, Deviation, default_tolerance, de
 from neuralparts.report.formatting import DOT
 from neuralparts.report.part_picture import EYE, MeshArrays, still_picture
 from neuralparts.report.plotly_figures import packed, plain_layout
-from neuralparts.triangles import check_mesh_arrays
+from neuralparts.triangles import check_mesh_arrays, contracted
 
 # Triangles of a mesh on a page; above it the drawing (not the result) is simplified. So many are finer than the
 # pixels of half a screen and add half a megabyte to the page.
 PAGE_TRIANGLES = 40_000
-# Size at which a mesh is simplified: the simplification's error thresholds are lengths for parts of about this size.
-SIMPLIFIED_SIZE = 100.0
 # A mesh farther from its origin than this many times its own size is drawn about its own centre, because a browser
 # draws in float32: 2^-24 * 1000 of the size is a tenth of a pixel.
 FAR_FROM_ORIGIN = 1_000.0
@@ -115,20 +113,12 @@ def first_tolerance(mesh: MeshArrays) -> float:
 
 
 def simplified(vertices: np.ndarray, faces: np.ndarray, most_triangles: int) -> MeshArrays:
-    """The mesh with about `most_triangles` at most, to look at (Garland and Heckbert 1997, quadric errors).
+    """The mesh with about `most_triangles` at most, to look at.
 
     vertices (V, 3) float64, faces (F, 3) integer; returns the same kind, unchanged if it is small enough. Ripples of
-    the surface have a quadric error, so the simplification keeps those that a map of deviations shows.
+    the surface have a quadric error, so the contraction of edges keeps those that a map of deviations shows.
     """
-    if len(faces) <= most_triangles:
-        return vertices, faces
-    import fast_simplification
-
-    # The vertices about their mean, at the size that the error thresholds expect: (V, 3).
-    center, scale = vertices.mean(axis=0), SIMPLIFIED_SIZE / max(np.ptp(vertices, axis=0).max(), 1e-30)
-    local = (vertices - center) * scale
-    fewer, kept = fast_simplification.simplify(local, faces.astype(np.int32), target_count=most_triangles)
-    return np.asarray(fewer, np.float64) / scale + center, np.asarray(kept, np.int64)
+    return (vertices, faces) if len(faces) <= most_triangles else contracted(vertices, faces, most_triangles)
 
 
 def _checked_mesh(name: str, vertices: np.ndarray, faces: np.ndarray) -> MeshArrays:
