@@ -40,16 +40,16 @@ def check_samples(points: np.ndarray, sdf: np.ndarray) -> None:
         raise ValueError("samples hold values that are not finite")
 
 
-def random_generator(seed: int) -> torch.Generator:
-    """torch's generator of a seed of 0 or more, however large."""
-    return torch.Generator().manual_seed(seed % 2**63)
+def random_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """torch's generator of a seed of 0 or more, however large, for draws on `device`."""
+    return torch.Generator(device).manual_seed(seed % 2**63)
 
 
 class SampleOrder:
     """The random order in which all members of a batch take their samples and pairs: a new one each epoch.
 
-    samples, pairs: how many there are of each in a member, pairs possibly 0; they have epochs of their own. The order of
-    an epoch depends on the seed and the epoch's number alone.
+    samples, pairs: how many of each a member has, pairs possibly none; they have epochs of their own. The order of an
+    epoch depends on the seed, the epoch's number and the kind of device alone: a GPU draws it itself.
     """
 
     def __init__(self, samples: int, pairs: int, device: torch.device):
@@ -66,7 +66,7 @@ class SampleOrder:
         return min(size // SAMPLES_PER_PAIR, self._counts["pairs"])
 
     def rows(self, steps: int, size: int, seed: int) -> torch.Tensor:
-        """Numbers (B,) int64 of the rows that the step after `steps` steps takes: samples, then the two of each pair."""
+        """Numbers (B,) int64 of the rows that the step after `steps` steps takes: samples, then both of each pair."""
         samples, pairs = self.chosen(steps, size, seed)
         if not len(pairs):
             return samples
@@ -88,8 +88,9 @@ class SampleOrder:
         """All numbers of "samples" (N,) or "pairs" (Q,), int64 on the device, in the order of an epoch."""
         order_of, order = self._orders.get(kind, (None, None))
         if order_of != (seed, epoch):
-            generator = random_generator(seed * 1_000_003 + epoch)
-            order = torch.randperm(self._counts[kind], generator=generator).to(self._device)
+            drawn_on = self._device if self._device.type == "cuda" else torch.device("cpu")
+            generator = random_generator(seed * 1_000_003 + epoch, drawn_on)
+            order = torch.randperm(self._counts[kind], generator=generator, device=drawn_on).to(self._device)
             self._orders[kind] = (seed, epoch), order
         return order
 

@@ -6,8 +6,8 @@ sums in another order, for what takes the fewest seconds: a hash grid with one s
 loss of absolute errors on the CPU.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ import torch
 from neuralparts.fitting.adam import EPSILON, Adam
 from neuralparts.fitting.batches import Batches
 from neuralparts.fitting.checkpoint import FitState
+from neuralparts.fitting.collapse import CollapseError
 from neuralparts.fitting.losses import SLOPE_WEIGHT, batch_loss, clamp_limits, slope_loss
 from neuralparts.fitting.schedule import Schedule
 from neuralparts.fitting.settings import FitSettings
@@ -23,6 +24,45 @@ from neuralparts.network import AdamMeans, HashGridStep, StepSamples, has_compil
 
 # Losses that are a mean of absolute errors, each with a weight that its sample brings along.
 ABSOLUTE_LOSSES = ("l1", "weighted", "relative")
+
+
+@contextmanager
+def steps_of(
+    states: list[FitState], batches: list[Batches], settings: FitSettings, schedule: Schedule
+) -> Iterator[Callable[[float], None]]:
+    """Yields a function that takes one step of every state, each as if alone, at the learning rate it is called with.
+
+    It raises CollapseError for a single state only. One of several that collapses has NaN as its sum of losses.
+    """
+    with ExitStack() as stack:
+        takers = []
+        for pair in zip(states, batches, strict=True):
+            compiled = stack.enter_context(compiled_steps(*pair, settings, schedule))
+            takers.append(compiled or TorchStep(*pair, settings, schedule))
+        yield takers[0] if len(takers) == 1 else StepsInTurn(states, takers)
+
+
+class StepsInTurn:
+    """Steps of several states, one after the other: called with a learning rate, it takes one of each."""
+
+    def __init__(self, states: list[FitState], takers: list[Callable[[float], None]]):
+        self._states, self._takers = states, takers
+
+    def __call__(self, rate: float) -> None:
+        """One step of every state; one that has collapsed only counts it."""
+        for index, (state, take_step) in enumerate(zip(self._states, self._takers, strict=True)):
+            try:
+                take_step(rate)
+            except CollapseError:
+                self._takers[index] = lambda rate, state=state: self._count_collapsed(state)
+                self._count_collapsed(state)
+
+    @staticmethod
+    def _count_collapsed(state: FitState) -> None:
+        """Count a step of a state that cannot go on, with NaN as its loss."""
+        state.loss_sum.fill_(torch.nan)
+        state.loss_steps += 1
+        state.steps += 1
 
 
 class TorchStep:
