@@ -167,10 +167,10 @@ class CheckpointWriter:
     written: reading of the fit's clock when the last one was written, or the fit began.
     """
 
-    def __init__(self, hooks: FitHooks, identity: dict, now: float):
+    def __init__(self, hooks: FitHooks, identity: dict):
         self._path = None if hooks.checkpoint_seconds is None else hooks.checkpoint
         self._hooks, self._identity = hooks, identity
-        self.written = now
+        self.written = hooks.clock()
         self._warned = ""
 
     @property

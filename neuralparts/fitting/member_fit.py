@@ -51,10 +51,11 @@ class MemberFit:
         if hooks.held_out is not None:
             held_out = torch.as_tensor(hooks.held_out, dtype=torch.float32, device=self.member.device)
             self._held_out = held_out[: self.schedule.most_points_per_check]
-        self._identity = fit_identity(network, self.settings, len(self.batches), hooks.identity)
+        identity = fit_identity(network, self.settings, len(self.batches), hooks.identity)
         if self.member.resume and hooks.checkpoint is not None and hooks.checkpoint.is_file():
-            restore_checkpoint(hooks.checkpoint, self.state, self._identity)
+            restore_checkpoint(hooks.checkpoint, self.state, identity)
         self._resumed_at = self._samples()
+        self.writer = CheckpointWriter(hooks, identity)
 
     def may_be_repeated(self) -> bool:
         """True after a first attempt that collapsed, unless it took the whole time budget."""
@@ -73,7 +74,6 @@ class MemberFit:
     def start(self, clock: Callable[[], float], now: float) -> None:
         """Begin to count the seconds of this process. clock: of all members that are fitted together; now: it reads."""
         self._clock, self._started = clock, now
-        self.writer = CheckpointWriter(self.member.hooks, self._identity, now)
 
     def seconds(self) -> float:
         """Seconds of fitting until now, those of an earlier attempt and before an interruption included."""

@@ -68,7 +68,7 @@ def check_alike(members: Sequence[Member]) -> None:
         shapes = ", ".join(sorted(map(str, keys)))
         raise ValueError(f"members of a batch need networks, samples and pairs of equal shapes; got {shapes}")
     if len({id(member.network) for member in members}) < len(members):
-        raise ValueError("each member of a batch needs a network of its own")
+        raise ValueError("members of a batch need networks of their own")
 
 
 def members_at_once(
