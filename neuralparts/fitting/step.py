@@ -30,7 +30,7 @@ from neuralparts.network import AdamMeans, HashGridStep, StepSamples, can_be_sta
 # Losses that are a mean of absolute errors, each with a weight that its sample brings along.
 ABSOLUTE_LOSSES = ("l1", "weighted", "relative")
 # A CPU takes the steps of wider networks faster one after the other (docs/log.md).
-_WIDEST_STACKED_ON_A_CPU = 64
+_WIDEST_STACKED_ON_A_CPU = 128
 
 
 @contextmanager
