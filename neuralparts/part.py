@@ -1,7 +1,8 @@
 """The way of one part: a mesh or samples file in, a network, its surface, its errors and its report out.
 
-`fit_part` is the whole way in one screen: load, label, fit, reconstruct, evaluate, write. Each step takes what it
-needs and returns what it made; the steps are in `steps/`.
+`fit_part` is the whole way: `prepare` (load, label), `train`, `finish` (reconstruct, evaluate, write). Each step takes
+what it needs and returns what it made; the steps are in `steps/`. `prepare`, `train` and `finish` may run in different
+processes.
 """
 
 import time
@@ -11,16 +12,18 @@ from types import SimpleNamespace
 import torch
 
 from neuralparts.device import choose_device
-from neuralparts.network import facts
+from neuralparts.fitting import FitResult
+from neuralparts.network import NeuralSDF, facts
 from neuralparts.output import StagedFiles
 from neuralparts.report import model_card
 from neuralparts.steps import (
+    Labelled,
+    Shape,
     about_fit,
     evaluate,
     evaluate_off_surface,
     fit_network,
-    label,
-    label_pairs,
+    labelled,
     load,
     make_network,
     open_log,
@@ -41,15 +44,47 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     """
     start = time.perf_counter()
     device = choose_device(flags.gpu, watch)
+    shape, data = prepare(source, flags, watch)
+    network, result = train(data, device, flags, files, watch)
+    return finish(shape, data.content, network, result, device_name(device), flags, files, watch, name or source, start)
+
+
+def prepare(source: Path, flags: SimpleNamespace, watch: Watch) -> tuple[Shape, Labelled]:
+    """Read, repair and label an input: what it is, and what the training needs of it. Raises as `fit_part`."""
     with watch.timed("load"), watch.bar("load"):
         shape, content = load(source, flags, watch)
     with watch.timed("label"):
-        samples, pairs = label(shape, flags, watch), label_pairs(shape, flags, watch)
+        return shape, labelled(shape, content, flags, watch)
+
+
+def train(
+    data: Labelled, device: str, flags: SimpleNamespace, files: StagedFiles, watch: Watch
+) -> tuple[NeuralSDF, FitResult]:
+    """The network that the flags describe, fitted on a torch device. Raises as `fit_part`."""
     with watch.timed("fit"):
         with watch.bar("prepare the network"):
-            network = make_network(flags, samples[1], shape.transform).to(device)
-        log = open_log(flags, files.name, network, shape, watch)
-        result = fit_network(network, samples, pairs, shape, content, flags, files.checkpoint, log, watch)
+            network = make_network(flags, data.samples[1], data.transform).to(device)
+        log = open_log(flags, files.name, network, data, watch)
+        return network, fit_network(network, data, flags, files.checkpoint, log, watch)
+
+
+def finish(
+    shape: Shape,
+    content: str,
+    network: NeuralSDF,
+    result: FitResult,
+    device: str,
+    flags: SimpleNamespace,
+    files: StagedFiles,
+    watch: Watch,
+    name: str | Path,
+    start: float,
+) -> dict:
+    """Reconstruct, evaluate and write a fitted part; returns its record.
+
+    content: hash of the input. device: name of the one that trained. start: when the part began, by
+    time.perf_counter(). Raises OSError.
+    """
     with watch.timed("reconstruct"):
         surface, failure = reconstruct(network, flags, watch)
         if surface is not None:
@@ -57,16 +92,16 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     with watch.timed("evaluate"), watch.bar("evaluate"):
         evaluation = evaluate(network, shape, surface, flags, watch)
         off_surface = evaluate_off_surface(network, shape, flags.seed)
-        network.about = about_fit(Path(name or source).name, shape, flags, evaluation.metrics)
+        network.about = about_fit(Path(name).name, shape, flags, evaluation.metrics)
         files.write_model(network)
     watch.timings["total"] = time.perf_counter() - start
     record = {
-        "input": name or str(source),
+        "input": str(name),
         "content": content,
         "flags": vars(flags),
         "versions": versions(),
         "diagnosis": shape.mesh.diagnosis if shape.mesh is not None else {},
-        "device": "cpu" if device == "cpu" else torch.cuda.get_device_name(device),
+        "device": device,
         "parameters": network.parameter_count,
         "transform": {"center": shape.transform.center.tolist(), "scale": shape.transform.scale},
         "fit": {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")},
@@ -83,3 +118,8 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         write_report(files, record, result, network, shape, surface, watch.in_folder)
         files.write_record(record)
     return record
+
+
+def device_name(device: str) -> str:
+    """A torch device as the record names it."""
+    return "cpu" if device == "cpu" else torch.cuda.get_device_name(device)

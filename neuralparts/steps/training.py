@@ -8,18 +8,13 @@ import numpy as np
 
 from neuralparts import choices
 from neuralparts.domain import Transform
-from neuralparts.fitting import FitHooks, FitResult, FitSettings, Pairs, fit
+from neuralparts.fitting import FitHooks, FitResult, FitSettings, fit
 from neuralparts.metrics import grid_points, mean_absolute_error
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
-from neuralparts.sampling import points_on_surface
 from neuralparts.steps.event_log import EventLog
-from neuralparts.steps.inputs import Shape
-from neuralparts.steps.random_streams import random_stream
+from neuralparts.steps.inputs import Labelled
 from neuralparts.watch import Watch
 from neuralparts.wording import say
-
-# Points of the surface for the curve of the held-out error and for --targetError; the final metrics draw their own.
-HELD_OUT_POINTS = 1024
 
 
 def make_network(flags: SimpleNamespace, sdf: np.ndarray, transform: Transform) -> NeuralSDF:
@@ -57,23 +52,20 @@ def fit_settings(flags: SimpleNamespace) -> FitSettings:
 
 def fit_network(
     network: NeuralSDF,
-    samples: tuple[np.ndarray, np.ndarray],
-    pairs: Pairs | None,
-    shape: Shape,
-    content: str,
+    data: Labelled,
     flags: SimpleNamespace,
     checkpoint: Path,
     log: EventLog | None,
     watch: Watch,
 ) -> FitResult:
-    """Train the network in place. content: hash of the input, which a checkpoint must agree with. log: for --logDir."""
+    """Train the network in place. log: for --logDir."""
     # A checkpoint belongs to one content and one way of sampling it; FitSettings has the weight and the seed.
     sampled = ("num_points", "samplingMethod", "uniformRatio", "numPairs", "distanceEngine")
-    identity = {"content": content} | {name: getattr(flags, name) for name in sampled}
+    identity = {"content": data.content} | {name: getattr(flags, name) for name in sampled}
     with watch.bar("fit") as show:
         hooks = FitHooks(
-            held_out=held_out_points(shape, flags.seed),
-            validate=validation(shape, network, flags.validationRes),
+            held_out=data.held_out,
+            validate=validation(network, data.validation, flags.validationRes),
             progress=show,
             log=log.write if log else None,
             checkpoint=checkpoint,
@@ -82,7 +74,7 @@ def fit_network(
             warn=watch.note,
             should_stop=watch.should_stop,
         )
-        result = fit(network, *samples, fit_settings(flags), hooks, resume=bool(flags.resume), pairs=pairs)
+        result = fit(network, *data.samples, fit_settings(flags), hooks, resume=bool(flags.resume), pairs=data.pairs)
     if result.resumed_at:
         say(f"resumed from the checkpoint at {result.resumed_at:,} samples")
     if result.restarts:
@@ -92,17 +84,9 @@ def fit_network(
     return result
 
 
-def held_out_points(shape: Shape, seed: int) -> np.ndarray | None:
-    """(HELD_OUT_POINTS, 3) points of the surface for the held-out curve; None for samples, which have no surface."""
-    if shape.mesh is None:
-        return None
-    return points_on_surface(shape.mesh, HELD_OUT_POINTS, random_stream(seed, "held_out"))[0]
-
-
-def validation(shape: Shape, network: NeuralSDF, resolution: int) -> Callable[[], float] | None:
-    """A function that scores the grid of resolution^3 points; None where that is off or there is no mesh."""
-    if resolution == 0 or shape.oracle is None:
+def validation(network: NeuralSDF, distances: np.ndarray | None, resolution: int) -> Callable[[], float] | None:
+    """A function that scores the grid of resolution^3 points, whose signed distances are given; None without them."""
+    if distances is None:
         return None
     points = grid_points(resolution)
-    distances = shape.oracle.signed_distance(points)
     return lambda: mean_absolute_error(network.domain, points, distances)
