@@ -79,11 +79,12 @@ def finish(
     watch: Watch,
     name: str | Path,
     start: float,
+    members: int = 1,
 ) -> dict:
     """Reconstruct, evaluate and write a fitted part; returns its record.
 
     content: hash of the input. device: name of the one that trained. start: when the part began, by
-    time.perf_counter(). Raises OSError.
+    time.perf_counter(). members: parts that were trained at once, as one batch. Raises OSError.
     """
     with watch.timed("reconstruct"):
         surface, failure = reconstruct(network, flags, watch)
@@ -95,6 +96,7 @@ def finish(
         network.about = about_fit(Path(name).name, shape, flags, evaluation.metrics)
         files.write_model(network)
     watch.timings["total"] = time.perf_counter() - start
+    fit = {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")}
     record = {
         "input": str(name),
         "content": content,
@@ -104,7 +106,7 @@ def finish(
         "device": device,
         "parameters": network.parameter_count,
         "transform": {"center": shape.transform.center.tolist(), "scale": shape.transform.scale},
-        "fit": {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")},
+        "fit": fit | ({"members": members} if members > 1 else {}),  # `seconds` are those of the whole batch
         "timings": watch.timings,
         "metrics": evaluation.metrics,
         "off_surface": off_surface,

@@ -18,7 +18,7 @@ ORDER = [
     *("machine", "compiled", "device", "record_values", "verdict"),
     *("metric_names", "flag_types", "command_line", "flags", "mesh_files", "mesh", "distance", "sampling", "network"),
     *("fitting", "marching", "simplification", "metrics", "export", "report", "output", "fleet"),
-    *("steps", "part", "job", "commands", "__init__", "__main__"),
+    *("steps", "part", "job", "part_stages", "staged_job", "commands", "__init__", "__main__"),
 ]
 STAGES = [name for name in ORDER if (PACKAGE / name).is_dir() and name != "commands"]
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -6,9 +6,10 @@ steps together. Lengths are domain units unless a name says file units.
 
 from neuralparts.steps.evaluation import evaluate, evaluate_off_surface
 from neuralparts.steps.event_log import EventLog, open_log
+from neuralparts.steps.handing_over import read_labelled, write_labelled
 from neuralparts.steps.inputs import Labelled, Shape, label, label_pairs, labelled, load
 from neuralparts.steps.reconstruction import reconstruct, write_reconstruction
-from neuralparts.steps.training import fit_network, fit_settings, make_network
+from neuralparts.steps.training import fit_network, fit_settings, make_network, member, tell_fit
 from neuralparts.steps.writing import about_fit, versions, write_report
 
 __all__ = [
@@ -25,9 +26,13 @@ __all__ = [
     "labelled",
     "load",
     "make_network",
+    "member",
     "open_log",
+    "read_labelled",
     "reconstruct",
+    "tell_fit",
     "versions",
+    "write_labelled",
     "write_reconstruction",
     "write_report",
 ]

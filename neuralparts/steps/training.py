@@ -8,7 +8,7 @@ import numpy as np
 
 from neuralparts import choices
 from neuralparts.domain import Transform
-from neuralparts.fitting import FitHooks, FitResult, FitSettings, fit
+from neuralparts.fitting import FitHooks, FitResult, FitSettings, Member, fit_batch
 from neuralparts.metrics import grid_points, mean_absolute_error
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
 from neuralparts.steps.event_log import EventLog
@@ -59,29 +59,48 @@ def fit_network(
     watch: Watch,
 ) -> FitResult:
     """Train the network in place. log: for --logDir."""
+    with watch.bar("fit") as show:
+        (outcome,) = fit_batch([member(network, data, flags, checkpoint, log, watch, show)], fit_settings(flags))
+    if isinstance(outcome, Exception):
+        raise outcome
+    tell_fit(network, outcome, watch)
+    return outcome
+
+
+def member(
+    network: NeuralSDF,
+    data: Labelled,
+    flags: SimpleNamespace,
+    checkpoint: Path,
+    log: EventLog | None,
+    watch: Watch,
+    progress: Callable[[float, float], None] | None = None,
+) -> Member:
+    """A network, its samples, and what its fit calls and writes, for `fit_batch`. log: for --logDir."""
     # A checkpoint belongs to one content and one way of sampling it; FitSettings has the weight and the seed.
     sampled = ("num_points", "samplingMethod", "uniformRatio", "numPairs", "distanceEngine")
-    identity = {"content": data.content} | {name: getattr(flags, name) for name in sampled}
-    with watch.bar("fit") as show:
-        hooks = FitHooks(
-            held_out=data.held_out,
-            validate=validation(network, data.validation, flags.validationRes),
-            progress=show,
-            log=log.write if log else None,
-            checkpoint=checkpoint,
-            checkpoint_seconds=flags.checkpointSeconds or None,
-            identity=identity,
-            warn=watch.note,
-            should_stop=watch.should_stop,
-        )
-        result = fit(network, *data.samples, fit_settings(flags), hooks, resume=bool(flags.resume), pairs=data.pairs)
+    hooks = FitHooks(
+        held_out=data.held_out,
+        validate=validation(network, data.validation, flags.validationRes),
+        progress=progress,
+        log=log.write if log else None,
+        checkpoint=checkpoint,
+        checkpoint_seconds=flags.checkpointSeconds or None,
+        identity={"content": data.content} | {name: getattr(flags, name) for name in sampled},
+        warn=watch.note,
+        should_stop=watch.should_stop,
+    )
+    return Member(network, *data.samples, data.pairs, hooks, bool(flags.resume))
+
+
+def tell_fit(network: NeuralSDF, result: FitResult, watch: Watch) -> None:
+    """Say how a fit ended."""
     if result.resumed_at:
         say(f"resumed from the checkpoint at {result.resumed_at:,} samples")
     if result.restarts:
         watch.note("the first attempt collapsed; this is the second, from the next seed")
     visits = f"{result.samples:,} sample visits"
     say(f"fitted {network.parameter_count:,} parameters in {visits}, ended by {result.ended_by}")
-    return result
 
 
 def validation(network: NeuralSDF, distances: np.ndarray | None, resolution: int) -> Callable[[], float] | None:
