@@ -133,7 +133,8 @@ class Staged:
         if not self.ready or len(self.trained) > self.batch:
             return []
         kind = max(self.ready, key=lambda kind: len(self.ready[kind]))
-        nothing_comes = not self.preparing or time.monotonic() - self.ready_since > PATIENCE_SECONDS
+        no_more = not self.preparing and self.processors.room
+        nothing_comes = no_more or time.monotonic() - self.ready_since > PATIENCE_SECONDS
         if len(self.ready[kind]) < self.batch and not (partial and nothing_comes):
             return []
         parts = self.ready.pop(kind)
