@@ -257,14 +257,18 @@ def place_to_run(flags: argparse.Namespace, parts: int, stop: Callable[[], bool]
 
     parts: their number. stop: should_stop of a part in this process.
     """
-    from neuralparts.fleet import Here, Ray, Sender, SharedFolder, default_workers
+    from neuralparts.fleet import Here, Ray, Sender, SharedFolder, Staged, default_workers
 
     if flags.ray:
         sent = flags.rayTransfer == "bytes"
         function, carrier = (workers.sent, Sender()) if sent else (workers.whole, SharedFolder())
         ray = Ray(flags.ray, function, flags.workers, flags.gpu != -1, flags.partTimeout, flags.workerMemory, carrier)
         ray.connect()
-        return ray
+        batch = 0 if sent else flags.partsPerBatch or (PARTS_OF_A_GPU if ray.gpus else 0)
+        if not batch:
+            return ray
+        ray.begin_stages(workers.stage)
+        return Staged(ray, ray, ray.trainer_count, batch)
     if flags.workers is None and os.name == "nt":
         say("worker processes need Linux or macOS; the parts are fitted in this process")
     if flags.workers == 0 or os.name == "nt":

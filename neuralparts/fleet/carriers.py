@@ -28,7 +28,9 @@ class SharedFolder:
     """For a cluster that shares the input and output folders: a job carries absolute paths."""
 
     def send(self, job: dict) -> dict:
-        """The job with absolute paths."""
+        """The job with absolute paths; so are those of its parts, if it is a batch."""
+        if "parts" in job:
+            return job | {"parts": [self.send(part) for part in job["parts"]]}
         source = os.path.abspath(job["input"])
         return job | {"source": source, "path": source, "outputDir": os.path.abspath(job["flags"]["outputDir"])}
 

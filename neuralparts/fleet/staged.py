@@ -4,6 +4,7 @@ The stages are jobs of the worker function `staged_job.run_stage`. They hand ove
 so any of them can be tried again, and a worker that dies costs one stage of its part.
 """
 
+import contextlib
 import time
 from collections import deque
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class Staged:
 
     def __init__(self, processors: Place, trainers: Place, trainer_count: int, batch: int):
         self.processors, self.trainers, self.batch = processors, trainers, batch
+        self.trainer_count, self.training = trainer_count, 0
         self.most_prepared = 2 * batch * trainer_count
         self.locks, self.stopping = PartLocks(), False
         self.parts: dict[str, _Part] = {}
@@ -91,6 +93,7 @@ class Staged:
         self._begin_stages(partial=True)
         for job, result in [] if self.ended else self._stages_that_ended(seconds):
             if job["stage"] == "train":
+                self.training -= 1
                 self._take_batch([self.parts[one["name"]] for one in job["parts"]], job["input"], result)
             else:
                 self.preparing.discard(job["name"])
@@ -99,10 +102,13 @@ class Staged:
         ended, self.ended = self.ended, []
         return ended
 
+    @property
+    def _places(self) -> list[Place]:
+        return [self.processors] if self.trainers is self.processors else [self.trainers, self.processors]
+
     def _stages_that_ended(self, seconds: float) -> list[tuple[dict, dict]]:
         """The (job, result) pairs of stages that ended within so many seconds."""
-        places = [self.processors] if self.trainers is self.processors else [self.trainers, self.processors]
-        busy = [place for place in places if place.running] or places[:1]
+        busy = [place for place in self._places if place.running] or self._places[:1]
         if len(busy) == 1:
             return busy[0].wait(seconds)
         deadline = time.monotonic() + seconds
@@ -117,7 +123,8 @@ class Staged:
         """Begin stages of the parts that wait: what is nearest to its end first. partial: also batches not full."""
         while self.trained and self.processors.room:
             self.processors.submit(self.trained.popleft().begin("finish"))
-        while self.trainers.room and (batch := self._next_batch(partial)):
+        while self.training < self.trainer_count and self.trainers.room and (batch := self._next_batch(partial)):
+            self.training += 1
             jobs = [part.begin("train") for part in batch]
             named = {"name": batch[0].name, "input": f"a batch of {len(batch)} parts", "parts": jobs}
             self.trainers.submit(named | {"stage": "train"})
@@ -191,8 +198,9 @@ class Staged:
 
     def _end(self, part: _Part, result: dict) -> None:
         """Remove what the stages handed over, and unlock the part."""
-        files = StagedFiles(files_of(part.job))
-        files.remove_if_incomplete()
+        files = files_of(part.job)
+        with contextlib.suppress(OSError, UserError), files.stage():  # not while a lost worker still writes
+            StagedFiles(files).remove_if_incomplete()
         self.locks.release(part.job)
         del self.parts[part.name]
         self.ended.append((part.job, {"name": part.name, "input": part.job["input"]} | result))
@@ -204,8 +212,8 @@ class Staged:
         if self.stopping:
             return
         self.stopping = True
-        self.processors.stop()
-        self.trainers.stop()
+        for place in self._places:
+            place.stop()
         waiting = [part for batch in (*self.ready.values(), *self.halves) for part in batch]
         self.ready.clear()
         self.halves.clear()
@@ -214,10 +222,10 @@ class Staged:
 
     def kill(self) -> None:
         """End all workers at once."""
-        self.processors.kill()
-        self.trainers.kill()
+        for place in self._places:
+            place.kill()
 
     def close(self) -> None:
         """End the workers, which have no part left."""
-        self.processors.close()
-        self.trainers.close()
+        for place in self._places:
+            place.close()
