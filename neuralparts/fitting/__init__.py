@@ -3,18 +3,6 @@
 from neuralparts.fitting.batches import Pairs
 from neuralparts.fitting.collapse import CollapseError
 from neuralparts.fitting.loop import fit
-from neuralparts.fitting.many import Member, fit_batch, members_at_once, shape_key
 from neuralparts.fitting.settings import FitHooks, FitResult, FitSettings
 
-__all__ = [
-    "CollapseError",
-    "FitHooks",
-    "FitResult",
-    "FitSettings",
-    "Member",
-    "Pairs",
-    "fit",
-    "fit_batch",
-    "members_at_once",
-    "shape_key",
-]
+__all__ = ["CollapseError", "FitHooks", "FitResult", "FitSettings", "Pairs", "fit"]
