@@ -6,24 +6,17 @@ steps together. Lengths are domain units unless a name says file units.
 
 from neuralparts.steps.evaluation import evaluate, evaluate_off_surface
 from neuralparts.steps.event_log import EventLog, open_log
-from neuralparts.steps.inputs import Labelled, Shape, label, label_pairs, labelled, load
 from neuralparts.steps.reconstruction import reconstruct, write_reconstruction
 from neuralparts.steps.training import fit_network, fit_settings, make_network
 from neuralparts.steps.writing import about_fit, versions, write_report
 
 __all__ = [
     "EventLog",
-    "Labelled",
-    "Shape",
     "about_fit",
     "evaluate",
     "evaluate_off_surface",
     "fit_network",
     "fit_settings",
-    "label",
-    "label_pairs",
-    "labelled",
-    "load",
     "make_network",
     "open_log",
     "reconstruct",

@@ -16,8 +16,8 @@ from neuralparts.metrics import (
     sample_errors,
 )
 from neuralparts.network import NeuralSDF
-from neuralparts.steps.inputs import Shape
-from neuralparts.steps.random_streams import random_stream
+from neuralparts.inputs import Shape
+from neuralparts.random_streams import random_stream
 from neuralparts.steps.reconstruction import Surface
 from neuralparts.watch import Watch
 from neuralparts.wording import say

@@ -15,7 +15,7 @@ from typing import Any
 from neuralparts.errors import missing_package
 from neuralparts.network import NeuralSDF
 from neuralparts.report import section_png
-from neuralparts.steps.inputs import Labelled
+from neuralparts.inputs import Labelled
 from neuralparts.steps.sections import section_through
 from neuralparts.watch import Watch
 

@@ -12,7 +12,7 @@ from neuralparts.fitting import FitResult
 from neuralparts.network import NeuralSDF
 from neuralparts.output import StagedFiles, decisive, plain
 from neuralparts.report import FileLink, html_report, network_view, sheet_png, thumbnail_png
-from neuralparts.steps.inputs import Shape
+from neuralparts.inputs import Shape
 from neuralparts.steps.reconstruction import Surface
 from neuralparts.steps.sections import section_through
 
