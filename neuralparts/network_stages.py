@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import torch
 
+from neuralparts.beside import beside
 from neuralparts.device import choose_device
 from neuralparts.fitting import FitResult
 from neuralparts.inputs import Labelled, Shape
@@ -18,6 +19,7 @@ from neuralparts.output import StagedFiles
 from neuralparts.report import model_card
 from neuralparts.steps import (
     about_fit,
+    draw_report,
     evaluate,
     evaluate_off_surface,
     fit_network,
@@ -65,6 +67,10 @@ def finish(
         surface, failure = reconstruct(network, flags, watch)
         if surface is not None:
             write_reconstruction(surface, shape.transform, flags, files, watch)
+    failure = result.collapsed or failure
+    missing = failure or ("none was made" if flags.reconstructionRes else "not asked for")
+    drawn = (files.name, result, network, shape, surface, missing, watch.in_folder)
+    drawings = beside(lambda: draw_report(*drawn))
     with watch.timed("evaluate"), watch.bar("evaluate"):
         evaluation = evaluate(network, shape, surface, flags, watch)
         off_surface = evaluate_off_surface(network, shape, flags.seed)
@@ -85,13 +91,13 @@ def finish(
         "metrics": evaluation.metrics,
         "off_surface": off_surface,
         "reconstruction": None if surface is None else surface.sizes(),
-        "failure": result.collapsed or failure,
+        "failure": failure,
         "notes": [*watch.notes, *evaluation.notes],
     }
     with watch.bar("write the report"):
         if flags.modelCard:
             files.write_card(model_card(files.model.name, facts(network)))
-        write_report(files, record, result, network, shape, surface, watch.in_folder)
+        write_report(files, record, drawings())
         files.write_record(record)
     return record
 

@@ -41,7 +41,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
 
 
 def import_network_stages() -> ModuleType:
-    """The module of `train` and `finish`. Python's search for garbage waits: an import leaves none, but much to search."""
+    """The module of `train` and `finish`. Garbage collection rests meanwhile: an import makes much, but no garbage."""
     gc.disable()
     try:
         return importlib.import_module("neuralparts.network_stages")

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from neuralparts.domain import grid_cell
+from neuralparts.inputs import Shape
 from neuralparts.metrics import (
     LARGEST_MISSED_FRACTION,
     explain_disagreement,
@@ -16,7 +17,6 @@ from neuralparts.metrics import (
     sample_errors,
 )
 from neuralparts.network import NeuralSDF
-from neuralparts.inputs import Shape
 from neuralparts.random_streams import random_stream
 from neuralparts.steps.reconstruction import Surface
 from neuralparts.watch import Watch
