@@ -15,12 +15,13 @@ import torch
 from neuralparts.device import choose_device
 from neuralparts.errors import CheckpointError, UserError, lacks_memory
 from neuralparts.fitting import FitResult, Member, fit_batch, members_at_once, shape_key
+from neuralparts.inputs import load
 from neuralparts.network import NeuralSDF
+from neuralparts.network_stages import device_name, finish
 from neuralparts.output import StagedFiles
-from neuralparts.part import device_name, finish, prepare
+from neuralparts.part import prepare
 from neuralparts.steps import (
     fit_settings,
-    load,
     make_network,
     member,
     open_log,
@@ -92,18 +93,26 @@ def _train(trainees: Sequence[Trainee], device: str) -> list[dict | Exception]:
         try:
             with trainee.watch.timed("fit"):
                 members[place] = _member(trainee, device)
-            batches.setdefault(shape_key(members[place]), []).append(place)
+            batches.setdefault(_key(members[place]), []).append(place)
         except Exception as error:
             if lacks_memory(error):
                 raise
             outcomes[place] = error
     for places in batches.values():
-        most = members_at_once(members[places[0]])
+        first = members[places[0]]
+        pairs = 0 if first.pairs is None else len(first.pairs[0])
+        settings = fit_settings(trainees[places[0]].flags)
+        most = members_at_once(first.network, len(first.points), pairs, device, settings)
         for batch in (places[k : k + most] for k in range(0, len(places), most)):
             fitted = _fit([trainees[k] for k in batch], [members[k] for k in batch], device)
             for place, outcome in zip(batch, fitted, strict=True):
                 outcomes[place] = outcome
     return outcomes
+
+
+def _key(member: Member) -> tuple:
+    """Equal for members of one batch."""
+    return shape_key(member.network, len(member.points), 0 if member.pairs is None else len(member.pairs[0]))
 
 
 def _member(trainee: Trainee, device: str) -> Member:

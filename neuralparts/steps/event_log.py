@@ -13,9 +13,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from neuralparts.errors import missing_package
+from neuralparts.inputs import Labelled
 from neuralparts.network import NeuralSDF
 from neuralparts.report import section_png
-from neuralparts.steps.inputs import Labelled
 from neuralparts.steps.sections import section_through
 from neuralparts.watch import Watch
 

@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from neuralparts.domain import Transform
-from neuralparts.steps.inputs import Labelled
+from neuralparts.inputs import Labelled
 from neuralparts.whole_file import write_whole
 
 # The arrays of `Labelled` that may be None, by their names in the file: the field, and the place in it if it has two.

@@ -9,10 +9,10 @@ import numpy as np
 from neuralparts import choices
 from neuralparts.domain import Transform
 from neuralparts.fitting import FitHooks, FitResult, FitSettings, Member, fit_batch
+from neuralparts.inputs import Labelled
 from neuralparts.metrics import grid_points, mean_absolute_error
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
 from neuralparts.steps.event_log import EventLog
-from neuralparts.steps.inputs import Labelled
 from neuralparts.watch import Watch
 from neuralparts.wording import say
 

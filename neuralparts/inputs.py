@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -11,14 +11,15 @@ from neuralparts import choices
 from neuralparts.distance import DistanceOracle
 from neuralparts.domain import Transform
 from neuralparts.errors import Interrupted, UserError
-from neuralparts.fitting import Pairs
 from neuralparts.mesh import Mesh, diagnosis_lines, load_mesh
 from neuralparts.mesh_files import open_hashed, read_source
-from neuralparts.metrics import grid_points
+from neuralparts.random_streams import random_stream
 from neuralparts.sampling import draw_samples, load_samples, negative_inside, pair_samples, points_on_surface
-from neuralparts.steps.random_streams import random_stream
 from neuralparts.watch import Watch
 from neuralparts.wording import say
+
+if TYPE_CHECKING:  # it brings torch, which is imported while this stage runs
+    from neuralparts.fitting import Pairs
 
 # Points of the surface for the curve of the held-out error and for --targetError; the final metrics draw their own.
 HELD_OUT_POINTS = 1024
@@ -57,7 +58,7 @@ class Labelled:
     content: str
     transform: Transform
     samples: tuple[np.ndarray, np.ndarray]
-    pairs: Pairs | None = None
+    pairs: "Pairs | None" = None
     held_out: np.ndarray | None = None
     validation: np.ndarray | None = None
     shown: tuple[np.ndarray, np.ndarray] | None = None
@@ -134,7 +135,7 @@ def label(shape: Shape, flags: SimpleNamespace, watch: Watch) -> tuple[np.ndarra
         )
 
 
-def label_pairs(shape: Shape, flags: SimpleNamespace, watch: Watch) -> Pairs | None:
+def label_pairs(shape: Shape, flags: SimpleNamespace, watch: Watch) -> "Pairs | None":
     """The pairs of points that --numPairs asks for; None for none, and where samples come without a mesh."""
     if shape.oracle is None or flags.numPairs == 0:
         return None
@@ -153,4 +154,6 @@ def validation_distances(shape: Shape, resolution: int) -> np.ndarray | None:
     """Signed distances at the grid of resolution^3 points; None where that is off or there is no mesh."""
     if resolution == 0 or shape.oracle is None:
         return None
+    from neuralparts.metrics import grid_points  # brings scipy.special
+
     return shape.oracle.signed_distance(grid_points(resolution))
