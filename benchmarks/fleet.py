@@ -26,7 +26,7 @@ import numpy as np
 # The modules of the project come before the benchmarks of the same names beside this file.
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from neuralparts.commands.fit import WORKER, WORKER_OF_SENT_JOBS, find_inputs, names_of, place_to_run
+from neuralparts.commands.fit import WORKERS, find_inputs, names_of, place_to_run
 from neuralparts.flags import parse_fit_flags
 from neuralparts.fleet import FolderBook, Processes, Ray, SharedFolder, run
 from neuralparts.machine import resident_memory, settle_threads, usable_processors
@@ -113,7 +113,7 @@ def parts(flags):
             settings = parse_fit_flags(words)
             settle_threads()
             start, cpu = time.perf_counter(), children_seconds()
-            place = place_to_run(settings, len(inputs), lambda: False, WORKER, WORKER_OF_SENT_JOBS)
+            place = place_to_run(settings, len(inputs), lambda: False, WORKERS)
             slots = 1 if name == "one" else cores
             book = go(place, inputs, settings, Path(folder))
             place.close()

@@ -62,3 +62,6 @@ EPOCHS, BATCH_SIZE, LEARNING_RATE = 4, 1024, 0.001
 OPTIMIZERS = ("soap", "adam")
 SCHEDULES = ("linear", "cosine", "constant")
 LOSSES = ("l1", "l2", "clamp", "weighted", "relative")
+
+# Parts that a GPU trains at once, at most, if the flags do not say.
+PARTS_OF_A_GPU = 32

@@ -1,12 +1,11 @@
 """How the loops of the package are compiled, and where their machine code is kept between starts.
 
 `cached_njit(...)` is Numba's `njit(...)` with a cache that never fails. Numba's own refuses to import a module where no
-folder can be written, and raises for a file that is cut or damaged. Here a file counts only if its checksum fits, a
-function without such a file is compiled, and code that no folder takes is used and forgotten, which is said once.
+folder can be written, and raises for a file that is cut or damaged. Here a function without a whole file (`kept.py`)
+is compiled, and code that no folder takes is used and forgotten, which is said once.
 
-A file holds one function for one set of argument types: its checksum (32 bytes), then the code as Numba pickles it.
-What the code was made from (sources, types, CPU, version of Numba) goes into the checksum without being stored, so the
-checksum of old code does not fit. The sources are all modules of one folder and `triangles.py`, because loops are
+A file holds one function for one set of argument types, as Numba pickles it. It is made from the sources, the types,
+the CPU and the version of Numba. The sources are all modules of one folder and `triangles.py`, because loops are
 compiled into one another, with the constants that they import.
 """
 
@@ -20,17 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numba
-from numba.core import config
-from numba.core.caching import FunctionCache, UserWideCacheLocator
+from numba.core.caching import FunctionCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
-from numba.misc.appdirs import AppDirs
 
 from neuralparts.errors import one_line
-from neuralparts.whole_file import write_whole
+from neuralparts.kept import cache_folders, keep, read_kept
 from neuralparts.wording import say
 
-CHECKSUM_BYTES = hashlib.sha256().digest_size
 # Whether this process has said that no folder keeps its machine code.
 _is_said = False
 
@@ -59,30 +55,16 @@ class MachineCode(FunctionCache):
         """The machine code for these argument types, or None if no folder has it whole."""
         target_context.refresh()
         name, origin = self._name_and_origin(signature, target_context.codegen())
-        for folder in cache_folders(self._source):
-            try:
-                data = (folder / name).read_bytes()
-            except OSError:
-                continue
-            checksum, code = data[:CHECKSUM_BYTES], data[CHECKSUM_BYTES:]
-            if checksum == hashlib.sha256(origin + code).digest():
-                return CompileResult._rebuild(target_context, *pickle.loads(code))
-        return None
+        code = read_kept(self._source, name, origin)
+        return None if code is None else CompileResult._rebuild(target_context, *pickle.loads(code))
 
     def save_overload(self, signature: tuple, data: CompileResult) -> None:
         """Keep machine code in the first folder that takes it; if none does, say it."""
         name, origin = self._name_and_origin(signature, data.codegen)
-        code = dumps(data._reduce())
-        content = hashlib.sha256(origin + code).digest() + code
-        first_error = None
-        for folder in cache_folders(self._source):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                write_whole(folder / name, content)
-                return
-            except OSError as error:
-                first_error = first_error or error
-        _say_nothing_is_kept(one_line(first_error))
+        try:
+            keep(self._source, name, origin, dumps(data._reduce()))
+        except OSError as error:
+            _say_nothing_is_kept(one_line(error))
 
     def flush(self) -> None:
         """Do nothing: a file that does not fit is never used."""
@@ -95,19 +77,6 @@ class MachineCode(FunctionCache):
         place = f"{Path(self._source).stem}.{function.__qualname__}-{function.__code__.co_firstlineno}"
         python = f"py{sys.version_info[0]}{sys.version_info[1]}"
         return f"{place}.{python}.{hashlib.sha256(types.encode()).hexdigest()[:16]}.nbc", origin.encode()
-
-
-@cache
-def cache_folders(source: str) -> list[Path]:
-    """Folders that may hold the machine code of a source file, best first: that of NUMBA_CACHE_DIR, the `__pycache__`
-    beside the source, and the user's own."""
-    folders = [Path(source).parent / "__pycache__"]
-    name = UserWideCacheLocator.get_suitable_cache_subpath(source)
-    if config.CACHE_DIR:
-        folders.insert(0, Path(config.CACHE_DIR) / name)
-    user = Path(AppDirs(appname="numba", appauthor=False).user_cache_dir)
-    # Without a home it would be relative, and so in whatever folder is the current one.
-    return [*folders, user / name] if user.is_absolute() else folders
 
 
 @cache

@@ -146,9 +146,15 @@ FLAGS = {
     # folders
     "overwrite": Flag("1 fits finished parts again; 0 skips those with the same flags and content", int, 0, ON_OFF),
     "workers": Flag(
-        "worker processes; 0 fits in this process, where a crash ends the run (default: one a GPU, else one a "
-        "processor, as many as memory holds)",
+        "worker processes, and one more for each GPU; 0 fits in this process, where a crash ends the run (default: one "
+        "a processor, as many as memory holds)",
         natural,
+    ),
+    "partsPerBatch": Flag(
+        "parts that a process trains at once, as one batch of networks; 0 is automatic: as many as a GPU holds, "
+        f"{choices.PARTS_OF_A_GPU} at most; one without a GPU",
+        natural,
+        0,
     ),
     "partTimeout": Flag("seconds after which a part counts as hung and is killed; 0 is off", not_negative, 0.0),
     "workerMemory": Flag(
@@ -227,7 +233,7 @@ FIT_GROUPS = {
         "seed",
     ),
     "machine": ("gpu",),
-    "folders": ("overwrite", "workers", "partTimeout", "workerMemory", "ray", "rayTransfer"),
+    "folders": ("overwrite", "workers", "partsPerBatch", "partTimeout", "workerMemory", "ray", "rayTransfer"),
 }
 
 # Flags that change how a fit runs and where its files are, not its result.
@@ -241,6 +247,7 @@ NEUTRAL_FLAGS = {
     "checkpointSeconds",
     "gpu",
     "workers",
+    "partsPerBatch",
     "partTimeout",
     "workerMemory",
     "ray",
@@ -320,8 +327,8 @@ def contradiction(flags: argparse.Namespace) -> str:
         return "a grid needs 2 points along an axis or more; 0 is off"
     if flags.simplify and flags.reconstructionRes == 0:
         return "--simplify is for a reconstruction; --reconstructionRes 0 makes none: leave one of them out"
-    if flags.workers == 0 and (flags.partTimeout or flags.workerMemory or flags.ray):
-        return "--partTimeout, --workerMemory and --ray need worker processes; --workers 0 has none"
+    if flags.workers == 0 and (flags.partTimeout or flags.workerMemory or flags.ray or flags.partsPerBatch):
+        return "--partsPerBatch, --partTimeout, --workerMemory and --ray need worker processes; --workers 0 has none"
     if flags.ray and flags.gpu not in (None, -1):
         return f"--gpu {flags.gpu} is for this machine alone: a cluster assigns its own GPUs; give -1 or leave it out"
     if flags.rayTransfer != "paths" and not flags.ray:

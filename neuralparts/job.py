@@ -18,6 +18,7 @@ import os
 import tempfile
 import traceback
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -46,48 +47,72 @@ def fit_one(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitFu
 
     fit: the function that fits it, `part.fit_part` by default. Raises nothing that concerns this part alone.
     """
-    flags = SimpleNamespace(**job["flags"])
-    source = Path(job.get("source", job["input"]))
-    files = PartFiles(Path(job.get("outputDir", flags.outputDir)), job["name"], flags.outputFormat)
-    result = {"name": job["name"], "input": job["input"], "status": "done", "reason": "", "record": None}
+    source, files = places_of(job)
     staged = StagedFiles(files, job.get("path") or os.path.abspath(job["input"]))
+
+    def fit_or_find() -> dict:
+        return found(job, source, staged) or _fit_locked(job, source, staged, should_stop, fit)
+
+    return whole_result(job, files, files.lock(), fit_or_find)
+
+
+def places_of(job: dict) -> tuple[Path, PartFiles]:
+    """Where the input of a job is read, and its files."""
+    folder = Path(job.get("outputDir", job["flags"]["outputDir"]))
+    return Path(job.get("source", job["input"])), PartFiles(folder, job["name"], job["flags"]["outputFormat"])
+
+
+def whole_result(job: dict, files: PartFiles, lock: AbstractContextManager[None], work: Callable[[], dict]) -> dict:
+    """The result of a job: what `work` returns while `lock` is held, or why it could not be begun."""
+    result = {"name": job["name"], "input": job["input"], "status": "done", "reason": "", "record": None}
     try:
-        with files.lock():
-            if job.get("folder"):
-                check_link(source)
-            record = find_finished(staged, job["flags"], source, job["input"])
-            if record is not None:
-                old = has_sizes_alone(record) and not job.get("folder")
-                notes = [f"{files.record}: an earlier version wrote it; sizes were compared, not contents"] * old
-                return result | outcome(record) | {"skipped": True, "notes": notes}
-            return result | _fit_locked(job, source, staged, should_stop, fit)
+        with lock:
+            return result | work()
     except BusyError as error:
         return result | {"status": "busy", "reason": visible(str(error))}
     except (OSError, UserError) as error:
         return result | {"status": "failed", "reason": failure_line(error, files, job["input"])}
 
 
+def found(job: dict, source: Path, staged: StagedFiles) -> dict | None:
+    """The result of a part that an earlier run finished, or None. Raises OSError, UserError."""
+    if job.get("folder"):
+        check_link(source)
+    record = find_finished(staged, job["flags"], source, job["input"])
+    if record is None:
+        return None
+    old = has_sizes_alone(record) and not job.get("folder")
+    notes = [f"{staged.home.record}: an earlier version wrote it; sizes were compared, not contents"] * old
+    return outcome(record) | {"skipped": True, "notes": notes}
+
+
 def _fit_locked(
     job: dict, source: Path, staged: StagedFiles, should_stop: Callable[[], bool] | None, fit: FitFunction | None
 ) -> dict:
-    """Fit a part whose lock is held. Returns status, reason, record, notes, and perhaps again and fatal.
-
-    An exception that is no UserError, nor an OSError, nor a lack of memory, is a fault of the program: its whole
-    traceback goes to NAME.log, and the reason names that file. A fit that succeeds removes the log of an earlier one.
-    """
-    notes, files = [], staged.home
-    try:
-        result = _fit_and_settle(job, source, staged, should_stop, fit, notes)
-        files.remove_log()
-    except Interrupted as error:
-        result = {"status": "stopped", "reason": str(error)}
-    except MeshError as error:
-        result = {"status": "refused", "reason": failure_line(error, files, job["input"])}
-    except (UserError, OSError, ImportError) as error:
-        result = {"status": "failed", "reason": failure_line(error, files, job["input"])}
-    except Exception as error:
-        result = _failure(files, error, job["input"])
+    """Fit a part whose lock is held. Returns status, reason, record, notes, and perhaps again and fatal."""
+    notes: list[str] = []
+    result = outcome_of(
+        lambda: _fit_and_settle(job, source, staged, should_stop, fit, notes), staged.home, job["input"]
+    )
     return result | {"notes": [visible(line) for line in notes]}
+
+
+def outcome_of(work: Callable[[], dict], files: PartFiles, given: str) -> dict:
+    """What `work` returns as a job's result, or status, reason, and perhaps again and fatal, of what it raises.
+
+    given: the input as the user wrote it. An exception that is no UserError, nor an OSError, nor a lack of memory, is a
+    fault of the program: its whole traceback goes to NAME.log, and the reason names that file.
+    """
+    try:
+        return work()
+    except Interrupted as error:
+        return {"status": "stopped", "reason": str(error)}
+    except MeshError as error:
+        return {"status": "refused", "reason": failure_line(error, files, given)}
+    except (UserError, OSError, ImportError) as error:
+        return {"status": "failed", "reason": failure_line(error, files, given)}
+    except Exception as error:
+        return _failure(files, error, given)
 
 
 def _fit_and_settle(
@@ -104,10 +129,16 @@ def _fit_and_settle(
     """
     try:
         staged.begin()
-        record = plain(_fit_or_resume(job, source, staged, should_stop, fit, notes))
-        kept = staged.settle(fitted=True)
+        return settled(_fit_or_resume(job, source, staged, should_stop, fit, notes), staged)
     finally:
         staged.remove_if_incomplete()
+
+
+def settled(record: dict, staged: StagedFiles) -> dict:
+    """Put a whole result in place, and remove the log of an earlier fit; returns status, reason and record."""
+    record = plain(record)
+    kept = staged.settle(fitted=True)
+    staged.home.remove_log()
     # If the earlier result stays, summary.csv gets no errors of a fit that is not there.
     return {"status": "failed", "reason": kept, "record": None} if kept else outcome(record)
 
@@ -118,10 +149,14 @@ def _failure(files: PartFiles, error: Exception, given: str) -> dict:
     given: the input as the user wrote it.
     """
     memory = lacks_memory(error)
-    # After any other error of a GPU, every later call of its driver in this process fails too.
-    lost = type(error).__name__ == "AcceleratorError" and not memory
+    lost = lost_device(error)
     reason = failure_line(error, files, given) if memory or lost else _log_fault(files, error)
     return {"status": "failed", "reason": reason, "again": memory or lost, "fatal": lost}
+
+
+def lost_device(error: Exception) -> bool:
+    """True for an error of a GPU after which every later call of its driver in this process fails too."""
+    return type(error).__name__ == "AcceleratorError" and not lacks_memory(error)
 
 
 def _log_fault(files: PartFiles, error: Exception) -> str:
@@ -154,10 +189,8 @@ def _fit_or_resume(
         with watch.bar("load the libraries"):
             from neuralparts.part import fit_part as fit
     flags = SimpleNamespace(**job["flags"])
-    if in_folder and flags.overwrite and job.get("attempt", 1) == 1:
-        files.remove_checkpoint()
-        if files.read_record() is not None:
-            files.mark_unfinished()  # if this fit is stopped, the same command without --overwrite 1 goes on with it
+    if in_folder:
+        begin_overwrite(job, files)
     exists = files.checkpoint.is_file()
     if flags.resume and not (exists or in_folder):
         say(f"{visible(str(files.checkpoint))}: no such checkpoint; the fit begins anew")
@@ -167,11 +200,24 @@ def _fit_or_resume(
     except CheckpointError as error:
         if not in_folder:
             raise
-        files.remove_checkpoint()
-        watch.timings.clear()
-        watch.notes.clear()
-        watch.note(f"begun anew: {str(error).partition('; remove it')[0]}")
+        begin_anew(files, watch, error)
     return fit(source, flags, staged, watch, job["input"])
+
+
+def begin_overwrite(job: dict, files: PartFiles) -> None:
+    """At the first attempt of a part with --overwrite 1, remove its checkpoint and mark the earlier result."""
+    if job["flags"]["overwrite"] and job.get("attempt", 1) == 1:
+        files.remove_checkpoint()
+        if files.read_record() is not None:
+            files.mark_unfinished()  # if this fit is stopped, the same command without --overwrite 1 goes on with it
+
+
+def begin_anew(files: PartFiles, watch: Watch, error: CheckpointError) -> None:
+    """Remove the checkpoint of another fit, and forget all of this one but the reason."""
+    files.remove_checkpoint()
+    watch.timings.clear()
+    watch.notes.clear()
+    watch.note(f"begun anew: {str(error).partition('; remove it')[0]}")
 
 
 def fit_sent(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitFunction | None = None) -> dict:

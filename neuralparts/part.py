@@ -1,34 +1,21 @@
 """The way of one part: a mesh or samples file in, a network, its surface, its errors and its report out.
 
-`fit_part` is the whole way in one screen: load, label, fit, reconstruct, evaluate, write. Each step takes what it
-needs and returns what it made; the steps are in `steps/`.
+`fit_part` is the whole way: `prepare` (load, label), `train`, `finish` (reconstruct, evaluate, write). Each step takes
+what it needs and returns what it made; the steps are in `steps/`. `prepare`, `train` and `finish` may run in different
+processes.
+
+Importing this module imports no torch, which takes a second. A thread imports it while this one reads and labels.
 """
 
+import gc
+import importlib
 import time
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
-import torch
-
-from neuralparts.device import choose_device
-from neuralparts.network import facts
+from neuralparts.beside import beside
+from neuralparts.inputs import Labelled, Shape, labelled, load
 from neuralparts.output import StagedFiles
-from neuralparts.report import model_card
-from neuralparts.steps import (
-    about_fit,
-    evaluate,
-    evaluate_off_surface,
-    fit_network,
-    label,
-    label_pairs,
-    load,
-    make_network,
-    open_log,
-    reconstruct,
-    versions,
-    write_reconstruction,
-    write_report,
-)
 from neuralparts.watch import Watch
 
 
@@ -40,46 +27,32 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     CollapseError for a fit without finite values, Interrupted where `watch.should_stop()` said so.
     """
     start = time.perf_counter()
-    device = choose_device(flags.gpu, watch)
+    stages = beside(import_network_stages)
+    # A GPU that the user names is tried before the work.
+    is_named = flags.gpu is not None and flags.gpu >= 0
+    device = stages().choose_device(flags.gpu, watch) if is_named else ""
+    shape, data = prepare(source, flags, watch)
+    with watch.bar("load the libraries"):
+        later = stages()
+    device = device or later.choose_device(flags.gpu, watch)
+    network, result = later.train(data, device, flags, files, watch)
+    shown = later.device_name(device)
+    return later.finish(shape, data.content, network, result, shown, flags, files, watch, name or source, start)
+
+
+def import_network_stages() -> ModuleType:
+    """The module of `train` and `finish`. Garbage collection rests meanwhile: an import makes much, but no garbage."""
+    gc.disable()
+    try:
+        return importlib.import_module("neuralparts.network_stages")
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def prepare(source: Path, flags: SimpleNamespace, watch: Watch) -> tuple[Shape, Labelled]:
+    """Read, repair and label an input: what it is, and what the training needs of it. Raises as `fit_part`."""
     with watch.timed("load"), watch.bar("load"):
         shape, content = load(source, flags, watch)
     with watch.timed("label"):
-        samples, pairs = label(shape, flags, watch), label_pairs(shape, flags, watch)
-    with watch.timed("fit"):
-        with watch.bar("prepare the network"):
-            network = make_network(flags, samples[1], shape.transform).to(device)
-        log = open_log(flags, files.name, network, shape, watch)
-        result = fit_network(network, samples, pairs, shape, content, flags, files.checkpoint, log, watch)
-    with watch.timed("reconstruct"):
-        surface, failure = reconstruct(network, flags, watch)
-        if surface is not None:
-            write_reconstruction(surface, shape.transform, flags, files, watch)
-    with watch.timed("evaluate"), watch.bar("evaluate"):
-        evaluation = evaluate(network, shape, surface, flags, watch)
-        off_surface = evaluate_off_surface(network, shape, flags.seed)
-        network.about = about_fit(Path(name or source).name, shape, flags, evaluation.metrics)
-        files.write_model(network)
-    watch.timings["total"] = time.perf_counter() - start
-    record = {
-        "input": name or str(source),
-        "content": content,
-        "flags": vars(flags),
-        "versions": versions(),
-        "diagnosis": shape.mesh.diagnosis if shape.mesh is not None else {},
-        "device": "cpu" if device == "cpu" else torch.cuda.get_device_name(device),
-        "parameters": network.parameter_count,
-        "transform": {"center": shape.transform.center.tolist(), "scale": shape.transform.scale},
-        "fit": {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")},
-        "timings": watch.timings,
-        "metrics": evaluation.metrics,
-        "off_surface": off_surface,
-        "reconstruction": None if surface is None else surface.sizes(),
-        "failure": result.collapsed or failure,
-        "notes": [*watch.notes, *evaluation.notes],
-    }
-    with watch.bar("write the report"):
-        if flags.modelCard:
-            files.write_card(model_card(files.model.name, facts(network)))
-        write_report(files, record, result, network, shape, surface, watch.in_folder)
-        files.write_record(record)
-    return record
+        return shape, labelled(shape, content, flags, watch)

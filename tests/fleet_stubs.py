@@ -10,10 +10,11 @@ import types
 from pathlib import Path
 
 from neuralparts.commands import fit, run
-from neuralparts.errors import Interrupted
+from neuralparts.errors import Interrupted, UserError
 from neuralparts.job import fit_one, fit_sent
 from neuralparts.mesh_files import MeshError
 from neuralparts.output import content_of
+from neuralparts.staged_job import run_stage
 from neuralparts.whole_file import write_whole
 
 
@@ -131,16 +132,24 @@ def light_fit(source, flags, files, watch, name):
 
     The files depend on the content of the source and on the epochs.
     """
-    content = source.read_bytes()
-    if content == b"bad":
-        raise MeshError(f"{name}: not a mesh")
-    if content == b"fault":
-        return {}["a key that is missing"]
+    content = read_light(source, name)
     for _ in range(6000 if content == b"long" else 5):
         time.sleep(0.01)
         if watch.should_stop is not None and watch.should_stop():
             write_whole(files.checkpoint, CHECKPOINT_HEAD + content)
             raise Interrupted
+    return write_light(source, flags, files, watch, name, content)
+
+
+def read_light(source, name):
+    content = source.read_bytes()
+    if content == b"bad":
+        raise MeshError(f"{name}: not a mesh")
+    return {}["a key that is missing"] if content == b"fault" else content
+
+
+def write_light(source, flags, files, watch, name, content):
+    """Write the files of a light fit; returns the record."""
     epochs = b"%d" % getattr(flags, "epochs", 0)
     for path in (files.model, files.reconstruction, files.page, files.sheet):
         write_whole(path, (MODEL_HEAD if path == files.model else b"") + content * 10_000 + epochs)
@@ -151,6 +160,65 @@ def light_fit(source, flags, files, watch, name):
     record |= {"metrics": {"surface_error": number}, "fit": {"ended_by": "epochs"}, "timings": {"total": 0.06}}
     files.write_record(record)
     return record
+
+
+class LightStages:
+    """Like the module part_stages, with a light fit. A part whose content is odd fails in training."""
+
+    @staticmethod
+    def prepare_part(source, flags, files, watch):
+        write_whole(files.labelled, read_light(source, source))
+        time.sleep(0.01)
+        return {"content": content_of(source), "kind": f"{source.stat().st_size} samples"}
+
+    @staticmethod
+    def train_parts(trainees):
+        contents = [trainee.files.labelled.read_bytes() for trainee in trainees]
+        for _ in range(6000 if b"long" in contents else 10):
+            time.sleep(0.01)
+            if trainees[0].watch.should_stop():
+                for trainee, content in zip(trainees, contents, strict=True):
+                    write_whole(trainee.files.checkpoint, CHECKPOINT_HEAD + content)
+                raise Interrupted
+        if b"poison" in contents:  # the whole batch fails, whose part ever it is
+            raise RuntimeError("a kernel failed")
+        return [trained_lightly(*pair, len(trainees)) for pair in zip(trainees, contents, strict=True)]
+
+    @staticmethod
+    def finish_part(source, flags, files, watch, name, handed):
+        assert handed["content"] == content_of(source)
+        return write_light(source, flags, files, watch, name, files.fitted.read_bytes())
+
+
+def trained_lightly(trainee, content, members):
+    """What train_parts returns for one part."""
+    if content == b"collapse":
+        return UserError("the network is constant")
+    write_whole(trainee.files.fitted, content)
+    trainee.files.labelled.unlink()
+    return {"result": {}, "device": "cpu", "members": members}
+
+
+def light_stage(job, should_stop):
+    """run_stage with light stages. A part named STAGE-ACTION_... does the action of ACTIONS in that stage first."""
+    for part in job.get("parts", [job]):
+        stage, _, action = part["name"].partition("-")
+        if stage == job["stage"]:
+            ACTIONS[action.split("_")[0]](part, should_stop)
+    return noted_stage(job, run_stage(job, should_stop, LightStages))
+
+
+def real_stage(job, should_stop):
+    """The program's own worker function of a stage."""
+    return noted_stage(job, run_stage(job, should_stop))
+
+
+def noted_stage(job, result):
+    """Write lines to the logs: of parts that ended, and of batches with their parts and their process."""
+    if job["stage"] == "train" and "BATCH_LOG" in os.environ:
+        with open(os.environ["BATCH_LOG"], "a") as log:
+            log.write(" ".join([str(os.getpid()), *(part["name"] for part in job["parts"])]) + "\n")
+    return noted(job, result) if job["stage"] == "finish" else result
 
 
 def light(job, should_stop):
@@ -191,8 +259,9 @@ def main(worker, *arguments):
     if worker == "light":
         replace_fit(light_fit)
     sent = "light_sent" if worker == "light" else "real"
-    workers = {"worker": f"tests.fleet_stubs:{worker}", "worker_of_sent_jobs": f"tests.fleet_stubs:{sent}"}
-    fit.fit_folder = functools.partial(fit.fit_folder, **workers)
+    stage = "light_stage" if worker == "light" else "real_stage"
+    workers = fit.Workers(*(f"tests.fleet_stubs:{name}" for name in (worker, sent, stage)))
+    fit.fit_folder = functools.partial(fit.fit_folder, workers=workers)
     return fit.main(list(arguments))
 
 

@@ -15,10 +15,11 @@ PACKAGE = ROOT / "neuralparts"
 # From the ground up: a module imports only what stands before it, or its own folder.
 ORDER = [
     *("choices", "wording", "errors", "domain", "triangles", "stage_bar", "watch", "whole_file", "foreign_files"),
-    *("machine", "compiled", "device", "record_values", "verdict"),
+    *("machine", "beside", "kept", "compiled", "device", "record_values", "verdict"),
     *("metric_names", "flag_types", "command_line", "flags", "mesh_files", "mesh", "distance", "sampling", "network"),
     *("fitting", "marching", "simplification", "metrics", "export", "report", "output", "fleet"),
-    *("steps", "part", "job", "commands", "__init__", "__main__"),
+    *("random_streams", "inputs", "steps", "network_stages", "part", "job", "part_stages", "staged_job", "commands"),
+    *("__init__", "__main__"),
 ]
 STAGES = [name for name in ORDER if (PACKAGE / name).is_dir() and name != "commands"]
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -14,9 +14,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from neuralparts.choices import MESH_SUFFIXES, SAMPLES_SUFFIX
+from neuralparts.choices import MESH_SUFFIXES, PARTS_OF_A_GPU, SAMPLES_SUFFIX
 from neuralparts.commands import complain, show
 from neuralparts.errors import UserError, missing_package
 from neuralparts.flags import parse_fit_flags
@@ -28,8 +28,19 @@ if TYPE_CHECKING:
 
 # Memory set aside for a worker process when their number is chosen. It has a margin: docs/scale.md has measurements.
 WORKER_BYTES, BYTES_PER_POINT = 2**30, 100
-# The worker function, and the one for jobs that carry their files.
-WORKER, WORKER_OF_SENT_JOBS = "neuralparts.job:fit_one", "neuralparts.job:fit_sent"
+# The GPUs of a process that shall see none.
+NO_GPU = [""]
+
+
+class Workers(NamedTuple):
+    """The worker functions, "module:function": of a part, of a job that carries its files, of a stage of a part."""
+
+    whole: str = "neuralparts.job:fit_one"
+    sent: str = "neuralparts.job:fit_sent"
+    stage: str = "neuralparts.staged_job:run_stage"
+
+
+WORKERS = Workers()
 
 
 def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int:
@@ -146,7 +157,7 @@ def check_folder_flags(source: Path, folder: Path, flags: argparse.Namespace) ->
         if folder.exists() and folder.samefile(source):
             raise UserError(f"{folder}: the results would be inputs of the next run; choose another --outputDir")
         return
-    given = {name: getattr(flags, name) for name in ("workers", "ray", "partTimeout", "workerMemory")}
+    given = {name: getattr(flags, name) for name in ("workers", "ray", "partTimeout", "workerMemory", "partsPerBatch")}
     if wrong := [name for name, value in given.items() if value]:
         raise UserError(f"--{wrong[0]} is for a folder; {source} is fitted in this process alone: leave it out")
 
@@ -197,13 +208,11 @@ def fit_folder(
     settings: dict,
     flags: argparse.Namespace,
     program: str,
-    worker: str = WORKER,
-    worker_of_sent_jobs: str = WORKER_OF_SENT_JOBS,
+    workers: Workers = WORKERS,
 ) -> int:
     """Fit many inputs; returns the exit code.
 
-    jobs, names: one for each input, in order. settings: the flags as the jobs and their records hold them. worker,
-    worker_of_sent_jobs: "module:function".
+    jobs, names: one for each input, in order. settings: the flags as the jobs and their records hold them.
     """
     from neuralparts.fleet import FolderBook, Stop
     from neuralparts.output import Running, remove_leavings
@@ -217,7 +226,7 @@ def fit_folder(
             if running.alone:
                 remove_leavings(folder, names)
             with stage_bar("start"):
-                place = place_to_run(flags, len(names), stop, worker, worker_of_sent_jobs)
+                place = place_to_run(flags, len(names), stop, workers)
             book = FolderBook(folder, names, settings, fresh=running.alone)
         except (OSError, UserError) as error:
             return complain(program, error)
@@ -243,29 +252,50 @@ def run_jobs(jobs: Iterator[dict], place: "Place", book: "FolderBook", stop: "St
         book.close(stopped=stop())
 
 
-def place_to_run(
-    flags: argparse.Namespace, parts: int, stop: Callable[[], bool], worker: str, worker_of_sent_jobs: str
-) -> "Place":
+def place_to_run(flags: argparse.Namespace, parts: int, stop: Callable[[], bool], workers: Workers) -> "Place":
     """Where the parts of a folder are fitted: on Ray, in this process, or in worker processes. Raises FleetError.
 
-    parts: their number. stop: should_stop of a part in this process. worker, worker_of_sent_jobs: "module:function".
+    parts: their number. stop: should_stop of a part in this process.
     """
-    from neuralparts.fleet import Here, Processes, Ray, Sender, SharedFolder, default_workers
+    from neuralparts.fleet import Here, Ray, Sender, SharedFolder, Staged, default_workers
 
     if flags.ray:
         sent = flags.rayTransfer == "bytes"
-        function, carrier = (worker_of_sent_jobs, Sender()) if sent else (worker, SharedFolder())
+        function, carrier = (workers.sent, Sender()) if sent else (workers.whole, SharedFolder())
         ray = Ray(flags.ray, function, flags.workers, flags.gpu != -1, flags.partTimeout, flags.workerMemory, carrier)
         ray.connect()
-        return ray
+        batch = 0 if sent else flags.partsPerBatch or (PARTS_OF_A_GPU if ray.gpus else 0)
+        if not batch:
+            return ray
+        ray.begin_stages(workers.stage)
+        return Staged(ray, ray, ray.trainer_count, batch)
     if flags.workers is None and os.name == "nt":
         say("worker processes need Linux or macOS; the parts are fitted in this process")
     if flags.workers == 0 or os.name == "nt":
-        return Here(worker, stop)
-    # Without --gpu the workers divide the GPUs among them. With it, all use that one, or none: one worker then.
+        return Here(workers.whole, stop)
+    # Without --gpu the GPUs are divided among processes. With it, all use that one, or none: one process then.
     divided = usable_gpus() if flags.gpu is None else []
     counted = [str(flags.gpu)] if flags.gpu not in (None, -1) else divided
-    count = flags.workers or default_workers(parts, WORKER_BYTES + BYTES_PER_POINT * flags.num_points, counted)
-    if count < min(parts, len(counted) or len(usable_processors())) and not flags.workers:
+    count = flags.workers or default_workers(parts, WORKER_BYTES + BYTES_PER_POINT * flags.num_points)
+    if count < min(parts, len(usable_processors())) and not flags.workers:
         say(f"worker processes: {count}, as many as memory holds")
-    return Processes(worker, min(count, parts), divided, flags.partTimeout, flags.workerMemory)
+    return processes(flags, min(count, parts), counted, divided, workers)
+
+
+def processes(flags: argparse.Namespace, count: int, gpus: list[str], divided: list[str], workers: Workers) -> "Place":
+    """`count` worker processes, and with GPUs one for each, which trains parts in batches.
+
+    gpus: names of the GPUs in use. divided: those among which the processes for GPUs are divided; empty if the flags
+    name one.
+    """
+    from neuralparts.fleet import Processes, Staged
+
+    limits = flags.partTimeout, flags.workerMemory
+    batch = flags.partsPerBatch or (PARTS_OF_A_GPU if gpus else 0)
+    if not batch:
+        return Processes(workers.whole, count, [], *limits)
+    if not gpus:
+        place = Processes(workers.stage, count, [], *limits)
+        return Staged(place, place, count, batch)
+    trainers = Processes(workers.stage, len(gpus), divided, *limits)
+    return Staged(Processes(workers.stage, count, NO_GPU, *limits), trainers, len(gpus), batch)

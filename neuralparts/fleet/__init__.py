@@ -5,6 +5,7 @@ from neuralparts.fleet.folder_book import FolderBook
 from neuralparts.fleet.in_process import Here
 from neuralparts.fleet.loop import FleetError, Place, run
 from neuralparts.fleet.ray_cluster import Ray
+from neuralparts.fleet.staged import Staged
 from neuralparts.fleet.stop import Stop
 from neuralparts.fleet.worker import work
 from neuralparts.fleet.worker_processes import Processes, default_workers
@@ -18,6 +19,7 @@ __all__ = [
     "Ray",
     "Sender",
     "SharedFolder",
+    "Staged",
     "Stop",
     "default_workers",
     "run",

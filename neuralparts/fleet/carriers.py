@@ -1,12 +1,12 @@
 """How jobs reach a cluster and results come back: as paths in folders that it shares, or as the files themselves."""
 
 import os
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
 
 from neuralparts.choices import MESH_SUFFIXES
 from neuralparts.errors import UserError
+from neuralparts.fleet.part_locks import PartLocks, files_of
 from neuralparts.foreign_files import check_link
 from neuralparts.mesh_files import MeshError, SourceFile, read_source
 from neuralparts.output import BusyError, PartFiles, StagedFiles, failure_line, find_finished, outcome
@@ -28,7 +28,9 @@ class SharedFolder:
     """For a cluster that shares the input and output folders: a job carries absolute paths."""
 
     def send(self, job: dict) -> dict:
-        """The job with absolute paths."""
+        """The job with absolute paths; so are those of its parts, if it is a batch."""
+        if "parts" in job:
+            return job | {"parts": [self.send(part) for part in job["parts"]]}
         source = os.path.abspath(job["input"])
         return job | {"source": source, "path": source, "outputDir": os.path.abspath(job["flags"]["outputDir"])}
 
@@ -44,16 +46,14 @@ class Sender:
     """
 
     def __init__(self):
-        self.locks: dict[str, ExitStack] = {}
+        self.locks = PartLocks()
 
     def send(self, job: dict) -> dict:
         """Lock the part and add its files to the job; or the result of a part that is busy, finished or failed."""
-        files, source = _files_of(job), Path(job["input"])
+        files, source = files_of(job), Path(job["input"])
         result = {"name": job["name"], "input": job["input"], "status": "failed", "reason": "", "record": None}
-        held = ExitStack()
         try:
-            held.enter_context(files.lock())
-            self.locks[job["name"]] = held
+            self.locks.hold(job)
             check_link(source)
             path, overwrite = os.path.abspath(source), job["flags"]["overwrite"]
             record = find_finished(StagedFiles(files, path), job["flags"], source, job["input"])
@@ -83,21 +83,15 @@ class Sender:
             if kept := _write_files(job, sent):
                 result |= {"status": "failed", "reason": kept, "record": None}
         except (OSError, UserError) as error:
-            reason = failure_line(error, _files_of(job), job["input"])
+            reason = failure_line(error, files_of(job), job["input"])
             reason = "; ".join(filter(None, [result.get("reason"), reason]))
             result |= {"status": "failed", "reason": reason, "again": False}
         return self._release(job, result)
 
     def _release(self, job: dict, result: dict) -> dict:
         """Unlock the part; returns the result."""
-        if (held := self.locks.pop(job["name"], None)) is not None:
-            held.close()
+        self.locks.release(job)
         return result
-
-
-def _files_of(job: dict) -> PartFiles:
-    """The files of a job on this machine."""
-    return PartFiles(Path(job["flags"]["outputDir"]), job["name"], job["flags"]["outputFormat"])
 
 
 def _write_files(job: dict, sent: dict[str, bytes]) -> str:
@@ -106,7 +100,7 @@ def _write_files(job: dict, sent: dict[str, bytes]) -> str:
     Returns '', or why the earlier result stays. Raises OSError, UserError for names that this part's files do not have,
     and for files that do not agree with their record.
     """
-    files = _files_of(job)
+    files = files_of(job)
     _check_sent(job, sent, files)
     kept, (checkpoint, log, record) = "", map(files.relative, (files.checkpoint, files.log, files.record))
     if sent.keys() - {checkpoint, log}:

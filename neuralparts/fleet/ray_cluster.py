@@ -33,8 +33,9 @@ class Ray:
 
     address: of a running cluster, or "local" for one on this machine that ends with this process. function: the worker
     function, "module:function". count: parts at a time, None for as many as the cluster has CPUs, or GPUs if it has any
-    and `gpu` is True. part_timeout: seconds after which a part counts as hung, 0 for no limit. memory: bytes that Ray
-    reserves for a part on its node, 0 for none. carrier: brings jobs to the cluster and results back.
+    and `gpu` is True; `begin_stages` changes both. part_timeout: seconds after which a part counts as hung, 0 for no
+    limit. memory: bytes that Ray reserves for a part on its node, 0 for none. carrier: brings jobs to the cluster and
+    results back.
     """
 
     def __init__(
@@ -53,19 +54,45 @@ class Ray:
         self.tasks: dict[Any, tuple[dict, int]] = {}
         self.ended: list[tuple[dict, dict]] = []  # jobs that needed no task
         self.connected, self.stopping, self.raylets_lost, self.submitted, self.count = False, False, 0, 0, 0
+        self.gpus, self.in_stages = 0, False
 
     def connect(self) -> None:
         """Connect to the cluster, or start one. Raises FleetError."""
         self.ray, self.connected = start_ray(self.address), True
         resources = self.ray.cluster_resources()
         nodes = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
-        gpus = int(resources.get("GPU", 0)) if self.gpu else 0
-        self.count = self.asked or max(1, gpus or int(resources.get("CPU", 1)))
+        self.gpus = int(resources.get("GPU", 0)) if self.gpu else 0
+        self.cpus = max(1, int(resources.get("CPU", 1)))
+        self.count = self._count()
         if self.memory > max((node.get("memory", 0) for node in nodes), default=0):
             self.ray.shutdown()
             raise FleetError(f"no node of the cluster has the {self.memory / 2**20:,.0f} MiB of --workerMemory")
-        self.task = self.ray.remote(**_task_options(nodes, bool(gpus), self.memory))(work_on_ray)
         self.monitor = self.ray.remote(num_cpus=0)(TaskMonitor).remote()
+        self._make_tasks(nodes)
+
+    def _make_tasks(self, nodes: list[dict]) -> None:
+        """Make the two kinds of tasks: of a part or one of its stages, and of a batch. nodes: their resources."""
+        options = _task_options(nodes, bool(self.gpus) and not self.in_stages, self.memory)
+        self.task = self.ray.remote(**options)(work_on_ray)
+        # Its process is kept for further batches, so that imports are paid once.
+        self.trainer = self.ray.remote(**options | {"num_gpus": int(bool(self.gpus)), "max_calls": 0})(work_on_ray)
+
+    @property
+    def trainer_count(self) -> int:
+        """Batches that are trained at a time, if the jobs are stages: one a GPU, else one a part at a time."""
+        return self.gpus or self.asked or self.cpus
+
+    def _count(self) -> int:
+        """Jobs at a time."""
+        if not self.in_stages:
+            return self.asked or self.gpus or self.cpus
+        return (self.asked or max(1, self.cpus - self.gpus)) + self.gpus
+
+    def begin_stages(self, function: str) -> None:
+        """From now on, the jobs are stages of parts, and only the stage `train` gets a GPU. function: runs them."""
+        self.function, self.in_stages = function, True
+        self.count = self._count()
+        self._make_tasks([])
 
     def _connect_again(self) -> None:
         """Start again after this machine's raylet died, and the tasks with it. Raises FleetError."""
@@ -102,7 +129,8 @@ class Ray:
             self.ended.append((job, package))
         else:
             self.submitted += 1
-            task = self.task.remote(self.function, package, self.monitor, self.part_timeout, self.submitted)
+            kind = self.trainer if job.get("stage") == "train" else self.task
+            task = kind.remote(self.function, package, self.monitor, self._seconds_left(job), self.submitted)
             self.tasks[task] = job, self.submitted
 
     def wait(self, seconds: float) -> list[tuple[dict, dict]]:
@@ -130,9 +158,13 @@ class Ray:
         if type(error).__name__ == "LocalRayletDiedError":  # not this part's fault: it is submitted again
             self.connected = False
             return {"status": "busy", "reason": _ray_reason(error)}
-        hung = bool(self.part_timeout) and self._seconds_of(number) > self.part_timeout
+        hung = bool(self.part_timeout) and self._seconds_of(number) > self._seconds_left(job)
         reason = f"timed out after {self.part_timeout:g} s (--partTimeout)" if hung else _ray_reason(error)
         return {"status": "failed", "reason": f"{job['input']}: {reason}", "again": not hung}
+
+    def _seconds_left(self, job: dict) -> float:
+        """Seconds after which a job counts as hung, without those that earlier stages of its part spent; 0: never."""
+        return max(0.001, self.part_timeout - job.get("spent", 0.0)) if self.part_timeout else 0.0
 
     def _seconds_of(self, number: int) -> float:
         """Seconds since a task began, without its wait for a CPU; 0 if unknown."""

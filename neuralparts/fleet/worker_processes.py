@@ -31,12 +31,12 @@ STARTING_SECONDS = 600.0
 CLOSING_SECONDS = 5.0
 
 
-def default_workers(parts: int, memory_per_worker: int, gpus: list[str]) -> int:
-    """The number of workers: one per GPU, else one per CPU, limited by the free memory and by the number of parts.
+def default_workers(parts: int, memory_per_worker: int) -> int:
+    """The number of workers: one per CPU, limited by the free memory and by the number of parts.
 
     memory_per_worker: bytes set aside for each.
     """
-    count = len(gpus) or len(usable_processors())
+    count = len(usable_processors())
     if free := usable_memory():
         count = min(count, free // memory_per_worker)
     return max(1, min(count, parts))
@@ -103,8 +103,8 @@ class Processes:
                 raise FleetError(f"a worker process cannot start: {reason}")
             return self._replace(worker, reason, again)
         if "ready" in message:
-            worker.ready, worker.since = True, time.monotonic()
-            self.has_started = True
+            worker.ready = self.has_started = True
+            worker.start_clock()
             return None
         job, worker.job = worker.job, None
         # A part that stopped although the driver did not ask for it: someone sent SIGTERM to the worker itself.
@@ -176,8 +176,8 @@ class _Worker:
     """A worker process and the driver's end of its pipe.
 
     job: the job that it runs, or None. ready: it has imported the worker function. since: when the job began on the
-    monotonic clock, or when the worker became ready, if that was later. output: a file of all that it prints, for the
-    reason if it crashes.
+    monotonic clock, or when the worker became ready, if that was later (`start_clock`). output: a file of all that it
+    prints, for the reason if it crashes.
     """
 
     def __init__(self, function: str, environment: dict[str, str], processors: list[int]):
@@ -204,11 +204,16 @@ class _Worker:
 
     def give(self, job: dict) -> None:
         """Begin a job."""
-        self.job, self.since = job, time.monotonic()
+        self.job = job
+        self.start_clock()
         if self.output.tell() > LARGEST_OUTPUT:
             self.output.seek(0)
             self.output.truncate()
         self.send({"job": job})
+
+    def start_clock(self) -> None:
+        """Count the seconds of the job from now on, added to those that earlier stages of its part `spent`."""
+        self.since = time.monotonic() - self.job.get("spent", 0.0)
 
     def send(self, message: dict) -> None:
         """Send a message. If the worker is dead, the next `read` finds out."""

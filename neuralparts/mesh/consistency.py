@@ -5,8 +5,6 @@ flipped if the way to it passes an odd number of clashes (edges along which both
 """
 
 import numpy as np
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import breadth_first_order
 
 
 def flips_for_consistency(pairs: np.ndarray, clash: np.ndarray, patch: np.ndarray, areas: np.ndarray) -> np.ndarray:
@@ -37,6 +35,9 @@ def _parity_from_start(links: np.ndarray, clash: np.ndarray, patch: np.ndarray) 
 
     links: (L, 2) node numbers, the smaller first; clash: (L,) bool; patch: (N,) patch of each node.
     """
+    from scipy.sparse import coo_matrix  # only meshes with a clash wait for scipy
+    from scipy.sparse.csgraph import breadth_first_order
+
     count = len(patch)
     # Two faces may have two edges in common: keep the first link of each pair.
     first, second = links.T

@@ -4,7 +4,8 @@ Everything here works on (F, 3) integer faces, numbers of vertices counted from 
 """
 
 import numpy as np
-from scipy.sparse import coo_matrix, csgraph
+
+from neuralparts.mesh.component_kernels import label_components
 
 
 class EdgeTable:
@@ -45,9 +46,8 @@ class EdgeTable:
 
 
 def connected_components(first: np.ndarray, second: np.ndarray, count: int) -> np.ndarray:
-    """(count,) int: number of the connected component of each node, given (L,) links first[i] - second[i]."""
-    links = coo_matrix((np.ones(len(first), dtype=bool), (first, second)), shape=(count, count))
-    return csgraph.connected_components(links, directed=False)[1]
+    """(count,) int32: number of the connected component of each node, given (L,) links first[i] - second[i]."""
+    return label_components(np.ascontiguousarray(first, np.int64), np.ascontiguousarray(second, np.int64), count)
 
 
 def equal_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

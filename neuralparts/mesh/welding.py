@@ -5,7 +5,6 @@ by it.
 """
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from neuralparts.mesh.topology import EdgeTable, connected_components, corners_differ, equal_rows
 from neuralparts.wording import counted
@@ -77,6 +76,8 @@ def _merge_neighbours(vertices: np.ndarray, loose: np.ndarray) -> np.ndarray:
     target = np.arange(len(vertices))
     if not len(loose):
         return target
+    from scipy.spatial import cKDTree  # only meshes with open edges wait for scipy
+
     # (L, 3) in reaches along each axis: a part may be far from the origin along one axis alone.
     places = vertices[loose] / (CRACK_STEPS * _coordinate_steps(vertices))
     tree = cKDTree(places)

@@ -27,6 +27,7 @@ def point_errors(
     count: int,
     generator: np.random.Generator,
     importance_weight: float = IMPORTANCE_WEIGHT,
+    overlap_points: int | None = None,
 ) -> dict[str, float]:
     """Errors of a function against an oracle, each on `count` fresh points unless it says otherwise.
 
@@ -38,7 +39,7 @@ def point_errors(
     importance samples of that weight. sign_error: fraction of them on the wrong side. grid_error: mean |f - d|
     uniformly over the cube. iou: volume that is inside both over volume inside either, in the mesh's bounding box; 1.0
     if nothing is inside either. iou_low, iou_high: its 95% confidence interval, by as many points as `volume_overlap`
-    needs.
+    needs; its `count` is overlap_points, by default as for the others.
     """
     surface = points_on_surface(oracle.mesh, count, generator)[0]
     on_surface = np.abs(domain_function(surface))  # (count,)
@@ -46,7 +47,7 @@ def point_errors(
     values = domain_function(points)
     cube = generator.uniform(-1.0, 1.0, (count, 3)).astype(np.float32)
     grid_error = mean_absolute_error(domain_function, cube, oracle.signed_distance(cube))
-    overlap = volume_overlap(domain_function, oracle, count, generator)
+    overlap = volume_overlap(domain_function, oracle, overlap_points or count, generator)
     return {
         "surface_error": float(on_surface.mean()),
         "surface_error_p99": float(np.percentile(on_surface, 99)),

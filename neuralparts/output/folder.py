@@ -11,7 +11,7 @@ from pathlib import Path
 from neuralparts.errors import UserError
 from neuralparts.output.gallery import GALLERY_TITLE
 from neuralparts.output.locks import OutputError, is_locked, locked
-from neuralparts.output.part_files import PartFiles, check_thumbnails
+from neuralparts.output.part_files import PartFiles, check_thumbnails, staging_name
 from neuralparts.output.records import is_regular, is_there
 from neuralparts.output.staging import StagedFiles
 from neuralparts.output.summary import SUMMARY_COLUMNS
@@ -96,7 +96,7 @@ def remove_leavings(folder: Path, names: Iterable[str]) -> None:
     result among these is moved into place. Every other hidden file is a user's own.
     """
     names = {*names, *FOLDER_NAMES}
-    locks = {f".{name}.lock" for name in names}
+    locks = {file for name in names for file in (f".{name}.lock", f"{staging_name(name)}.lock")}
     for path in _hidden_entries(folder):
         unfinished, staged = UNFINISHED.fullmatch(path.name), STAGED.fullmatch(path.name)
         owner = next(filter(None, unfinished.groups())) if unfinished else ""

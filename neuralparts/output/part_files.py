@@ -8,9 +8,10 @@ NAME.json, the record, names the other files with their sizes and SHA-256. A par
 fit replaces or removes only what the record of an earlier fit names, byte for byte. Any other file is a user's own.
 """
 
+import hashlib
 import os
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from neuralparts.choices import OUTPUT_FORMATS
@@ -18,7 +19,7 @@ from neuralparts.errors import UserError
 from neuralparts.flags import NEUTRAL_FLAGS
 from neuralparts.mesh_files import hash_source
 from neuralparts.output.json_values import plain
-from neuralparts.output.locks import OutputError, locked
+from neuralparts.output.locks import BusyError, OutputError, is_locked, locked
 from neuralparts.output.records import agrees, is_blank, is_folder, is_regular, is_there, read_record
 from neuralparts.whole_file import write_whole
 from neuralparts.wording import as_utf8
@@ -104,12 +105,28 @@ class PartFiles:
         own = {self.relative(path): path for path in paths}
         return {own[name]: described for name, described in record["files"].items() if name in own}
 
-    def lock(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def lock(self) -> Iterator[None]:
         """The right to write this part's files, for a `with` block.
 
         It raises BusyError if another process has it, OutputError or OSError if the lock file cannot be used.
         """
-        return locked(self.folder / f".{self.name}.lock")
+        with locked(self.folder / f".{self.name}.lock"):
+            if is_there(self.stage_lock) and is_locked(self.stage_lock):
+                raise BusyError(f"{self.stage_lock}: a process of a run that was killed is still at this part")
+            yield
+
+    @property
+    def stage_lock(self) -> Path:
+        """The lock file of `stage`. Its code makes it unlikely that it is the lock of another part."""
+        return self.folder / f"{staging_name(self.name)}.lock"
+
+    def stage(self) -> AbstractContextManager[None]:
+        """For a worker that runs one stage of this part, while its driver holds `lock`; raises as `lock` does.
+
+        If the driver is killed, `lock` ends, but nobody else gets it before the worker has ended its stage.
+        """
+        return locked(self.stage_lock)
 
     # ------------------------------------------------------------------------------------------- whose a file is
 
@@ -265,6 +282,11 @@ class PartFiles:
         if source is not None and content_of(source) != record["content"]:
             return None
         return None if self.faults(record, by_size) else record
+
+
+def staging_name(name: str) -> str:
+    """The name of a part's hidden folder. Its code makes it unlikely that a user chose the same."""
+    return f".{name}.{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}.new"
 
 
 def check_thumbnails(folder: Path) -> None:

@@ -6,11 +6,12 @@ the record last. Until then the earlier result of the part stays as it is, whate
 
 A process that is killed while it moves leaves a complete set, divided between the two folders. The next run that holds
 the part's lock moves the rest. A set that is not complete is removed.
+
+A part whose stages run in different processes has its labelled points and its fitted network there meanwhile.
 """
 
 import contextlib
 import errno
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from neuralparts.errors import UserError, lacks_memory, one_line
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError
-from neuralparts.output.part_files import RESULT_SUFFIXES, PartFiles, check_thumbnails
+from neuralparts.output.part_files import RESULT_SUFFIXES, PartFiles, check_thumbnails, staging_name
 from neuralparts.output.records import agrees, describe, is_folder, is_regular, is_there, record_bytes
 from neuralparts.verdict import verdict
 from neuralparts.whole_file import NEW_FILE, write_whole
@@ -30,13 +31,10 @@ if TYPE_CHECKING:  # torch takes seconds to import, which a finished part need n
 
 # An unfinished file as `whole_file` names it.
 PART = re.compile(r"\.(?P<whole>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
+# Suffixes of the files by which the stages of a part hand over (`staged_job.py`).
+HANDED_OVER = ("labelled", "fitted")
 # What systems answer that cannot sync a folder.
 NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF}
-
-
-def staging_name(name: str) -> str:
-    """The name of a part's hidden folder. Its code makes it unlikely that a user chose the same."""
-    return f".{name}.{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}.new"
 
 
 class StagedFiles(PartFiles):
@@ -49,6 +47,16 @@ class StagedFiles(PartFiles):
     def __init__(self, home: PartFiles, input_path: str = ""):
         super().__init__(home.folder / staging_name(home.name), home.name, home.output_format)
         self.home, self.input_path = home, input_path
+
+    @property
+    def labelled(self) -> Path:
+        """The labelled points of a part whose training is another process's."""
+        return self._path(HANDED_OVER[0])
+
+    @property
+    def fitted(self) -> Path:
+        """The fitted network of a part whose reconstruction is another process's."""
+        return self._path(HANDED_OVER[1])
 
     @property
     def checkpoint(self) -> Path:
@@ -195,7 +203,7 @@ class StagedFiles(PartFiles):
         """(files, folders) in this folder. Raises OutputError if it is no folder, or holds what no fit writes there."""
         if not is_folder(self.folder):
             raise OutputError(f"{self.folder}: no fit left this file; move it")
-        names = {f"{self.name}.{suffix}" for suffix in (*RESULT_SUFFIXES, "json")}
+        names = {f"{self.name}.{suffix}" for suffix in (*RESULT_SUFFIXES, *HANDED_OVER, "json")}
         files, folders = [], []
         for path in sorted(self.folder.rglob("*")):
             unfinished = PART.fullmatch(path.name)

@@ -8,19 +8,23 @@ as in NAME.json; a page shows lengths in file units beside them.
 from neuralparts.report.gallery import gallery_html
 from neuralparts.report.model_card import model_card
 from neuralparts.report.network_view import network_view
-from neuralparts.report.page import FileLink, html_report
+from neuralparts.report.page import FileLink, PageDrawing, draw_page, page_html
 from neuralparts.report.part_picture import thumbnail_png
 from neuralparts.report.section_picture import Section, cut_section, section_png
-from neuralparts.report.sheet import sheet_png
+from neuralparts.report.sheet import Sheet, draw_sheet, sheet_png
 
 __all__ = [
     "FileLink",
+    "PageDrawing",
     "Section",
+    "Sheet",
     "cut_section",
+    "draw_page",
+    "draw_sheet",
     "gallery_html",
-    "html_report",
     "model_card",
     "network_view",
+    "page_html",
     "section_png",
     "sheet_png",
     "thumbnail_png",

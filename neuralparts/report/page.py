@@ -68,13 +68,50 @@ class FileLink(NamedTuple):
     says: str
 
 
-def html_report(
-    name: str,
-    record: dict[str, Any],
+class PageDrawing(NamedTuple):
+    """What takes time in a page, and can be drawn before the record is known.
+
+    shown: the meshes. figures, library: the figures and plotly.js, compressed; '' without figures. has_curves, thinned:
+    whether there are curves, and the note below them.
+    """
+
+    shown: ShownMeshes
+    figures: str
+    library: str
+    has_curves: bool
+    thinned: str
+
+
+def draw_page(
     history: Mapping[str, np.ndarray],
     input_mesh: MeshArrays | None,
     reconstruction: MeshArrays | None,
     signed_distance: SignedDistance | None = None,
+) -> PageDrawing:
+    """The drawings of the page of one part.
+
+    history: dict of arrays as in `curves`. input_mesh, reconstruction: (vertices (V, 3) float64 in file units, faces
+    (F, 3) integer), or None without one (a samples file; nothing crossed zero). signed_distance: (N, 3) points -> (N,)
+    signed distances to the input, file units, to colour the reconstruction by; None without colours. Raises ValueError
+    for arrays of another shape.
+    """
+    meshes = {"input": input_mesh, "reconstruction": reconstruction}
+    shown = shown_meshes({key: mesh for key, mesh in meshes.items() if mesh is not None}, signed_distance)
+    curves = curves_figure(history)
+    figures = {key: view.figure for key, view in shown.views.items()} | ({"curves": curves} if curves else {})
+    return PageDrawing(
+        shown,
+        compressed_json(figures) if figures else "",
+        compressed_plotly() if figures else "",
+        curves is not None,
+        thinned_note(history),
+    )
+
+
+def page_html(
+    name: str,
+    record: dict[str, Any],
+    drawing: PageDrawing,
     network_view: dict[str, Any] | None = None,
     files: Sequence[FileLink] = (),
 ) -> str:
@@ -82,17 +119,11 @@ def html_report(
 
     name: title, any text. record: the dict of NAME.json (`input flags diagnosis parameters timings metrics`, perhaps
     `fit`, `transform`, `failure`, `notes`); a number that is missing, None or NaN shows as a dash, and an absolute path
-    as the file's name. history: dict of arrays as in `curves`. input_mesh, reconstruction: (vertices (V, 3) float64
-    in file units, faces (F, 3) integer), or None without one (a samples file; nothing crossed zero). signed_distance:
-    (N, 3) points -> (N,) signed distances to the input, file units, to colour the reconstruction by; None without
-    colours. network_view: what templates/network_view.js draws the network from, as JSON has it. files: those beside
-    the page. Raises ValueError for arrays of another shape.
+    as the file's name. network_view: what templates/network_view.js draws the network from, as JSON has it. files:
+    those beside the page.
     """
-    record = without_folders(record)
-    meshes = {"input": input_mesh, "reconstruction": reconstruction}
-    shown = shown_meshes({key: mesh for key, mesh in meshes.items() if mesh is not None}, signed_distance)
-    curves, frame = curves_figure(history), shown.frame
-    figures = {key: view.figure for key, view in shown.views.items()} | ({"curves": curves} if curves else {})
+    record, shown = without_folders(record), drawing.shown
+    frame = shown.frame
     return render(
         "page.html",
         title=name,
@@ -107,8 +138,8 @@ def html_report(
         frame=json.dumps({"center": frame.center.tolist(), "radius": frame.radius}) if frame else "null",
         deviation=_deviation_section(shown),
         drawing={"width": WIDTH, "height": HEIGHT},
-        has_curves=curves is not None,
-        thinned=thinned_note(history),
+        has_curves=drawing.has_curves,
+        thinned=drawing.thinned,
         files=[(relative_address(file.name), *file) for file in files],
         command=fit_command(record["input"], record.get("flags") or {}),
         metrics=metric_rows(record),
@@ -116,8 +147,8 @@ def html_report(
         limits=metric_names,
         timings=timing_rows(record.get("timings") or {}),
         tables=tables(record),
-        figures=compressed_json(figures) if figures else "",
-        library=compressed_plotly() if figures else "",
+        figures=drawing.figures,
+        library=drawing.library,
     )
 
 

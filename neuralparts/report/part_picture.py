@@ -52,7 +52,7 @@ def camera_for(meshes: Iterable[MeshArrays]) -> Camera:
     right = np.cross([0.0, 0.0, 1.0], forward)
     right /= np.linalg.norm(right)
     axes = np.stack([right, np.cross(forward, right), forward], axis=1)
-    seen = [vertices[_used(len(vertices), faces)] @ axes for vertices, faces in meshes if len(faces)]
+    seen = [vertices[used(len(vertices), faces)] @ axes for vertices, faces in meshes if len(faces)]
     # The box of all of them along the axes of the camera, and half of its larger side in the picture.
     boxes = np.array([[each.min(axis=0), each.max(axis=0)] for each in seen]) if seen else np.zeros((1, 2, 3))
     low, high = boxes[:, 0].min(axis=0), boxes[:, 1].max(axis=0)
@@ -98,7 +98,8 @@ def still_picture(
 
     Arguments as in `part_pixels`, without its smoothing, which takes four times as long.
     """
-    from PIL import Image
+    # Pillow imports all of its formats unless the one that is asked for is known.
+    from PIL import Image, WebPImagePlugin  # noqa: F401
 
     pixels, covered = _rendered(vertices, faces, size, deviation, tolerance)
     clear = np.dstack([np.round(pixels).astype(np.uint8), np.where(covered, 255, 0).astype(np.uint8)])
@@ -138,7 +139,7 @@ def _scale_colours(ratios: np.ndarray) -> np.ndarray:
     return table[np.round((np.clip(ratios, -1, 1) + 1) / 2 * (COLOURS - 1)).astype(np.int64)]
 
 
-def _used(count: int, faces: np.ndarray) -> np.ndarray:
+def used(count: int, faces: np.ndarray) -> np.ndarray:
     """Which of `count` vertices faces (F, 3) use: (count,) bool."""
     used = np.zeros(count, bool)
     used[faces] = True

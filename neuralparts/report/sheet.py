@@ -4,7 +4,7 @@ Above: the input, the reconstruction coloured by its deviation, and a section th
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -30,36 +30,46 @@ CAPTION_METRICS = ("surface_error", "iou", "chamfer")
 SCALE_WIDTH, SCALE_HEIGHT = 60, 10
 
 
-def sheet_png(
+class Sheet(NamedTuple):
+    """A sheet that lacks its figures yet."""
+
+    canvas: "Canvas"
+
+
+def draw_sheet(
     name: str,
     history: Mapping[str, np.ndarray],
-    record: dict[str, Any],
+    missing: str = "none was made",
     input_mesh: MeshArrays | None = None,
     reconstruction: MeshArrays | None = None,
     deviation: np.ndarray | None = None,
     section: Section | None = None,
-) -> bytes:
-    """The sheet as the bytes of a PNG.
+) -> Sheet:
+    """The sheet without its figures, which `sheet_png` adds: it can be drawn before they are known.
 
-    name: title, any text. history: as in `curves`. record: the dict of NAME.json. input_mesh, reconstruction: vertices
-    (V, 3) float64 in file units and faces (F, 3), or None. deviation (V,): signed distances of the reconstruction's
-    vertices to the input, file units, or None. section: through the network, file units, or None.
+    name: title, any text. history: as in `curves`. missing: why there is no reconstruction. input_mesh, reconstruction:
+    vertices (V, 3) float64 in file units and faces (F, 3), or None. deviation (V,): signed distances of the
+    reconstruction's vertices to the input, file units, or None. section: through the network, file units, or None.
     """
     from neuralparts.report.canvas import Canvas
     from neuralparts.report.curves_picture import draw_curves
 
     canvas = Canvas(WIDTH, HEIGHT)
     canvas.text((BORDER, 16), str(name), 20, room=WIDTH - 2 * BORDER)
-    canvas.text((BORDER, 44), _caption(record), 14, FAINT)
     camera = camera_for([mesh for mesh in (input_mesh, reconstruction) if mesh is not None])
     tolerance = 1.0 if deviation is None else first_tolerance(input_mesh or reconstruction)
-    flags = record.get("flags") or {}
-    why = "not asked for" if flags.get("reconstructionRes") == 0 else record.get("failure") or "none was made"
+    none = f"no reconstruction: {missing}"
     _draw_mesh(canvas, 0, "input", input_mesh, camera, "no mesh to draw: the fit started from labelled samples")
-    _draw_mesh(canvas, 1, "reconstruction", reconstruction, camera, f"no reconstruction: {why}", deviation, tolerance)
+    _draw_mesh(canvas, 1, "reconstruction", reconstruction, camera, none, deviation, tolerance)
     _draw_section(canvas, 2, section, "input" if input_mesh is not None else "reconstruction")
     draw_curves(canvas, (BORDER, CURVES_TOP, WIDTH - BORDER, HEIGHT - 12), drawable_curves(history))
-    return canvas.png()
+    return Sheet(canvas)
+
+
+def sheet_png(sheet: Sheet, record: dict[str, Any]) -> bytes:
+    """A sheet with the figures of the record (the dict of NAME.json): the bytes of a PNG."""
+    sheet.canvas.text((BORDER, 44), _caption(record), 14, FAINT)
+    return sheet.canvas.png()
 
 
 def _place(index: int) -> tuple[int, int, int, int]:

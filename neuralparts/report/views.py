@@ -11,7 +11,7 @@ import numpy as np
 
 from neuralparts.report.deviation import SCALE, Deviation, default_tolerance, deviation_of
 from neuralparts.report.formatting import DOT
-from neuralparts.report.part_picture import EYE, MeshArrays, still_picture
+from neuralparts.report.part_picture import EYE, MeshArrays, still_picture, used
 from neuralparts.report.plotly_figures import packed, plain_layout
 from neuralparts.triangles import check_mesh_arrays, contracted
 
@@ -154,7 +154,7 @@ def _nearest(vertices: np.ndarray, shown_vertices: np.ndarray) -> np.ndarray:
 def _frame(meshes: Collection[MeshArrays]) -> Frame:
     """The frame of meshes that have faces."""
     # The corners of all triangles: a vertex without a face is not drawn. (V, 3)
-    vertices = np.concatenate([vertices[np.unique(faces)] for vertices, faces in meshes])
+    vertices = np.concatenate([vertices[used(len(vertices), faces)] for vertices, faces in meshes])
     low, high = vertices.min(axis=0), vertices.max(axis=0)
     center = (low + high) / 2
     radius = max(float(np.linalg.norm(vertices - center, axis=1).max()), np.finfo(np.float32).tiny)

@@ -1,30 +1,33 @@
-"""The steps of a part: read and label it, train the network, reconstruct the surface, evaluate it, write the report.
+"""The steps of a part that is labelled: train the network, reconstruct the surface, evaluate it, write the report.
 
-In: an input file and the flags of a fit. Out: what each step made, as values that are handed on; `part.py` puts the
-steps together. Lengths are domain units unless a name says file units.
+In: what `inputs.py` made of a file, and the flags of a fit. Out: what each step made, as values that are handed on;
+`network_stages.py` puts the steps together. Lengths are domain units unless a name says file units.
 """
 
 from neuralparts.steps.evaluation import evaluate, evaluate_off_surface
 from neuralparts.steps.event_log import EventLog, open_log
-from neuralparts.steps.inputs import label, label_pairs, load
+from neuralparts.steps.handing_over import read_labelled, write_labelled
 from neuralparts.steps.reconstruction import reconstruct, write_reconstruction
-from neuralparts.steps.training import fit_network, fit_settings, make_network
-from neuralparts.steps.writing import about_fit, versions, write_report
+from neuralparts.steps.training import fit_network, fit_settings, make_network, member, tell_fit
+from neuralparts.steps.writing import Drawings, about_fit, draw_report, versions, write_report
 
 __all__ = [
+    "Drawings",
     "EventLog",
     "about_fit",
+    "draw_report",
     "evaluate",
     "evaluate_off_surface",
     "fit_network",
     "fit_settings",
-    "label",
-    "label_pairs",
-    "load",
     "make_network",
+    "member",
     "open_log",
+    "read_labelled",
     "reconstruct",
+    "tell_fit",
     "versions",
+    "write_labelled",
     "write_reconstruction",
     "write_report",
 ]

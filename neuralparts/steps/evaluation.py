@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from neuralparts.domain import grid_cell
+from neuralparts.inputs import Shape
 from neuralparts.metrics import (
     LARGEST_MISSED_FRACTION,
     explain_disagreement,
@@ -16,16 +17,16 @@ from neuralparts.metrics import (
     sample_errors,
 )
 from neuralparts.network import NeuralSDF
-from neuralparts.steps.inputs import Shape
-from neuralparts.steps.random_streams import random_stream
+from neuralparts.random_streams import random_stream
 from neuralparts.steps.reconstruction import Surface
 from neuralparts.watch import Watch
 from neuralparts.wording import say
 
-# Fresh points for each of the final metrics.
-METRIC_POINTS = 50_000
-# Points for the errors off the surface, in the cube and near the surface; a gradient costs several values.
-OFF_SURFACE_POINTS = 20_000
+# Fresh points for each error that is a mean: its standard error is then some 1% of it (docs/log.md). The same number
+# serves the errors off the surface, in the cube and near the surface.
+MEAN_POINTS = 20_000
+# For those that want more: the overlap differs in a thin layer, and the distances between meshes have a largest one.
+OVERLAP_POINTS, MESH_POINTS = 50_000, 50_000
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,13 @@ def evaluate(
         return Evaluation(sample_errors(network.domain, *shape.kept))
     generator = random_stream(flags.seed, "metrics")
     functions = network.domain, network.level_distance
-    metrics = point_errors(*functions, shape.oracle, METRIC_POINTS, generator)
+    metrics = point_errors(*functions, shape.oracle, MEAN_POINTS, generator, overlap_points=OVERLAP_POINTS)
     missed, cell = "", 0.0
     if surface is not None:
         cell = grid_cell(flags.reconstructionRes)
         triangles = surface.vertices, surface.faces
         generator = random_stream(flags.seed, "mesh_metrics")
-        metrics |= mesh_errors(*triangles, shape.mesh, shape.oracle, METRIC_POINTS, generator, cell)
+        metrics |= mesh_errors(*triangles, shape.mesh, shape.oracle, MESH_POINTS, generator, cell)
         if metrics["missed_surface"] > LARGEST_MISSED_FRACTION:
             if surface.simplify_error > cell:
                 missed = simplified_away(
@@ -82,4 +83,4 @@ def evaluate_off_surface(network: NeuralSDF, shape: Shape, seed: int) -> dict:
     def gradient(points: np.ndarray) -> np.ndarray:
         return network.gradient(shape.transform.to_file(points))
 
-    return off_surface_errors(network.domain, gradient, shape.oracle, OFF_SURFACE_POINTS, generator)
+    return off_surface_errors(network.domain, gradient, shape.oracle, MEAN_POINTS, generator)

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from neuralparts.errors import missing_package
+from neuralparts.inputs import Labelled
 from neuralparts.network import NeuralSDF
 from neuralparts.report import section_png
-from neuralparts.steps.inputs import Shape
 from neuralparts.steps.sections import section_through
 from neuralparts.watch import Watch
 
@@ -30,7 +30,7 @@ PICTURES = 10  # of the section in a whole fit
 PICTURE_SIZE = 336  # pixels
 
 
-def open_log(flags: SimpleNamespace, name: str, network: NeuralSDF, shape: Shape, watch: Watch) -> "EventLog | None":
+def open_log(flags: SimpleNamespace, name: str, network: NeuralSDF, data: Labelled, watch: Watch) -> "EventLog | None":
     """The log that --logDir asks for, or None. A part of a folder has a subfolder of its own, named as the part.
 
     Raises UserError without the package tensorboard.
@@ -40,7 +40,7 @@ def open_log(flags: SimpleNamespace, name: str, network: NeuralSDF, shape: Shape
     folder = Path(flags.logDir) / name if watch.in_folder else Path(flags.logDir)
 
     def picture() -> bytes:
-        return section_png(section_through(network, shape.mesh_in_file_units()), PICTURE_SIZE)
+        return section_png(section_through(network, data.shown), PICTURE_SIZE)
 
     return EventLog(folder, picture, watch.note, resumed=bool(flags.resume))
 

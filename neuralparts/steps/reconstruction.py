@@ -10,8 +10,8 @@ from neuralparts.marching import MemoryBoundError, NoSurfaceError, march
 from neuralparts.mesh_files import rounding_note, write_mesh
 from neuralparts.network import NeuralSDF
 from neuralparts.output import StagedFiles
+from neuralparts.random_streams import random_stream
 from neuralparts.simplification import not_simplified, simplify
-from neuralparts.steps.random_streams import random_stream
 from neuralparts.watch import Watch
 from neuralparts.wording import say
 

@@ -8,18 +8,13 @@ import numpy as np
 
 from neuralparts import choices
 from neuralparts.domain import Transform
-from neuralparts.fitting import FitHooks, FitResult, FitSettings, Pairs, fit
+from neuralparts.fitting import FitHooks, FitResult, FitSettings, Member, fit_batch
+from neuralparts.inputs import Labelled
 from neuralparts.metrics import grid_points, mean_absolute_error
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
-from neuralparts.sampling import points_on_surface
 from neuralparts.steps.event_log import EventLog
-from neuralparts.steps.inputs import Shape
-from neuralparts.steps.random_streams import random_stream
 from neuralparts.watch import Watch
 from neuralparts.wording import say
-
-# Points of the surface for the curve of the held-out error and for --targetError; the final metrics draw their own.
-HELD_OUT_POINTS = 1024
 
 
 def make_network(flags: SimpleNamespace, sdf: np.ndarray, transform: Transform) -> NeuralSDF:
@@ -57,52 +52,60 @@ def fit_settings(flags: SimpleNamespace) -> FitSettings:
 
 def fit_network(
     network: NeuralSDF,
-    samples: tuple[np.ndarray, np.ndarray],
-    pairs: Pairs | None,
-    shape: Shape,
-    content: str,
+    data: Labelled,
     flags: SimpleNamespace,
     checkpoint: Path,
     log: EventLog | None,
     watch: Watch,
 ) -> FitResult:
-    """Train the network in place. content: hash of the input, which a checkpoint must agree with. log: for --logDir."""
+    """Train the network in place. log: for --logDir."""
+    with watch.bar("fit") as show:
+        (outcome,) = fit_batch([member(network, data, flags, checkpoint, log, watch, show)], fit_settings(flags))
+    if isinstance(outcome, Exception):
+        raise outcome
+    tell_fit(network, outcome, watch)
+    return outcome
+
+
+def member(
+    network: NeuralSDF,
+    data: Labelled,
+    flags: SimpleNamespace,
+    checkpoint: Path,
+    log: EventLog | None,
+    watch: Watch,
+    progress: Callable[[float, float], None] | None = None,
+) -> Member:
+    """A network, its samples, and what its fit calls and writes, for `fit_batch`. log: for --logDir."""
     # A checkpoint belongs to one content and one way of sampling it; FitSettings has the weight and the seed.
     sampled = ("num_points", "samplingMethod", "uniformRatio", "numPairs", "distanceEngine")
-    identity = {"content": content} | {name: getattr(flags, name) for name in sampled}
-    with watch.bar("fit") as show:
-        hooks = FitHooks(
-            held_out=held_out_points(shape, flags.seed),
-            validate=validation(shape, network, flags.validationRes),
-            progress=show,
-            log=log.write if log else None,
-            checkpoint=checkpoint,
-            checkpoint_seconds=flags.checkpointSeconds or None,
-            identity=identity,
-            warn=watch.note,
-            should_stop=watch.should_stop,
-        )
-        result = fit(network, *samples, fit_settings(flags), hooks, resume=bool(flags.resume), pairs=pairs)
+    hooks = FitHooks(
+        held_out=data.held_out,
+        validate=validation(network, data.validation, flags.validationRes),
+        progress=progress,
+        log=log.write if log else None,
+        checkpoint=checkpoint,
+        checkpoint_seconds=flags.checkpointSeconds or None,
+        identity={"content": data.content} | {name: getattr(flags, name) for name in sampled},
+        warn=watch.note,
+        should_stop=watch.should_stop,
+    )
+    return Member(network, *data.samples, data.pairs, hooks, bool(flags.resume))
+
+
+def tell_fit(network: NeuralSDF, result: FitResult, watch: Watch) -> None:
+    """Say how a fit ended."""
     if result.resumed_at:
         say(f"resumed from the checkpoint at {result.resumed_at:,} samples")
     if result.restarts:
         watch.note("the first attempt collapsed; this is the second, from the next seed")
     visits = f"{result.samples:,} sample visits"
     say(f"fitted {network.parameter_count:,} parameters in {visits}, ended by {result.ended_by}")
-    return result
 
 
-def held_out_points(shape: Shape, seed: int) -> np.ndarray | None:
-    """(HELD_OUT_POINTS, 3) points of the surface for the held-out curve; None for samples, which have no surface."""
-    if shape.mesh is None:
-        return None
-    return points_on_surface(shape.mesh, HELD_OUT_POINTS, random_stream(seed, "held_out"))[0]
-
-
-def validation(shape: Shape, network: NeuralSDF, resolution: int) -> Callable[[], float] | None:
-    """A function that scores the grid of resolution^3 points; None where that is off or there is no mesh."""
-    if resolution == 0 or shape.oracle is None:
+def validation(network: NeuralSDF, distances: np.ndarray | None, resolution: int) -> Callable[[], float] | None:
+    """A function that scores the grid of resolution^3 points, whose signed distances are given; None without them."""
+    if distances is None:
         return None
     points = grid_points(resolution)
-    distances = shape.oracle.signed_distance(points)
     return lambda: mean_absolute_error(network.domain, points, distances)

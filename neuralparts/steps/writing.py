@@ -3,16 +3,27 @@
 import sys
 from importlib.metadata import version
 from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import numpy as np
 
 import neuralparts
 from neuralparts.choices import EXPORT_FORMS
 from neuralparts.fitting import FitResult
+from neuralparts.inputs import Shape
 from neuralparts.network import NeuralSDF
 from neuralparts.output import StagedFiles, decisive, plain
-from neuralparts.report import FileLink, html_report, network_view, sheet_png, thumbnail_png
-from neuralparts.steps.inputs import Shape
+from neuralparts.report import (
+    FileLink,
+    PageDrawing,
+    Sheet,
+    draw_page,
+    draw_sheet,
+    network_view,
+    page_html,
+    sheet_png,
+    thumbnail_png,
+)
 from neuralparts.steps.reconstruction import Surface
 from neuralparts.steps.sections import section_through
 
@@ -47,16 +58,28 @@ def files_beside(files: StagedFiles, has_surface: bool) -> list[FileLink]:
     return own + [FileLink(path.name, "an export of the model before this fit") for path in exports if path.is_file()]
 
 
-def write_report(
-    files: StagedFiles,
-    record: dict,
+class Drawings(NamedTuple):
+    """The drawings of a report, which need no record: of the page, the sheet, the network, perhaps a thumbnail."""
+
+    page: PageDrawing
+    sheet: Sheet
+    network: dict[str, Any]
+    thumbnail: bytes | None
+
+
+def draw_report(
+    name: str,
     result: FitResult,
     network: NeuralSDF,
     shape: Shape,
     surface: Surface | None,
+    missing: str,
     in_folder: bool,
-) -> None:
-    """Write the page and the sheet of pictures, and the thumbnail of a part in a folder. Raises OSError."""
+) -> Drawings:
+    """Draw the page and the sheet of pictures, and the thumbnail of a part in a folder.
+
+    missing: why there is no surface.
+    """
     shown_input = shape.mesh_in_file_units()
     shown_surface = None if surface is None else (shape.transform.to_file(surface.vertices), surface.faces)
 
@@ -64,21 +87,20 @@ def write_report(
         distances = shape.oracle.signed_distance(shape.transform.to_domain(points))
         return shape.transform.length_to_file(distances)
 
-    page = html_report(
-        files.name,
-        record,
-        result.history,
-        shown_input,
-        shown_surface,
-        signed_distance if shape.oracle is not None else None,
-        network_view(network),
-        files_beside(files, surface is not None),
-    )
-    deviation = None
-    if surface is not None and shape.oracle is not None:
-        deviation = signed_distance(shown_surface[0])
+    measured = signed_distance if shape.oracle is not None else None
+    page = draw_page(result.history, shown_input, shown_surface, measured)
+    deviation = measured(shown_surface[0]) if measured and shown_surface else None
     section = section_through(network, shown_input or shown_surface)
-    sheet = sheet_png(files.name, result.history, record, shown_input, shown_surface, deviation, section)
-    files.write_report(page, sheet)
-    if in_folder and (pictured := shown_surface or shown_input) is not None:
-        files.write_thumbnail(thumbnail_png(*pictured))
+    sheet = draw_sheet(name, result.history, missing, shown_input, shown_surface, deviation, section)
+    pictured = shown_surface or shown_input
+    thumbnail = thumbnail_png(*pictured) if in_folder and pictured is not None else None
+    return Drawings(page, sheet, network_view(network), thumbnail)
+
+
+def write_report(files: StagedFiles, record: dict, drawings: Drawings) -> None:
+    """Write the page and the sheet of pictures, and the thumbnail of a part in a folder. Raises OSError."""
+    beside = files_beside(files, record["reconstruction"] is not None)
+    page = page_html(files.name, record, drawings.page, drawings.network, beside)
+    files.write_report(page, sheet_png(drawings.sheet, record))
+    if drawings.thumbnail is not None:
+        files.write_thumbnail(drawings.thumbnail)

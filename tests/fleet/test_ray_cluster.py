@@ -42,6 +42,53 @@ def test_ray_leaves_the_same_files(tmp_path, transfer):
 
 
 @pytest.mark.long
+def test_ray_takes_parts_through_stages(tmp_path):
+    pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
+    source, out, log = a_folder(tmp_path / "parts", 5, bad=[1]), tmp_path / "out", tmp_path / "log"
+    code, printed, err = finish(start("light", source, out, "--ray", "local", "--partsPerBatch", 2, log=log))
+    assert code == 1 and "4 of 5 done" in printed, err
+    check_folder(source, out, log, refused=["part_01"])
+
+
+@pytest.fixture
+def cluster(request, tmp_path, monkeypatch):
+    """A cluster of three nodes on the loopback, each with 2 CPUs and so many GPUs, as far as Ray is concerned."""
+    pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
+    from ray.cluster_utils import Cluster
+
+    # The processes of the nodes get these: where they find the tests, and where they note what they fitted.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]))
+    monkeypatch.setenv("FLEET_LOG", str(tmp_path / "log"))
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    size = {"num_cpus": 2, "num_gpus": request.param, "object_store_memory": 100 * 2**20}
+    made = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
+    try:
+        made.others = [made.add_node(**size) for _ in range(2)]
+        made.wait_for_nodes()
+        yield made
+    finally:
+        made.shutdown()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("cluster", "flags"),
+    [(0, ["--rayTransfer", "paths"]), (0, ["--rayTransfer", "bytes"]), (1, []), (0, ["--partsPerBatch", 4])],
+    ids=["paths", "bytes", "stages and GPUs", "stages"],
+    indirect=["cluster"],
+)
+def test_a_node_of_three_that_dies_costs_no_part(tmp_path, cluster, flags):
+    source, out, log = a_folder(tmp_path / "parts", 40), tmp_path / "out", tmp_path / "log"
+    driver = start("light", source, out, "--ray", cluster.address, *flags)
+    wait_for(lambda: len(list(out.glob("*.json"))) >= 4, "some parts")
+    cluster.remove_node(cluster.others[0], allow_graceful=False)
+    code, printed, err = finish(driver)
+    assert code == 0 and "40 of 40 done" in printed, err
+    check_folder(source, out, log)
+    assert len(log.read_text().splitlines()) > 30
+
+
+@pytest.mark.long
 def test_a_raylet_that_dies_is_started_again(tmp_path):
     pytest.importorskip("ray", reason="Ray is not installed: requirements-cluster.txt")
     source, out, log = a_folder(tmp_path / "parts", 60), tmp_path / "out", tmp_path / "log"

@@ -45,11 +45,10 @@ def test_a_worker_has_what_was_dealt_to_it():
 def test_default_number_of_workers_is_bounded_by_parts_and_memory(monkeypatch):
     monkeypatch.setattr(worker_processes, "usable_processors", lambda: list(range(16)))
     monkeypatch.setattr(worker_processes, "usable_memory", lambda: 10 * 2**30)
-    assert default_workers(200, 2**29, []) == 16
-    assert default_workers(3, 2**29, []) == 3
-    assert default_workers(200, 2 * 2**30, []) == 5
-    assert default_workers(200, 40 * 2**30, []) == 1
-    assert default_workers(200, 2**30, ["0", "1"]) == 2
+    assert default_workers(200, 2**29) == 16
+    assert default_workers(3, 2**29) == 3
+    assert default_workers(200, 2 * 2**30) == 5
+    assert default_workers(200, 40 * 2**30) == 1
 
 
 def test_a_process_that_can_do_no_more_is_replaced():

@@ -9,6 +9,8 @@ from html.parser import HTMLParser
 import numpy as np
 from PIL import Image
 
+from neuralparts import report
+
 HOSTILE = "</title><script>alert(1)</script><b>&amp;\"'\udcff 车轮 $\\frac{$ \n\x07.stl"
 # Texts that a name, a note or a reason may hold. Each means something to HTML, JavaScript, jinja2 or an encoder.
 HOSTILE_TEXTS = [
@@ -199,3 +201,17 @@ def make_rows():
         {**unscored, "report": "javascript:alert(1)", "thumbnail": "t/#unscored?.png"},
         dict.fromkeys(("name", "status", "reason", "report", "thumbnail"), HOSTILE),
     ]
+
+
+def html_report(name, record, history, input_mesh, reconstruction, signed_distance=None, network_view=None, files=()):
+    """The page of a part, drawn and written."""
+    drawing = report.draw_page(history, input_mesh, reconstruction, signed_distance)
+    return report.page_html(name, record, drawing, network_view, files)
+
+
+def sheet_png(name, history, record, input_mesh=None, reconstruction=None, deviation=None, section=None):
+    """The sheet of pictures, drawn and written."""
+    missing = record.get("failure") or "none was made"
+    return report.sheet_png(
+        report.draw_sheet(name, history, missing, input_mesh, reconstruction, deviation, section), record
+    )

@@ -5,11 +5,12 @@ import json
 import numpy as np
 import pytest
 
-from neuralparts.report import gallery_html, html_report, thumbnail_png
+from neuralparts.report import gallery_html, thumbnail_png
 from neuralparts.report.curves import COLOURS
 from tests.report.shown import (
     HOSTILE,
     has_colour,
+    html_report,
     make_history,
     make_record,
     make_rows,

@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from neuralparts.report import html_report
 from neuralparts.report.curves import CURVE_POINTS
-from tests.report.shown import array, figures_of, make_history, make_record
+from tests.report.shown import array, figures_of, html_report, make_history, make_record
 
 
 def curves_of_page(history):

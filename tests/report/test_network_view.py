@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from neuralparts.network import HashGrid, NeuralSDF
-from neuralparts.report import html_report, network_view
+from neuralparts.report import network_view
 from neuralparts.report.network_view import doubled, volume_levels
 from neuralparts.report.templating import template_text
 from tests.export.cases import COMBINATIONS, a_model
 from tests.export.formed_models import octahedron
-from tests.report.shown import make_history, make_record, torus
+from tests.report.shown import html_report, make_history, make_record, torus
 
 # Largest differences from PyTorch, domain units: of float32 numbers, and of a hash grid's table as int16.
 FLOAT_TOLERANCE, TABLE_TOLERANCE = 1e-5, 5e-5

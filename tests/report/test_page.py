@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from neuralparts.report import FileLink, html_report
+from neuralparts.report import FileLink
 from neuralparts.report.without_folders import file_name
 from neuralparts.verdict import verdict
 from tests.report.shown import (
@@ -14,6 +14,7 @@ from tests.report.shown import (
     Tags,
     array,
     figures_of,
+    html_report,
     make_history,
     make_record,
     mesh_of,

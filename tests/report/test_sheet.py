@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from neuralparts.report import cut_section, section_png, sheet_png
+from neuralparts.report import cut_section, section_png
 from neuralparts.report.curves import COLOURS
 from neuralparts.report.section_picture import OUTLINE_COLOUR, outline
 from neuralparts.report.sheet import BORDER, GAP, PANEL, PANEL_TOP
 from neuralparts.report.ticks import linear_ticks, log_ticks, round_step, short
 from tests import shapes
-from tests.report.shown import HOSTILE, has_colour, make_history, make_record, pixels_of, sphere, torus
+from tests.report.shown import HOSTILE, has_colour, make_history, make_record, pixels_of, sheet_png, sphere, torus
 
 BALL_BOUNDS = np.array([[-1.0, -1, -1], [1, 1, 1]])
 

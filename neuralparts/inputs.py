@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -11,14 +11,18 @@ from neuralparts import choices
 from neuralparts.distance import DistanceOracle
 from neuralparts.domain import Transform
 from neuralparts.errors import Interrupted, UserError
-from neuralparts.fitting import Pairs
 from neuralparts.mesh import Mesh, diagnosis_lines, load_mesh
 from neuralparts.mesh_files import open_hashed, read_source
-from neuralparts.sampling import draw_samples, load_samples, negative_inside, pair_samples
-from neuralparts.steps.random_streams import random_stream
+from neuralparts.random_streams import random_stream
+from neuralparts.sampling import draw_samples, load_samples, negative_inside, pair_samples, points_on_surface
 from neuralparts.watch import Watch
 from neuralparts.wording import say
 
+if TYPE_CHECKING:  # it brings torch, which is imported while this stage runs
+    from neuralparts.fitting import Pairs
+
+# Points of the surface for the curve of the held-out error and for --targetError; the final metrics draw their own.
+HELD_OUT_POINTS = 1024
 # Fraction of a samples file kept from training, to score the fit where there is no mesh; at most so many points.
 HELD_OUT_FRACTION, HELD_OUT_SAMPLES = 0.05, 100_000
 
@@ -39,6 +43,25 @@ class Shape:
     def mesh_in_file_units(self) -> tuple[np.ndarray, np.ndarray] | None:
         """The mesh as vertices (V, 3), file units, and faces (F, 3); None for samples."""
         return None if self.mesh is None else (self.transform.to_file(self.mesh.vertices), self.mesh.faces)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """All that the training needs of an input: arrays, so that another process can train.
+
+    content: hash of the input, which a checkpoint must agree with. samples: points (N, 3) and sdf (N,), float32,
+    domain. pairs: points (P, 2, 3) and sdf (P, 2), or None. held_out: (M, 3) points of the surface, None for samples.
+    validation: signed distances at `grid_points(--validationRes)`, or None. shown: the mesh in file units for the
+    pictures of --logDir, or None.
+    """
+
+    content: str
+    transform: Transform
+    samples: tuple[np.ndarray, np.ndarray]
+    pairs: "Pairs | None" = None
+    held_out: np.ndarray | None = None
+    validation: np.ndarray | None = None
+    shown: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def load(source: Path, flags: SimpleNamespace, watch: Watch) -> tuple[Shape, str]:
@@ -77,6 +100,19 @@ def load_labelled(source: Path, file: BinaryIO, flags: SimpleNamespace, watch: W
     return Shape(transform, samples=(points[trained], sdf[trained]), kept=(points[held_out], sdf[held_out]))
 
 
+def labelled(shape: Shape, content: str, flags: SimpleNamespace, watch: Watch) -> Labelled:
+    """The points that the flags ask for, labelled. Raises Interrupted."""
+    return Labelled(
+        content,
+        shape.transform,
+        label(shape, flags, watch),
+        label_pairs(shape, flags, watch),
+        held_out_points(shape, flags.seed),
+        validation_distances(shape, flags.validationRes),
+        shape.mesh_in_file_units() if flags.logDir else None,
+    )
+
+
 def label(shape: Shape, flags: SimpleNamespace, watch: Watch) -> tuple[np.ndarray, np.ndarray]:
     """Labelled points (N, 3) and sdf (N,), float32, domain: those of the file, or newly drawn. Raises Interrupted."""
     if shape.samples is not None:
@@ -99,9 +135,25 @@ def label(shape: Shape, flags: SimpleNamespace, watch: Watch) -> tuple[np.ndarra
         )
 
 
-def label_pairs(shape: Shape, flags: SimpleNamespace, watch: Watch) -> Pairs | None:
+def label_pairs(shape: Shape, flags: SimpleNamespace, watch: Watch) -> "Pairs | None":
     """The pairs of points that --numPairs asks for; None for none, and where samples come without a mesh."""
     if shape.oracle is None or flags.numPairs == 0:
         return None
     with watch.bar("label pairs"):
         return pair_samples(shape.oracle, flags.numPairs, random_stream(flags.seed, "pairs"))
+
+
+def held_out_points(shape: Shape, seed: int) -> np.ndarray | None:
+    """(HELD_OUT_POINTS, 3) points of the surface for the held-out curve; None for samples, which have no surface."""
+    if shape.mesh is None:
+        return None
+    return points_on_surface(shape.mesh, HELD_OUT_POINTS, random_stream(seed, "held_out"))[0]
+
+
+def validation_distances(shape: Shape, resolution: int) -> np.ndarray | None:
+    """Signed distances at the grid of resolution^3 points; None where that is off or there is no mesh."""
+    if resolution == 0 or shape.oracle is None:
+        return None
+    from neuralparts.metrics import grid_points  # brings scipy.special
+
+    return shape.oracle.signed_distance(grid_points(resolution))

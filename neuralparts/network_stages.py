@@ -1,0 +1,109 @@
+"""The stages of a part that need torch: the training of its network, and all that follows.
+
+In: what `part.prepare` made of an input. Each of the two may run in another process. Lengths are domain units unless a
+name says file units.
+"""
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+
+from neuralparts.beside import beside
+from neuralparts.device import choose_device
+from neuralparts.fitting import FitResult
+from neuralparts.inputs import Labelled, Shape
+from neuralparts.network import NeuralSDF, facts
+from neuralparts.output import StagedFiles
+from neuralparts.report import model_card
+from neuralparts.steps import (
+    about_fit,
+    draw_report,
+    evaluate,
+    evaluate_off_surface,
+    fit_network,
+    make_network,
+    open_log,
+    reconstruct,
+    versions,
+    write_reconstruction,
+    write_report,
+)
+from neuralparts.watch import Watch
+
+__all__ = ["choose_device", "device_name", "finish", "train"]
+
+
+def train(
+    data: Labelled, device: str, flags: SimpleNamespace, files: StagedFiles, watch: Watch
+) -> tuple[NeuralSDF, FitResult]:
+    """The network that the flags describe, fitted on a torch device. Raises as `part.fit_part`."""
+    with watch.timed("fit"):
+        with watch.bar("prepare the network"):
+            network = make_network(flags, data.samples[1], data.transform).to(device)
+        log = open_log(flags, files.name, network, data, watch)
+        return network, fit_network(network, data, flags, files.checkpoint, log, watch)
+
+
+def finish(
+    shape: Shape,
+    content: str,
+    network: NeuralSDF,
+    result: FitResult,
+    device: str,
+    flags: SimpleNamespace,
+    files: StagedFiles,
+    watch: Watch,
+    name: str | Path,
+    start: float,
+    members: int = 1,
+) -> dict:
+    """Reconstruct, evaluate and write a fitted part; returns its record.
+
+    content: hash of the input. device: name of the one that trained. start: when the part began, by
+    time.perf_counter(). members: parts that were trained at once, as one batch. Raises OSError.
+    """
+    with watch.timed("reconstruct"):
+        surface, failure = reconstruct(network, flags, watch)
+        if surface is not None:
+            write_reconstruction(surface, shape.transform, flags, files, watch)
+    failure = result.collapsed or failure
+    missing = failure or ("none was made" if flags.reconstructionRes else "not asked for")
+    drawn = (files.name, result, network, shape, surface, missing, watch.in_folder)
+    drawings = beside(lambda: draw_report(*drawn))
+    with watch.timed("evaluate"), watch.bar("evaluate"):
+        evaluation = evaluate(network, shape, surface, flags, watch)
+        off_surface = evaluate_off_surface(network, shape, flags.seed)
+        network.about = about_fit(Path(name).name, shape, flags, evaluation.metrics)
+        files.write_model(network)
+    watch.timings["total"] = time.perf_counter() - start
+    fit = {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")}
+    record = {
+        "input": str(name),
+        "content": content,
+        "flags": vars(flags),
+        "versions": versions(),
+        "diagnosis": shape.mesh.diagnosis if shape.mesh is not None else {},
+        "device": device,
+        "parameters": network.parameter_count,
+        "transform": {"center": shape.transform.center.tolist(), "scale": shape.transform.scale},
+        "fit": fit | ({"members": members} if members > 1 else {}),  # `seconds` are those of the whole batch
+        "timings": watch.timings,
+        "metrics": evaluation.metrics,
+        "off_surface": off_surface,
+        "reconstruction": None if surface is None else surface.sizes(),
+        "failure": failure,
+        "notes": [*watch.notes, *evaluation.notes],
+    }
+    with watch.bar("write the report"):
+        if flags.modelCard:
+            files.write_card(model_card(files.model.name, facts(network)))
+        write_report(files, record, drawings())
+        files.write_record(record)
+    return record
+
+
+def device_name(device: str) -> str:
+    """A torch device as the record names it."""
+    return "cpu" if device == "cpu" else torch.cuda.get_device_name(device)

@@ -1,0 +1,175 @@
+"""The three stages of a part for processes that hand over by files: prepare and finish one part, train a batch of them.
+
+They do what `part.fit_part` does in one process. Beside the files, a stage hands on a dictionary of JSON values.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Protocol
+
+import torch
+
+from neuralparts.device import choose_device
+from neuralparts.errors import CheckpointError, UserError, lacks_memory
+from neuralparts.fitting import FitResult, Member, fit_batch, members_at_once, shape_key
+from neuralparts.inputs import load
+from neuralparts.network import NeuralSDF
+from neuralparts.network_stages import device_name, finish
+from neuralparts.output import StagedFiles
+from neuralparts.part import prepare
+from neuralparts.steps import (
+    fit_settings,
+    make_network,
+    member,
+    open_log,
+    read_labelled,
+    tell_fit,
+    write_labelled,
+)
+from neuralparts.watch import Watch
+from neuralparts.wording import say
+
+
+class Trainee(Protocol):
+    """A part of a batch. begin_anew: called with the error if its checkpoint is another fit's."""
+
+    flags: SimpleNamespace
+    files: StagedFiles
+    watch: Watch
+    begin_anew: Callable[[CheckpointError], None]
+
+
+def prepare_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Watch) -> dict:
+    """Read and label a part, and write its labelled points.
+
+    Returns the hash of the input, and `kind`: parts of one kind and the same flags can be trained as one batch. Raises
+    as `part.fit_part`.
+    """
+    _, data = prepare(source, flags, watch)
+    write_labelled(files.labelled, data)
+    pairs = 0 if data.pairs is None else len(data.pairs[0])
+    return {"content": data.content, "kind": f"{len(data.samples[0])} samples, {pairs} pairs"}
+
+
+def train_parts(trainees: Sequence[Trainee]) -> list[dict | Exception]:
+    """Train parts of one kind as a batch; for each what `finish_part` needs of it, or the error that ended it.
+
+    Writes the fitted networks in place of the labelled points. If memory runs out, the batch is halved. Raises
+    Interrupted, and UserError for a device that cannot be used.
+    """
+    found = Watch(in_folder=True)
+    device = choose_device(trainees[0].flags.gpu, found)
+    for trainee in trainees:
+        trainee.watch.notes += found.notes
+    return _train_or_halve(trainees, device)
+
+
+def _train_or_halve(trainees: Sequence[Trainee], device: str) -> list[dict | Exception]:
+    """`_train` of all, or of each half if memory runs out."""
+    try:
+        return _train(trainees, device)
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        if len(trainees) == 1:
+            return [error]
+    # Outside of the except clause: the error holds the tensors of the batch.
+    if device != "cpu":
+        torch.cuda.empty_cache()
+    half = len(trainees) // 2
+    say(f"out of memory with {len(trainees)} parts as one batch: halved")
+    return _train_or_halve(trainees[:half], device) + _train_or_halve(trainees[half:], device)
+
+
+def _train(trainees: Sequence[Trainee], device: str) -> list[dict | Exception]:
+    """`train_parts` on a device, in as many batches as its memory needs. Raises as torch does if memory runs out."""
+    outcomes: list[dict | Exception] = [{}] * len(trainees)
+    members: dict[int, Member] = {}  # by the place in `trainees`
+    batches: dict[tuple, list[int]] = {}
+    for place, trainee in enumerate(trainees):
+        try:
+            with trainee.watch.timed("fit"):
+                members[place] = _member(trainee, device)
+            batches.setdefault(_key(members[place]), []).append(place)
+        except Exception as error:
+            if lacks_memory(error):
+                raise
+            outcomes[place] = error
+    for places in batches.values():
+        first = members[places[0]]
+        pairs = 0 if first.pairs is None else len(first.pairs[0])
+        settings = fit_settings(trainees[places[0]].flags)
+        most = members_at_once(first.network, len(first.points), pairs, device, settings)
+        for batch in (places[k : k + most] for k in range(0, len(places), most)):
+            fitted = _fit([trainees[k] for k in batch], [members[k] for k in batch], device)
+            for place, outcome in zip(batch, fitted, strict=True):
+                outcomes[place] = outcome
+    return outcomes
+
+
+def _key(member: Member) -> tuple:
+    """Equal for members of one batch."""
+    return shape_key(member.network, len(member.points), 0 if member.pairs is None else len(member.pairs[0]))
+
+
+def _member(trainee: Trainee, device: str) -> Member:
+    """A part as a member of a batch, with a new network. Raises OSError, and SafetensorError for a damaged file."""
+    flags, files, watch = trainee.flags, trainee.files, trainee.watch
+    data = read_labelled(files.labelled)
+    network = make_network(flags, data.samples[1], data.transform).to(device)
+    log = open_log(flags, files.name, network, data, watch)
+    return member(network, data, flags, files.checkpoint, log, watch)
+
+
+def _fit(trainees: list[Trainee], members: list[Member], device: str) -> list[dict | Exception]:
+    """Fit one batch, and write its networks; the outcome of each. A checkpoint of another fit begins its fit anew."""
+    start, settings = time.perf_counter(), fit_settings(trainees[0].flags)
+    outcomes = fit_batch(members, settings)
+    anew = [k for k, outcome in enumerate(outcomes) if isinstance(outcome, CheckpointError)]
+    for k in anew:
+        trainees[k].begin_anew(outcomes[k])
+    if anew:
+        for k, outcome in zip(
+            anew, fit_batch([replace(members[k], resume=False) for k in anew], settings), strict=True
+        ):
+            outcomes[k] = outcome
+    seconds = time.perf_counter() - start
+    handed: list[dict | Exception] = []
+    for trainee, one, outcome in zip(trainees, members, outcomes, strict=True):
+        trainee.watch.timings["fit"] = trainee.watch.timings.get("fit", 0.0) + seconds
+        handed.append(outcome if isinstance(outcome, Exception) else _hand_on(trainee, one, outcome))
+    common = {"device": device_name(device), "members": len(members)}
+    return [one if isinstance(one, Exception) else one | common for one in handed]
+
+
+def _hand_on(trainee: Trainee, member: Member, result: FitResult) -> dict | OSError:
+    """Write the fitted network in place of the labelled points; returns what a dictionary can hold of its fit."""
+    tell_fit(member.network, result, trainee.watch)
+    try:
+        member.network.save(trainee.files.fitted)
+        trainee.files.labelled.unlink()
+    except OSError as error:
+        return error
+    return {"result": asdict(result)}
+
+
+def finish_part(
+    source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Watch, name: str, handed: dict
+) -> dict:
+    """Reconstruct, evaluate and write a part that was trained; returns its record.
+
+    The input is read again. handed: what the other stages returned. Raises as `part.fit_part`, and UserError if the
+    input has changed meanwhile.
+    """
+    choose_device(-1, watch)
+    start = time.perf_counter() - sum(watch.timings.values())
+    with watch.timed("load"):
+        shape, content = load(source, flags, Watch(in_folder=True))  # its notes are those of `prepare_part`
+    if content != handed["content"]:
+        raise UserError(f"{name}: the file was changed while it was fitted; the same command fits it again")
+    network, result = NeuralSDF.load(files.fitted), FitResult(**handed["result"])
+    fitted = shape, content, network, result, handed["device"]
+    return finish(*fitted, flags, files, watch, name, start, handed["members"])
