@@ -1,26 +1,34 @@
-"""The samples of a fit on its device, and the random order in which they are taken.
+"""The samples of a fit, or of several at once, on their device, and the random order in which they are taken.
 
 In: labelled points, and perhaps pairs of them, as arrays. Out: batches of points, scaled targets and weights. All
-samples stay on the device for the whole fit.
+samples stay on the device for the whole fit. Those of several fits lie in one stack and are taken in one order, so that
+one gather takes a batch for all of them.
 """
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
-from neuralparts.fitting.losses import sample_weights
+from neuralparts.fitting.losses import WEIGHTED_LOSSES, sample_weights
 from neuralparts.fitting.settings import FitSettings
 
 # A batch has one pair for so many samples: fewer pairs leave the gradient rough, more cost the surface (docs/log.md).
 SAMPLES_PER_PAIR = 4
-# Pairs of labelled points: points (P, 2, 3) and sdf (P, 2).
+# Pairs of labelled points: points (Q, 2, 3) and sdf (Q, 2).
 Pairs = tuple[np.ndarray, np.ndarray]
 
 
+def count_pairs(pairs: Pairs | None) -> int:
+    """Number of pairs."""
+    return 0 if pairs is None else len(pairs[0])
+
+
 def check_pairs(points: np.ndarray, sdf: np.ndarray) -> None:
-    """Raise ValueError unless points are (P, 2, 3), sdf (P, 2), P > 0, all finite."""
+    """Raise ValueError unless points are (Q, 2, 3), sdf (Q, 2), Q > 0, all finite."""
     if points.ndim != 3 or points.shape[1:] != (2, 3) or sdf.shape != points.shape[:2]:
-        raise ValueError(f"pairs of samples need points (P, 2, 3) and sdf (P, 2); got {points.shape} and {sdf.shape}")
+        raise ValueError(f"pairs of samples need points (Q, 2, 3) and sdf (Q, 2); got {points.shape} and {sdf.shape}")
     check_samples(points.reshape(-1, 3), sdf.reshape(-1))
 
 
@@ -32,17 +40,87 @@ def check_samples(points: np.ndarray, sdf: np.ndarray) -> None:
         raise ValueError("samples hold values that are not finite")
 
 
-def random_generator(seed: int) -> torch.Generator:
-    """torch's generator of a seed of 0 or more, however large."""
-    return torch.Generator().manual_seed(seed % 2**63)
+def random_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """torch's generator of a seed of 0 or more, however large, for draws on `device`."""
+    return torch.Generator(device).manual_seed(seed % 2**63)
+
+
+class SampleOrder:
+    """The random order in which all members of a batch take their samples and pairs: a new one each epoch.
+
+    samples, pairs: how many of each a member has, pairs possibly none; they have epochs of their own. The order of an
+    epoch depends on the seed, the epoch's number and the kind of device alone: a GPU draws it itself.
+    """
+
+    def __init__(self, samples: int, pairs: int, device: torch.device):
+        self._counts, self._device = {"samples": samples, "pairs": pairs}, device
+        # Of the samples and of the pairs: which (seed, epoch) their order belongs to, and the order (N,) or (Q,).
+        self._orders: dict[str, tuple[tuple[int, int], torch.Tensor]] = {}
+
+    def __len__(self) -> int:
+        """Number of samples, pairs not counted."""
+        return self._counts["samples"]
+
+    def pairs_beside(self, size: int) -> int:
+        """Number of pairs in a batch beside `size` samples."""
+        return min(size // SAMPLES_PER_PAIR, self._counts["pairs"])
+
+    def rows(self, steps: int, size: int, seed: int) -> torch.Tensor:
+        """Numbers (B,) int64 of the rows that the step after `steps` steps takes: samples, then both of each pair."""
+        samples, pairs = self.chosen(steps, size, seed)
+        if not len(pairs):
+            return samples
+        first = len(self) + 2 * pairs  # (pairs,): row of the first of each pair
+        return torch.cat([samples, torch.stack([first, first + 1], dim=1).flatten()])
+
+    def chosen(self, steps: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Numbers, int64, of the samples (size,) and of the pairs that the step after `steps` steps takes."""
+        samples = self._chosen("samples", steps, size, seed)
+        beside = self.pairs_beside(size)
+        return samples, self._chosen("pairs", steps, beside, seed) if beside else samples[:0]
+
+    def _chosen(self, kind: str, steps: int, size: int, seed: int) -> torch.Tensor:
+        """Those `size` numbers that the step after `steps` steps takes. kind: "samples" or "pairs"."""
+        epoch, index = divmod(steps, self._counts[kind] // size)
+        return self.of_epoch(kind, epoch, seed)[index * size : (index + 1) * size]
+
+    def of_epoch(self, kind: str, epoch: int, seed: int) -> torch.Tensor:
+        """All numbers of "samples" (N,) or "pairs" (Q,), int64 on the device, in the order of an epoch."""
+        order_of, order = self._orders.get(kind, (None, None))
+        if order_of != (seed, epoch):
+            drawn_on = self._device if self._device.type == "cuda" else torch.device("cpu")
+            generator = random_generator(seed * 1_000_003 + epoch, drawn_on)
+            order = torch.randperm(self._counts[kind], generator=generator, device=drawn_on).to(self._device)
+            self._orders[kind] = (seed, epoch), order
+        return order
+
+
+@dataclass(frozen=True)
+class SampleStack:
+    """The samples and pairs of all members of a batch, and the order in which all of them take theirs.
+
+    rows: (members, N + 2 Q, 4 or 5) float32, x, y, z, target and perhaps weight of all samples, then of all pairs.
+    """
+
+    rows: torch.Tensor
+    order: SampleOrder
+
+    @classmethod
+    def empty(
+        cls, members: int, samples: int, pairs: int, settings: FitSettings, device: torch.device
+    ) -> "SampleStack":
+        """Memory for so many members, each with so many samples and pairs; `Batches` fill it."""
+        columns = 5 if settings.loss in WEIGHTED_LOSSES else 4
+        rows = torch.empty(members, samples + 2 * pairs, columns, device=device)
+        return cls(rows, SampleOrder(samples, pairs, device))
 
 
 class Batches:
-    """Samples cut into batches, in a new random order each epoch, and pairs of samples beside them.
+    """Samples of one member cut into batches, in a new random order each epoch, and pairs of samples beside them.
 
     points: (N, 3), domain. sdf: (N,), domain units. scaler: makes the targets. settings: for the weights of the loss.
-    pairs: points (P, 2, 3) and sdf (P, 2), or None; they have epochs of their own, in a new random order each.
-    rows: (N + 2 P, 4 or 5), x, y, z, target and perhaps weight of all samples, then of all pairs.
+    pairs: points (Q, 2, 3) and sdf (Q, 2), or None. stack: that of all members, in which this one's samples are copied
+    to the slice number `place`; by default one of its own. rows: that slice, (N + 2 Q, 4 or 5).
     """
 
     def __init__(
@@ -53,61 +131,47 @@ class Batches:
         settings: FitSettings,
         device: torch.device,
         pairs: Pairs | None = None,
+        stack: SampleStack | None = None,
+        place: int = 0,
     ):
-        self._count = len(points)
+        if stack is None:
+            stack = SampleStack.empty(1, len(points), count_pairs(pairs), settings, device)
+        self.stack, self.place = stack, place
+        self.order, self.rows = stack.order, stack.rows[place]
+        count = len(points)
+        # x, y, z, target, perhaps weight side by side: so a batch reads one place in memory per sample.
+        distances = torch.empty(len(self.rows), device=device)  # (N + 2 Q,)
+        self.rows[:count, :3] = torch.as_tensor(points)
+        distances[:count] = torch.as_tensor(sdf)
         if pairs is not None:
-            points, sdf = np.concatenate([points, pairs[0].reshape(-1, 3)]), np.concatenate([sdf, pairs[1].reshape(-1)])
-        distances = torch.as_tensor(sdf, dtype=torch.float32, device=device)
-        points = torch.as_tensor(points, dtype=torch.float32, device=device)
+            self.rows[count:, :3] = torch.as_tensor(pairs[0]).reshape(-1, 3)
+            distances[count:] = torch.as_tensor(pairs[1]).reshape(-1)
         with torch.no_grad():
-            columns = [points, scaler(distances)[:, None]]
-            weights = sample_weights(distances, settings)
-            if weights is not None:
-                columns.append(weights[:, None])
-        # (N, 4 or 5): x, y, z, target, perhaps weight. Side by side, a batch reads one place in memory per sample.
-        self.rows = torch.cat(columns, dim=1)
-        self._rows = self.rows[: self._count]
-        # (P, 2, 4 or 5): the same of the pairs.
-        self._pairs = self.rows[self._count :].unflatten(0, (-1, 2))
-        # Of the samples and of the pairs: which (seed, epoch) their order belongs to, and the order (N,) or (P,).
-        self._orders: dict[str, tuple[tuple[int, int], torch.Tensor]] = {}
+            self.rows[:, 3] = scaler(distances)
+            if self.rows.shape[1] == 5:
+                self.rows[:, 4] = sample_weights(distances, settings)
 
     def __len__(self) -> int:
         """Number of samples, pairs not counted."""
-        return self._count
+        return len(self.order)
 
     def pairs_beside(self, size: int) -> int:
-        """Number of pairs in a batch beside `size` samples."""
-        return min(size // SAMPLES_PER_PAIR, len(self._pairs))
+        """As `SampleOrder.pairs_beside`."""
+        return self.order.pairs_beside(size)
+
+    def chosen(self, steps: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `SampleOrder.chosen`."""
+        return self.order.chosen(steps, size, seed)
 
     def batch(self, steps: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Points (B, 3), targets (B,) and weights (B,) or None of the step after `steps` steps of `size` samples.
 
-        The samples come first, then the pairs, the two points of each beside each other. The order of an epoch depends
-        on the seed and the epoch's number alone.
+        The samples come first, then the pairs, the two points of each beside each other.
         """
-        samples, pairs = self.chosen(steps, size, seed)
-        rows = self._rows.index_select(0, samples)  # (size, 4 or 5)
-        if len(pairs):
-            rows = torch.cat([rows, self._pairs.index_select(0, pairs).flatten(0, 1)])  # (B, 4 or 5)
+        rows = self.rows.index_select(0, self.order.rows(steps, size, seed))  # (B, 4 or 5)
         return rows[:, :3], rows[:, 3], rows[:, 4] if rows.shape[1] == 5 else None
-
-    def chosen(self, steps: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Numbers, int64, of the samples (size,) and of the pairs that the step after `steps` steps takes."""
-        samples = self._chosen("samples", len(self._rows), steps, size, seed)
-        if beside := self.pairs_beside(size):
-            return samples, self._chosen("pairs", len(self._pairs), steps, beside, seed)
-        return samples, samples[:0]
-
-    def _chosen(self, kind: str, count: int, steps: int, size: int, seed: int) -> torch.Tensor:
-        """Those `size` of `count` numbers that the step after `steps` steps takes. kind: "samples" or "pairs"."""
-        epoch, index = divmod(steps, count // size)
-        order_of, order = self._orders.get(kind, (None, None))
-        if order_of != (seed, epoch):
-            order = torch.randperm(count, generator=random_generator(seed * 1_000_003 + epoch)).to(self.rows.device)
-            self._orders[kind] = (seed, epoch), order
-        return order[index * size : (index + 1) * size]
 
     def first(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Points (B, 3) and targets (B,) of the first `count` samples."""
-        return self._rows[:count, :3], self._rows[:count, 3]
+        rows = self.rows[: min(count, len(self))]
+        return rows[:, :3], rows[:, 3]

@@ -6,7 +6,6 @@ from it the state again. A checkpoint of another fit is refused; the message nam
 
 import json
 import math
-from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -165,27 +164,30 @@ class CheckpointWriter:
     """Writes the checkpoints of one fit, at most one every `hooks.checkpoint_seconds`; if that is None, none.
 
     A checkpoint that cannot be written ends no fit: `hooks.warn` is called once per reason, and the next one is tried.
+    written: reading of the fit's clock when the last one was written, or the fit began.
     """
 
     def __init__(self, hooks: FitHooks, identity: dict):
         self._path = None if hooks.checkpoint_seconds is None else hooks.checkpoint
         self._hooks, self._identity = hooks, identity
-        self._written = hooks.clock()
+        self.written = hooks.clock()
         self._warned = ""
 
-    def write_if_due(self, state: FitState, seconds: Callable[[], float], is_last: bool) -> None:
-        """Write a checkpoint if enough time has passed since the last one, or if this is the last chance.
+    @property
+    def is_on(self) -> bool:
+        """False if no checkpoint is ever written."""
+        return self._path is not None
 
-        seconds: returns the seconds of fitting until now.
-        """
-        clock = self._hooks.clock
-        if self._path is None or not (is_last or clock() - self._written >= self._hooks.checkpoint_seconds):
-            return
+    def is_due(self, now: float) -> bool:
+        """True if enough time has passed since the last checkpoint."""
+        return now - self.written >= self._hooks.checkpoint_seconds
+
+    def write(self, state: FitState, seconds: float) -> None:
+        """Write a checkpoint. seconds: of fitting until now."""
         try:
-            write_checkpoint(self._path, replace(state, seconds=seconds()), self._identity)
+            write_checkpoint(self._path, replace(state, seconds=seconds), self._identity)
         except OSError as error:
             self._warn_once(f"no checkpoint written: {self._path}: {error.strerror or error}")
-        self._written = clock()
 
     def _warn_once(self, line: str) -> None:
         """Hand a line to `hooks.warn`, unless it was the last one already."""

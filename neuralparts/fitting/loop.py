@@ -1,28 +1,24 @@
-"""The training loop: `fit` takes a network and labelled points and fits the network in place.
+"""The training loop: `fit` takes a network and labelled points and fits the network in place; `fit_batch` many at once.
 
-It knows nothing of meshes or of the files of meshes. All samples lie on the network's device for the whole fit, and the
-loop reads nothing back from the device between checks and checkpoints. On the CPU the same machine, seed and settings
-give the same weights to the bit, interrupted or not, unless a clock ends the fit.
+There is one loop: a single fit is a batch of one. It knows nothing of meshes or of the files of meshes. All samples lie
+on the networks' device for the whole fit. The loop reads nothing back from the device between checks and checkpoints,
+and once at a check for all members. On the CPU the same machine, seed and settings give the same weights to the bit,
+interrupted or not, unless a clock ends the fit.
 """
 
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 
 from neuralparts.errors import Interrupted
-from neuralparts.fitting.batches import Batches, Pairs, check_pairs, check_samples, random_generator
-from neuralparts.fitting.checkpoint import CheckpointWriter, FitState, fit_identity, restore_checkpoint
-from neuralparts.fitting.collapse import CollapseError, collapse_reason, signs_are_learnt
-from neuralparts.fitting.optimizers import make_optimizer
-from neuralparts.fitting.schedule import make_schedule
+from neuralparts.fitting.batches import Batches, Pairs, SampleStack, count_pairs
+from neuralparts.fitting.collapse import CollapseError
+from neuralparts.fitting.member_fit import MemberFit
+from neuralparts.fitting.members import Member, check_alike
 from neuralparts.fitting.settings import FitHooks, FitResult, FitSettings
-from neuralparts.fitting.step import TorchStep, compiled_steps
-from neuralparts.network import NeuralSDF, is_rounded, threads_for
-
-# Samples that are evaluated to see whether a fit has collapsed, and whether it may stop at a target error.
-_JUDGED_SAMPLES = 8192
+from neuralparts.fitting.step import steps_of
+from neuralparts.network import NeuralSDF, threads_for
 
 
 def fit(
@@ -40,192 +36,190 @@ def fit(
     it, and a network that is constant when half of it is over has collapsed. If the first attempt took all of the
     budget, there is no second. `FitResult.collapsed` says why the last attempt collapsed.
 
-    pairs: points (P, 2, 3) and sdf (P, 2), as `sampling.pair_samples` draws them, or None. Beside its samples, a step
+    pairs: points (Q, 2, 3) and sdf (Q, 2), as `sampling.pair_samples` draws them, or None. Beside its samples, a step
     takes some of them (`Batches.pairs_beside`), fits their points too, and matches the slopes between them.
 
     resume: go on from `hooks.checkpoint` if that file exists. Raises ValueError for samples of other shapes or with
     values that are not finite, CollapseError if the last attempt gives values that are not numbers, CheckpointError for
     a checkpoint of another fit, Interrupted when the hooks ask to stop.
     """
-    check_samples(points, sdf)
-    if pairs is not None:
-        check_pairs(*pairs)
-    hooks = hooks or FitHooks()
-    identity = fit_identity(network, settings, len(points), hooks.identity)
-    batches = Batches(points, sdf, network.scaler, settings, _device_of(network), pairs)
-    state = _begin_attempt(network, settings, attempt=0)
+    (outcome,) = fit_batch([Member(network, points, sdf, pairs, hooks or FitHooks(), resume)], settings)
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
+def fit_batch(members: Sequence[Member], settings: FitSettings) -> list[FitResult | Exception]:
+    """Fit the networks of all members in place, each as `fit` would; returns their outcomes in the same order.
+
+    An outcome is the result, or the exception with which `fit` would have ended for this member: it ends no other. All
+    members have the same steps, checks and order of samples. One that reaches its target error or collapses leaves the
+    batch, and the others go on; those that collapsed are fitted again together, after the first attempts. The clock of
+    the first member is the clock of all.
+
+    Members whose checkpoints stand at different steps are fitted in groups of equal steps, one group after the other.
+    Raises ValueError unless the members' `shape_key`s are equal, and Interrupted when the hooks of any member ask to
+    stop; then each that is being fitted has written its checkpoint.
+    """
+    outcomes: list[FitResult | Exception | None] = [_caught(member.check) for member in members]
+    sound = [index for index, outcome in enumerate(outcomes) if outcome is None]
+    check_alike([members[index] for index in sound])
     try:
-        if resume and hooks.checkpoint is not None and hooks.checkpoint.is_file():
-            restore_checkpoint(hooks.checkpoint, state, identity)
-        while True:  # at most two attempts; a checkpoint may hold the second
-            run = FitRun(state, batches, settings, hooks, identity)
-            try:
-                result = run.to_the_end()
-                if not (result.collapsed and run.may_be_repeated()):
-                    return result
-            except CollapseError:
-                if not run.may_be_repeated():
-                    raise
-            state = _begin_attempt(network, settings, attempt=1)
-            state.seconds = run.seconds()
+        found = _fit_all([members[index] for index in sound], settings)
     finally:
-        network.eval()
+        for index in sound:
+            members[index].network.eval()
+    for index, outcome in zip(sound, found, strict=True):
+        outcomes[index] = outcome
+    return outcomes
 
 
-def _device_of(network: NeuralSDF) -> torch.device:
-    """The device of a network's parameters."""
-    return next(network.parameters()).device
+def _fit_all(members: list[Member], settings: FitSettings) -> list[FitResult | Exception]:
+    """The outcomes of members that one batch can hold."""
+    batches = _stacked_batches(members, settings)
+    fits = [MemberFit(member, own, settings) for member, own in zip(members, batches, strict=True)]
+    for fit in fits:
+        fit.outcome = _caught(fit.begin)
+    while waiting := [fit for fit in fits if fit.outcome is None]:
+        group = _next_group(waiting)
+        FitRun(group, others_wait=len(waiting) > len(group)).to_the_end()
+        for fit in group:
+            if fit.may_be_repeated():
+                fit.outcome = _caught(fit.repeat)
+    return [fit.outcome for fit in fits]
 
 
-def _begin_attempt(network: NeuralSDF, settings: FitSettings, attempt: int) -> FitState:
-    """Draw the network's weights in place, in training mode; returns the state before the first step of the attempt."""
-    network.train()
-    network.initialise(settings.init, random_generator(settings.seed + attempt))
-    has_encoding, rounded = network.encoding is not None, is_rounded(network.layers)
-    optimizer = make_optimizer(settings.optimizer, list(network.parameters()), has_encoding, rounded)
-    return FitState(network, optimizer, torch.zeros((), device=_device_of(network)), attempt)
+def _stacked_batches(members: list[Member], settings: FitSettings) -> list[Batches]:
+    """The samples of all members in one stack."""
+    if not members:
+        return []
+    first, device = members[0], members[0].device
+    stack = SampleStack.empty(len(members), len(first.points), count_pairs(first.pairs), settings, device)
+    return [
+        Batches(member.points, member.sdf, member.network.scaler, settings, device, member.pairs, stack, place)
+        for place, member in enumerate(members)
+    ]
+
+
+def _next_group(waiting: list[MemberFit]) -> list[MemberFit]:
+    """Those that can be fitted together next: at the same step of the same attempt, first attempts first; with a time
+    budget, which decides the learning rate, also after the same seconds."""
+
+    def place(fit: MemberFit) -> tuple[int, int, float]:
+        state = fit.state
+        return state.attempt, state.steps, state.seconds if fit.settings.time_budget else 0.0
+
+    first = min(map(place, waiting))
+    return [fit for fit in waiting if place(fit) == first]
+
+
+def _caught(action: Callable[[], None]) -> Exception | None:
+    """The exception that an action of one member raises, or None. Interrupted concerns all members, so it is raised."""
+    try:
+        action()
+    except Interrupted:
+        raise
+    except Exception as error:
+        return error
+    return None
 
 
 class FitRun:
-    """One attempt at a fit, as far as this process takes it.
+    """Fits at the same step of the same attempt, taken to their ends together.
 
-    `state` changes with every step, and a checkpoint holds all of it. Everything else is constant, but for the clock
-    readings of this process: `_started`, when it took over, `_checked`, when it last checked, and the writer's.
+    others_wait: True if the batch has members that are fitted later. While any of the batch go on, one that ends leaves
+    a checkpoint of its end, so that an interruption of the others costs it nothing.
     """
 
-    def __init__(self, state: FitState, batches: Batches, settings: FitSettings, hooks: FitHooks, identity: dict):
-        network, device = state.network, _device_of(state.network)
-        self.state = state
-        self._batches, self._settings, self._hooks = batches, settings, hooks
-        self._schedule = make_schedule(
-            settings,
-            len(batches),
-            state.optimizer.rate_multiple,
-            has_encoding=network.encoding is not None,
-            has_sines=network.activation == "sine",
-        )
-        self._held_out = None  # (M, 3)
-        if hooks.held_out is not None:
-            held_out = torch.as_tensor(hooks.held_out, dtype=torch.float32, device=device)
-            self._held_out = held_out[: self._schedule.most_points_per_check]
-        self._writer = CheckpointWriter(hooks, identity)
-        self._resumed_at = state.steps * self._schedule.batch_size
-        self._started = self._checked = hooks.clock()
+    def __init__(self, fits: list[MemberFit], others_wait: bool):
+        self._all = self._running = fits
+        self._others_wait = others_wait
+        self._settings, self._schedule = fits[0].settings, fits[0].schedule
+        self._clock = fits[0].member.hooks.clock
+        self._checked = started = self._clock()
+        for fit in fits:
+            fit.start(self._clock, started)
 
-    def to_the_end(self) -> FitResult:
-        """Take all steps. Raises CollapseError for values that are not numbers, Interrupted."""
-        network, schedule = self.state.network, self._schedule
-        steps = compiled_steps(self.state, self._batches, self._settings, schedule)
-        # The compiled steps come first: they have threads of their own, and torch keeps one.
-        with steps as compiled, threads_for(network.encoding, network.widths, schedule.batch_size):
-            ended_by = self._take_steps(compiled or TorchStep(self.state, self._batches, self._settings, schedule))
-            seconds = self.seconds()
-            collapsed = collapse_reason(network, *self._batches.first(_JUDGED_SAMPLES))
-        return FitResult(
-            ended_by=ended_by,
-            collapsed=collapsed,
-            seconds=seconds,
-            samples=self.state.steps * schedule.batch_size,
-            restarts=self.state.attempt,
-            resumed_at=self._resumed_at,
-            history=self.state.history,
-        )
+    def to_the_end(self) -> None:
+        """Take all steps, until each fit has its outcome. Raises Interrupted."""
+        self._for_each(MemberFit.end_if_good_enough)  # one that was resumed from the checkpoint of its end
+        self._drop_ended()
+        while self._running:
+            network = self._running[0].member.network
+            states, batches = [fit.state for fit in self._running], [fit.batches for fit in self._running]
+            # The steps come first: compiled ones have threads of their own, and torch keeps one.
+            with (
+                steps_of(states, batches, self._settings, self._schedule) as take_step,
+                threads_for(network.encoding, network.widths, self._schedule.batch_size),
+            ):
+                self._take_steps(take_step)
 
-    def _take_steps(self, take_step: Callable[[float], None]) -> str:
-        """Take steps until the schedule ends or the target error is reached; returns which of them ended the fit.
+    def _take_steps(self, take_step: Callable[[float], None]) -> None:
+        """Take steps until a fit ends, or the schedule does for all.
 
-        take_step: takes one, at the learning rate that it is called with.
+        take_step: takes one of all that go on, at the learning rate that it is called with.
         """
-        state, schedule, hooks = self.state, self._schedule, self._hooks
-        while (fraction := self._fraction_done()) < 1:
-            rate = schedule.learning_rate(state.steps, fraction)
-            take_step(rate)
-            if schedule.ends_epoch(state.steps) and hooks.validate is not None:
-                self._validate()
-            if schedule.check_is_due(state.steps, hooks.clock() - self._checked):
-                held_out = self._check(rate)
-                if self._is_good_enough(held_out):
-                    return "targetError"
-                self._judge_halfway()
-            stop = hooks.should_stop is not None and hooks.should_stop()
-            self._writer.write_if_due(state, self.seconds, is_last=stop)
-            if stop:
-                raise Interrupted("stopped on request")
-        return "timeBudget" if self._settings.time_budget else "epochs"
+        count, first = len(self._running), self._running[0]
+        while (fraction := first.fraction_done()) < 1:
+            rate = self._schedule.learning_rate(first.state.steps, fraction)
+            try:
+                take_step(rate)
+            except CollapseError as error:  # of the only one; one of several is found at the check
+                first.fail(error)
+            self._check_if_due(rate)
+            self._drop_ended()
+            if self._running:
+                self._write_checkpoints_or_stop()
+            if len(self._running) < count:
+                return
+        ended_by = "timeBudget" if self._settings.time_budget else "epochs"
+        self._for_each(lambda fit: fit.end(ended_by))
+        self._drop_ended()
 
-    def _is_good_enough(self, held_out: float) -> bool:
-        """True if there is a target error that the fit has reached: on the surface, where a small |f| alone may mean
-        that the function is flat, and by its signs off the surface."""
-        target, network = self._settings.target_error, self.state.network
-        if not target or not held_out <= target:
-            return False
-        if not float(network.level_distance(self._held_out).mean()) <= target:
-            return False
-        return signs_are_learnt(network, *self._batches.first(_JUDGED_SAMPLES), beyond=target)
+    def _check_if_due(self, rate: float) -> None:
+        """Validate and check all that go on, if it is time for it."""
+        steps = self._running[0].state.steps
+        if self._schedule.ends_epoch(steps):
+            self._for_each(MemberFit.validate)
+        if self._schedule.check_is_due(steps, self._clock() - self._checked):
+            self._checked = self._clock()
+            self._for_each(MemberFit.measure)
+            if measured := [fit for fit in self._running if fit.outcome is None]:
+                # (fits, 2): one reading from the device for all.
+                values = torch.stack([fit.measured for fit in measured]).tolist()
+                by_fit = dict(zip(measured, values, strict=True))
+                self._for_each(lambda fit: fit.check(*by_fit[fit], rate))
 
-    def _judge_halfway(self) -> None:
-        """Raise CollapseError if half of a time budget is over since the last check, and the network is constant.
+    def _write_checkpoints_or_stop(self) -> None:
+        """Write the checkpoints of all that go on if that of one is due, or if one is asked to stop: then raise
+        Interrupted. So all can be resumed from the same step."""
+        asked = [fit.member.hooks.should_stop for fit in self._running]
+        stop = any(should_stop is not None and should_stop() for should_stop in asked)
+        writing = [fit for fit in self._running if fit.writer.is_on]
+        if writing and (stop or self._checkpoint_is_due(writing)):
+            now = self._clock()
+            self._for_each(lambda fit: fit.writer.is_on and fit.write_checkpoint(now))
+            now = self._clock()
+            for fit in writing:
+                fit.writer.written = now
+        if stop:
+            raise Interrupted("stopped on request")
 
-        So there is time for the second attempt.
-        """
-        budget, seconds = self._settings.time_budget, [0.0, *self.state.history["seconds"]]
-        if self.state.attempt > 0 or not seconds[-2] < budget / 2 <= seconds[-1] < budget:
-            return
-        samples = self._batches.first(_JUDGED_SAMPLES)
-        if reason := collapse_reason(self.state.network, *samples, is_fitted=False):
-            raise CollapseError(reason)
+    def _checkpoint_is_due(self, writing: list[MemberFit]) -> bool:
+        """True if that of one of these is."""
+        now = self._clock()
+        return any(fit.writer.is_due(now) for fit in writing)
 
-    def _check(self, rate: float) -> float:
-        """Add a value to each curve and report progress. Returns the held-out error, domain units.
+    def _for_each(self, action: Callable[[MemberFit], None]) -> None:
+        """Call an action for each fit that goes on; one that raises an exception ends with it."""
+        for fit in self._running:
+            if fit.outcome is None and (error := _caught(lambda fit=fit: action(fit))) is not None:
+                fit.fail(error)
 
-        Raises CollapseError if the mean loss since the last check is not finite.
-        """
-        self._checked = self._hooks.clock()
-        state = self.state
-        loss = float(state.loss_sum) / max(1, state.loss_steps)
-        state.loss_sum.zero_()
-        state.loss_steps = 0
-        if not math.isfinite(loss):
-            raise CollapseError("the loss is not a number any more: try a lower --learningRate")
-        held_out = self._held_out_error()
-        values = {
-            "samples": state.steps * self._schedule.batch_size,
-            "seconds": self.seconds(),
-            "loss": loss,
-            "learning_rate": rate,
-            "held_out": held_out,
-        }
-        for name, value in values.items():
-            state.history[name].append(value)
-        if self._hooks.progress is not None:
-            self._hooks.progress(self._fraction_done(), loss)
-        if self._hooks.log is not None:
-            self._hooks.log(values, self._fraction_done())
-        return held_out
-
-    def _validate(self) -> None:
-        """Add the validation error to its curve."""
-        error = self._hooks.validate()
-        self.state.history["validation"].append(error)
-        if self._hooks.log is not None:
-            samples = self.state.steps * self._schedule.batch_size
-            self._hooks.log({"samples": samples, "validation": error}, self._fraction_done())
-
-    def _held_out_error(self) -> float:
-        """Mean |f| over the held-out points of the surface, domain units; NaN if there are none."""
-        if self._held_out is None:
-            return math.nan
-        return float(self.state.network.domain(self._held_out).abs().mean())
-
-    def may_be_repeated(self) -> bool:
-        """True after the first attempt, unless it took the whole time budget."""
-        budget = self._settings.time_budget
-        return self.state.attempt == 0 and not (budget and self.seconds() >= budget)
-
-    def seconds(self) -> float:
-        """Seconds of fitting until now, those of an earlier attempt and before an interruption included."""
-        return self.state.seconds + self._hooks.clock() - self._started
-
-    def _fraction_done(self) -> float:
-        """Fraction of the fit that is done, from 0 to 1."""
-        return self._schedule.fraction_done(self.state.steps, self.seconds())
+    def _drop_ended(self) -> None:
+        """Go on without those that have an outcome; see the class for their checkpoints."""
+        ended = [fit for fit in self._running if fit.outcome is not None]
+        self._running = [fit for fit in self._running if fit.outcome is None]
+        if self._running or self._others_wait or any(fit.may_be_repeated() for fit in self._all):
+            for fit in ended:
+                fit.leave_checkpoint()

@@ -9,6 +9,8 @@ from torch import nn
 
 from neuralparts.fitting.settings import FitSettings
 
+# The losses that weigh their samples.
+WEIGHTED_LOSSES = ("weighted", "relative")
 # DeepSDF's clamping distance (Park et al., 2019), domain units.
 CLAMP_DISTANCE = 0.1
 # Weight of a sample on the surface over that of one far away, for the weighted loss.
@@ -20,16 +22,16 @@ SLOPE_WEIGHT = 0.002
 
 
 def sample_weights(distances: torch.Tensor, settings: FitSettings) -> torch.Tensor | None:
-    """Weights (N,) of mean 1 for signed distances (N,), domain units; None for a loss without weights.
+    """Weights (N,) of mean 1 for signed distances (N,), domain units; None for a loss that is not in WEIGHTED_LOSSES.
 
     They fall with |d|: exponentially for the weighted loss, as 1 / (0.05 + |d|) for the relative loss.
     """
+    if settings.loss not in WEIGHTED_LOSSES:
+        return None
     if settings.loss == "weighted":
         weights = 1 + (SURFACE_WEIGHT - 1) * torch.exp(-settings.importance_weight * distances.abs())
-    elif settings.loss == "relative":
-        weights = RELATIVE_DISTANCE / (RELATIVE_DISTANCE + distances.abs())
     else:
-        return None
+        weights = RELATIVE_DISTANCE / (RELATIVE_DISTANCE + distances.abs())
     return weights / weights.mean()
 
 

@@ -1,26 +1,26 @@
 """SOAP: Adam in the eigenbasis of Shampoo's preconditioner (Vyas et al., 2024; Shampoo: Gupta et al., 2018).
 
-In: a list of parameters, then gradients and a learning rate at every step. Out: the parameters, changed in place.
+In: a list of parameters, then gradients and a learning rate at every step. Out: the parameters, changed in place. The
+parameters of several networks may be stacked, (P, ...).
 
 For every weight matrix it keeps running means of G G^T and G^T G of its gradients G, and runs Adam on the gradient
 rotated into their eigenvectors. The rotation costs four small matrix products a step and saves far more steps than it
-costs. One orthogonal iteration every REFRESH steps keeps the bases near the eigenvectors. These products are in the
-dtype that `gradient_dtype` chooses; everything else is float32. Nothing here waits for a GPU, but for the first step,
-whose eigenvectors the CPU computes.
+costs. One orthogonal iteration every REFRESH steps keeps the bases near the eigenvectors (`bases.py`). Products with
+the bases are in the dtype that `gradient_dtype` chooses; everything else is float32. Nothing here waits for a GPU.
 """
+
+from contextlib import AbstractContextManager
 
 import torch
 
 from neuralparts.fitting.adam import Adam
-from neuralparts.fitting.collapse import CollapseError
-from neuralparts.network import gradient_dtype
+from neuralparts.fitting.bases import Bases, first_basis, following_bases, following_basis
+from neuralparts.network import cast_all, exact_products, gradient_products
 
 # Decay rates of Adam's means of gradients and of their squares.
 SOAP_BETAS = (0.95, 0.95)
-# The preconditioner's means take every STATISTICS_EVERY-th gradient and keep STATISTICS_DECAY of the past. At the start
-# they take every gradient.
+# The preconditioner's means take every STATISTICS_EVERY-th gradient. At the start they take every gradient.
 STATISTICS_EVERY = 5
-STATISTICS_DECAY = 0.95
 EVERY_GRADIENT_UNTIL = 40
 # Steps between refreshes of the bases, and the steps of more refreshes at the start, when the eigenvectors still move
 # fast.
@@ -35,7 +35,8 @@ LARGEST_SIDE = 2048
 class Soap:
     """SOAP on weight matrices, Adam on everything else.
 
-    parameters: float32 tensors of one device, changed in place by `step`. rounded: True if their gradients are rounded
+    parameters: float32 tensors of one device, changed in place by `step`; all of one network, or all of P stacked ones,
+    a weight (P, rows, columns) and a bias (P, 1, rows). rounded: True if their gradients are rounded
     (`network.is_rounded`), so that rounded bases may rotate them.
     """
 
@@ -45,6 +46,8 @@ class Soap:
     def __init__(self, parameters: list[torch.Tensor], rounded: bool = False):
         self._is_matrix = [is_preconditioned(parameter) for parameter in parameters]
         self._matrices, others = self._split(parameters)
+        self._rounded, self._device = rounded, parameters[0].device
+        self._is_stacked = any(matrix.ndim == 3 for matrix in self._matrices)
         self.bases = [Bases(matrix, rounded) for matrix in self._matrices]
         # One Adam moves everything. For a matrix, Adam is given a zero tensor; how far Adam moves it is the step, in
         # the bases.
@@ -56,38 +59,98 @@ class Soap:
         pairs = list(zip(tensors, self._is_matrix, strict=True))
         return [tensor for tensor, flag in pairs if flag], [tensor for tensor, flag in pairs if not flag]
 
+    @property
+    def steps(self) -> int:
+        """Steps taken so far."""
+        return self._adam.steps
+
+    @property
+    def statistics_are_due(self) -> bool:
+        """True if the means take the next step's gradients."""
+        step = self.steps + 1
+        return step <= EVERY_GRADIENT_UNTIL or step % STATISTICS_EVERY == 0
+
     @torch.no_grad()
     def step(self, gradients: list[torch.Tensor], learning_rate: float) -> None:
-        """One step along `gradients`, shaped like the parameters, at `learning_rate`.
+        """One step along `gradients`, shaped like the parameters, at `learning_rate`. Raises as `advance`."""
+        self.set_rate(learning_rate)
+        self.move(gradients, self.statistics_are_due)
+        self.advance()
 
-        Raises CollapseError if those of the first step are not finite, unless eigh lets them pass: the weights are then
-        not finite either.
+    def set_rate(self, learning_rate: float) -> None:
+        """Choose the learning rate of the following `move`."""
+        self._adam.set_rate(learning_rate)
+
+    def move(self, gradients: list[torch.Tensor], with_statistics: bool) -> None:
+        """The part of a step that is the same in most steps; it can be captured as a CUDA graph.
+
+        with_statistics: True if the means take these gradients (`statistics_are_due`).
         """
-        step = self._adam.steps + 1
         of_matrices, of_others = self._split(gradients)
-        if step <= EVERY_GRADIENT_UNTIL or step % STATISTICS_EVERY == 0:
-            for bases, gradient in zip(self.bases, of_matrices, strict=True):
-                bases.add_statistics(gradient)
+        if with_statistics:
+            with exact_products(self._device):
+                for bases, gradient in zip(self.bases, of_matrices, strict=True):
+                    bases.add_statistics(gradient)
         # Adam's step from zero in the bases, (rows, columns) for each matrix, rotated back and added.
-        for rotated_step in self._rotated_steps:
-            rotated_step.zero_()
-        rotated = [bases.rotate(gradient) for bases, gradient in zip(self.bases, of_matrices, strict=True)]
-        self._adam.step(rotated + of_others, learning_rate)
-        for matrix, bases, rotated_step in zip(self._matrices, self.bases, self._rotated_steps, strict=True):
-            matrix.add_(bases.rotate_back(rotated_step))
-        if step in EARLY_REFRESHES or step % REFRESH == 0:
-            self._refresh(is_first=step == 1)
+        if self._rotated_steps:
+            torch._foreach_zero_(self._rotated_steps)
+        with self._products(self._rounded):
+            of_matrices = self._cast(of_matrices, "gradient_dtype")
+            rotated = [bases.rotate(gradient) for bases, gradient in zip(self.bases, of_matrices, strict=True)]
+        self._adam.move(rotated + of_others)
+        with self._products(rounded=True):
+            steps = self._cast(self._rotated_steps, "step_dtype")
+            for matrix, bases, step in zip(self._matrices, self.bases, steps, strict=True):
+                bases.add_step(matrix, step)
+
+    def _products(self, rounded: bool) -> AbstractContextManager[None]:
+        """How a GPU multiplies inside the block: that of stacked networks may round, if `rounded`."""
+        products = gradient_products if rounded and self._is_stacked else exact_products
+        return products(self._device)
+
+    def _cast(self, tensors: list[torch.Tensor], name: str) -> list[torch.Tensor]:
+        """Tensors of the matrices in the dtypes that their bases have under this name."""
+        dtypes = [getattr(bases, name) for bases in self.bases]
+        if len(set(dtypes)) == 1:
+            return cast_all(tensors, dtypes[0])
+        return [tensor.to(dtype) for tensor, dtype in zip(tensors, dtypes, strict=True)]
+
+    @torch.no_grad()
+    def advance(self) -> None:
+        """The rest of a step, after `move`: count it, and refresh the bases if that is due.
+
+        Raises CollapseError if the gradients of one network's first step on the CPU are not finite, unless eigh lets
+        them pass: the weights are then not finite either.
+        """
+        self._adam.advance()
+        if self.steps in EARLY_REFRESHES or self.steps % REFRESH == 0:
+            self._refresh(is_first=self.steps == 1)
 
     def _refresh(self, is_first: bool) -> None:
         """Bring the bases nearer to the eigenvectors, and rotate Adam's means of gradients with them.
 
         Adam's means of squares stay as they are, except the first time: those belong to no basis.
         """
-        for index, bases in enumerate(self.bases):
-            # The matrices come first in Adam's list, so `index` is theirs there too.
-            bases.refresh(self._adam.first[index], is_first)
-            if is_first:
-                self._adam.second[index].zero_()
+        means = [bases.state[name] for bases in self.bases for name in ("left_mean", "right_mean")]
+        old = [bases.state[name] for bases in self.bases for name in ("left", "right")]
+        with exact_products(self._device):
+            if self._is_stacked or self._device.type != "cpu":
+                new = following_bases(means, old)
+            elif is_first:
+                new = [first_basis(mean) for mean in means]
+            else:
+                new = [following_basis(mean, basis) for mean, basis in zip(means, old, strict=True)]
+            for index, bases in enumerate(self.bases):
+                # The matrices come first in Adam's list, so `index` is theirs there too.
+                bases.replace(new[2 * index], new[2 * index + 1], self._adam.first[index])
+        if is_first:
+            for second in self._adam.second[: len(self.bases)]:
+                second.zero_()
+
+    @property
+    def changed(self) -> list[torch.Tensor]:
+        """All tensors that `move` changes, beside the parameters."""
+        return [*self._adam.changed, *(tensor for bases in self.bases for tensor in bases.state.values())]
 
     def state(self) -> dict[str, torch.Tensor]:
         """All that the next step depends on, beside the parameters, by name."""
@@ -104,81 +167,19 @@ class Soap:
                 tensor.copy_(tensors[f"bases.{index}.{name}"])
             bases.cache_casts()
 
+    def use(
+        self, parameters: list[torch.Tensor], tensors: dict[str, torch.Tensor], steps: int, counts_itself: bool
+    ) -> None:
+        """As `Adam.use`."""
+        self._matrices, others = self._split(parameters)
+        of_adam = {name.removeprefix("adam."): tensor for name, tensor in tensors.items()}
+        self._adam.use(self._rotated_steps + others, of_adam, steps, counts_itself)
+        for index, bases in enumerate(self.bases):
+            bases.state = {name: tensors[f"bases.{index}.{name}"] for name in bases.state}
+            bases.cache_casts(are_new=True)
+
 
 def is_preconditioned(parameter: torch.Tensor) -> bool:
-    """True for a weight matrix of a hidden layer, whose gradients SOAP rotates."""
-    return parameter.ndim == 2 and min(parameter.shape) >= SMALLEST_SIDE and max(parameter.shape) <= LARGEST_SIDE
-
-
-class Bases:
-    """The two bases of one weight matrix (rows, columns), and the running means whose eigenvectors they follow.
-
-    state: left_mean and left (rows, rows), right_mean and right (columns, columns); basis vectors are columns. rounded:
-    True if the matrix's gradients are rounded.
-
-    A rounded step is as good as an exact one. An exact gradient is rotated exactly: rounding would leak from its large
-    components into its small ones, which Adam then magnifies. In a rounded gradient that has happened already.
-    """
-
-    def __init__(self, matrix: torch.Tensor, rounded: bool):
-        rows, columns = matrix.shape
-        self.state = {
-            "left_mean": matrix.new_zeros(rows, rows),
-            "right_mean": matrix.new_zeros(columns, columns),
-            "left": torch.eye(rows, device=matrix.device, dtype=matrix.dtype),
-            "right": torch.eye(columns, device=matrix.device, dtype=matrix.dtype),
-        }
-        self._step_dtype = gradient_dtype(matrix)
-        self._gradient_dtype = self._step_dtype if rounded else matrix.dtype
-        self.cache_casts()
-
-    def cache_casts(self) -> None:
-        """Keep copies of the bases in the dtypes of their products. To be called whenever `state` changes."""
-        left, right = self.state["left"], self.state["right"]
-        self._to_bases = left.T.to(self._gradient_dtype), right.to(self._gradient_dtype)
-        self._from_bases = left.to(self._step_dtype), right.T.to(self._step_dtype)
-
-    def add_statistics(self, gradient: torch.Tensor) -> None:
-        """Take a gradient G (rows, columns) into the running means of G G^T and G^T G."""
-        weight = 1 - STATISTICS_DECAY
-        self.state["left_mean"].addmm_(gradient, gradient.T, beta=STATISTICS_DECAY, alpha=weight)
-        self.state["right_mean"].addmm_(gradient.T, gradient, beta=STATISTICS_DECAY, alpha=weight)
-
-    def rotate(self, gradient: torch.Tensor) -> torch.Tensor:
-        """A gradient (rows, columns) in the bases, in its own dtype."""
-        left, right = self._to_bases
-        return (left @ gradient.to(self._gradient_dtype) @ right).to(gradient.dtype)
-
-    def rotate_back(self, step: torch.Tensor) -> torch.Tensor:
-        """A step (rows, columns), given in the bases, in the matrix's own coordinates; in the dtype of its products."""
-        left, right = self._from_bases
-        return left @ step.to(self._step_dtype) @ right
-
-    def refresh(self, rotated_mean: torch.Tensor, is_first: bool) -> None:
-        """Bring the bases nearer to the eigenvectors: exactly to them the first time, else by `following_basis`.
-
-        rotated_mean: (rows, columns), in the bases; it is rotated into the new ones in place.
-        """
-        left, right = self.state["left"], self.state["right"]
-        new_left = following_basis(self.state["left_mean"], left, is_first)
-        new_right = following_basis(self.state["right_mean"], right, is_first)
-        rotated_mean.copy_((new_left.T @ left) @ rotated_mean @ (right.T @ new_right))
-        left.copy_(new_left)
-        right.copy_(new_right)
-        self.cache_casts()
-
-
-def following_basis(mean: torch.Tensor, basis: torch.Tensor, is_first: bool) -> torch.Tensor:
-    """Orthonormal basis (n, n) near the eigenvectors of `mean` (n, n), symmetric.
-
-    The first time by eigh, largest eigenvalue first; then from `basis` by one orthogonal iteration: a product and a QR.
-    The CPU computes eigh also for a GPU's tensors, because a GPU's is known to fail for the mean of one gradient, most
-    of whose eigenvalues vanish in float32. Raises CollapseError where eigh finds that `mean` is not finite.
-    """
-    if is_first:
-        on_cpu = mean.cpu() if mean.is_cuda else mean
-        try:
-            return torch.linalg.eigh(on_cpu).eigenvectors.flip(-1).to(mean.device)
-        except torch.linalg.LinAlgError as error:
-            raise CollapseError("the first step's gradient is not finite: try another --init or --seed") from error
-    return torch.linalg.qr(mean @ basis).Q
+    """True for a weight matrix of a hidden layer, or a stack of them, whose gradients SOAP rotates."""
+    sides = parameter.shape[-2:]
+    return len(sides) == 2 and min(sides) >= SMALLEST_SIDE and max(sides) <= LARGEST_SIDE

@@ -1,13 +1,13 @@
-"""One step of a fit: a batch, its loss, and the optimiser's step; by torch, or as a whole by compiled loops.
+"""The steps of fits: `steps_of` chooses who takes them.
 
-In: the state of a fit and its batches; then a learning rate for each step. Out: the state, changed in place. Torch does
-it for every network, loss, optimiser and device. The compiled step, which a test compares with torch's, does the same
-sums in another order, for what takes the fewest seconds: a hash grid with one small layer of ReLU, fitted by Adam to a
-loss of absolute errors on the CPU.
+In: the states of some fits and their samples; then a learning rate for each step. Out: the states, changed in place.
+`torch_step.py` does it for every network, loss, optimiser and device. Two others do the same sums in another order, and
+tests compare them with it: `stacked_step.py` for many plain networks at once, and on a GPU also for one; and the
+compiled step for a hash grid with one small layer of ReLU, fitted by Adam to a loss of absolute errors on the CPU.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import torch
@@ -15,37 +15,82 @@ import torch
 from neuralparts.fitting.adam import EPSILON, Adam
 from neuralparts.fitting.batches import Batches
 from neuralparts.fitting.checkpoint import FitState
-from neuralparts.fitting.losses import SLOPE_WEIGHT, batch_loss, clamp_limits, slope_loss
+from neuralparts.fitting.collapse import CollapseError
+from neuralparts.fitting.cuda_graph import capture
+from neuralparts.fitting.losses import SLOPE_WEIGHT
 from neuralparts.fitting.schedule import Schedule
 from neuralparts.fitting.settings import FitSettings
+from neuralparts.fitting.stack import GPU_MULTIPLE, stacked
+from neuralparts.fitting.stacked_step import StackedStep
+from neuralparts.fitting.step_frame import StepFrame
+from neuralparts.fitting.torch_step import TorchStep
 from neuralparts.machine import thread_count
-from neuralparts.network import AdamMeans, HashGridStep, StepSamples, has_compiled_step
+from neuralparts.network import AdamMeans, HashGridStep, StepSamples, can_be_stacked, has_compiled_step
 
 # Losses that are a mean of absolute errors, each with a weight that its sample brings along.
 ABSOLUTE_LOSSES = ("l1", "weighted", "relative")
+# A CPU takes the steps of wider networks faster one after the other (docs/log.md).
+_WIDEST_STACKED_ON_A_CPU = 64
 
 
-class TorchStep:
-    """Steps by torch: called with a learning rate, it takes one."""
+@contextmanager
+def steps_of(
+    states: list[FitState], batches: list[Batches], settings: FitSettings, schedule: Schedule
+) -> Iterator[Callable[[float], None]]:
+    """Yields a function that takes one step of every state, each as if alone, at the learning rate it is called with.
 
-    def __init__(self, state: FitState, batches: Batches, settings: FitSettings, schedule: Schedule):
-        self._state, self._batches, self._loss = state, batches, settings.loss
-        self._size, self._seed = schedule.batch_size, settings.seed + state.attempt
-        self._parameters = list(state.network.parameters())
-        self._limits = clamp_limits(state.network.scaler, batches.rows.device)
+    states: all after the same steps, of the same attempt, of one network shape. batches: theirs, slices of one stack.
+    Inside the block the tensors of a state may be views of larger ones, and other objects than before and after: read
+    them from the state. The function raises CollapseError for a single state only. One of several that collapses has
+    NaN as its sum of losses.
+    """
+    on_gpu = batches[0].rows.device.type == "cuda"
+    with ExitStack() as block:
+        takers: list[Callable[[float], None]] = []
+        if are_stacked(states):
+            multiple = 1 if batches[0].rows.device.type == "cpu" else GPU_MULTIPLE
+            stack = block.enter_context(stacked(states, settings.optimizer, multiple))
+            takers.append(StackedStep(states, batches, settings, schedule, stack))
+        else:
+            for pair in zip(states, batches, strict=True):
+                compiled = block.enter_context(compiled_steps(*pair, settings, schedule))
+                takers.append(compiled or TorchStep(*pair, settings, schedule))
+        for take_step in takers:
+            if on_gpu and isinstance(take_step, StepFrame):
+                capture(take_step, (False, True) if settings.optimizer == "soap" else (False,))
+        yield takers[0] if len(takers) == 1 else StepsInTurn(states, takers)
+
+
+def are_stacked(states: list[FitState]) -> bool:
+    """True if `steps_of` takes the steps of these states at once, as a stack."""
+    networks = [state.network for state in states]
+    first = networks[0]
+    if first.encoding is not None or not can_be_stacked(first.layers):
+        return False
+    if first.layers[0].weight.device.type == "cpu":
+        return len(states) > 1 and max(first.widths) <= _WIDEST_STACKED_ON_A_CPU
+    return True
+
+
+class StepsInTurn:
+    """Steps of several states, one after the other: called with a learning rate, it takes one of each."""
+
+    def __init__(self, states: list[FitState], takers: list[Callable[[float], None]]):
+        self._states, self._takers = states, takers
 
     def __call__(self, rate: float) -> None:
-        """One batch, one step of the optimiser."""
-        state, size = self._state, self._size
-        points, targets, weights = self._batches.batch(state.steps, size, self._seed)
-        values = state.network.scaled(points)
-        loss = batch_loss(values, targets, weights, self._loss, self._limits)
-        if len(points) > size:  # pairs follow the samples
-            loss = loss + SLOPE_WEIGHT * slope_loss(points[size:], values[size:], targets[size:])
-        # Gradients as a list, shaped like the parameters: `.grad` is never filled, so it need not be cleared.
-        gradients = torch.autograd.grad(loss, self._parameters)
-        state.optimizer.step(list(gradients), rate)
-        state.loss_sum += loss.detach()  # on the device: the loop reads it at a check only
+        """One step of every state; one that has collapsed only counts it."""
+        for index, (state, take_step) in enumerate(zip(self._states, self._takers, strict=True)):
+            try:
+                take_step(rate)
+            except CollapseError:
+                self._takers[index] = lambda rate, state=state: self._count_collapsed(state)
+                self._count_collapsed(state)
+
+    @staticmethod
+    def _count_collapsed(state: FitState) -> None:
+        """Count a step of a state that cannot go on, with NaN as its loss."""
+        state.loss_sum.fill_(torch.nan)
         state.loss_steps += 1
         state.steps += 1
 

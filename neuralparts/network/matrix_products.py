@@ -2,16 +2,19 @@
 
 In: float32 tensors. Out: float32 tensors. A network's values are always computed in float32. Only the direction of a
 training step is rounded, by 2^-9 of each factor, which is far below the noise of a batch (docs/log.md). A CPU without
-AVX512-BF16 or AMX, and every other device, multiplies everything in float32.
+AVX512-BF16 or AMX multiplies everything in float32. A GPU rounds the gradients of stacked networks (`stacked_layers`).
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 import torch
 from torch import nn
 
+# How a GPU multiplies the gradients of stacked networks: "bfloat16", "tf32" or "float32".
+GPU_GRADIENTS = "bfloat16"
 # For a matrix with a shorter side than this, casting costs more than the faster product gains.
 _SHORTEST_SIDE = 64
 # oneDNN compiles a product for each number of rows that it meets, and keeps a thousand of them: with the DAM network
@@ -20,7 +23,7 @@ _SHORTEST_SIDE = 64
 _FEWEST_ROWS, _MANY_ROWS = 64, 4096
 # The gradient of an activation's input from the gradient of its output and the output itself, by torch's own kernels.
 # Sine is missing: its gradient needs the input, in more digits than bfloat16 has.
-_BACKWARD = {
+ACTIVATION_BACKWARD = {
     nn.ReLU: lambda gradient, output: torch.ops.aten.threshold_backward(gradient, output, 0),
     nn.LeakyReLU: lambda gradient, output: torch.ops.aten.leaky_relu_backward(gradient, output, 0.01, True),
     nn.ELU: lambda gradient, output: torch.ops.aten.elu_backward(gradient, 1.0, 1.0, 1.0, True, output),
@@ -36,14 +39,64 @@ def processor_dtype() -> torch.dtype:
 
 
 def gradient_dtype(matrix: torch.Tensor) -> torch.dtype:
-    """The dtype in which to multiply gradients with `matrix` (m, n).
+    """The dtype in which to multiply gradients with `matrix` (m, n), or with stacked ones (P, m, n).
 
-    bfloat16 for a float32 matrix whose sides are all 64 or more, on a CPU with instructions for bfloat16; else the
-    matrix's own dtype.
+    bfloat16 for a float32 matrix whose sides are all 64 or more, on a CPU with instructions for bfloat16, and for a
+    stack on a GPU if GPU_GRADIENTS has it so; else the matrix's own dtype.
     """
+    if matrix.ndim == 3:
+        rounded = matrix.device.type not in ("cpu", "meta") and GPU_GRADIENTS == "bfloat16"
+        return torch.bfloat16 if rounded and matrix.dtype == torch.float32 else matrix.dtype
     if matrix.dtype != torch.float32 or matrix.device.type != "cpu" or min(matrix.shape) < _SHORTEST_SIDE:
         return matrix.dtype
     return processor_dtype()
+
+
+@contextmanager
+def exact_products(device: torch.device) -> Iterator[None]:
+    """Inside the block a GPU multiplies float32 matrices in float32, whatever torch's flags are."""
+    with _products(device, "highest"):
+        yield
+
+
+@contextmanager
+def gradient_products(device: torch.device) -> Iterator[None]:
+    """Inside the block a GPU multiplies float32 matrices as GPU_GRADIENTS has it: in TF32, or in float32."""
+    with _products(device, "high" if GPU_GRADIENTS == "tf32" else "highest"):
+        yield
+
+
+@contextmanager
+def _products(device: torch.device, precision: str) -> Iterator[None]:
+    """Inside the block torch's precision of float32 products is this one, unless the device is the CPU."""
+    before = torch.get_float32_matmul_precision()
+    if device.type == "cpu" or precision == before:
+        yield
+        return
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def multiply_stacks(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """Products (P, m, n) float32 of stacked matrices (P, m, k) and (P, k, n) of one dtype, float32 or bfloat16.
+
+    CUDA adds up in float32 and need not round the sums to bfloat16.
+    """
+    if left.dtype == torch.bfloat16 and left.device.type == "cuda":
+        return torch.bmm(left, right, out_dtype=torch.float32)
+    return torch.bmm(left, right).float()
+
+
+def cast_all(tensors: list[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
+    """Tensors of one dtype in another one; on a GPU by one launch."""
+    if not tensors or tensors[0].dtype == dtype:
+        return tensors
+    cast = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
+    torch._foreach_copy_(cast, tensors)
+    return cast
 
 
 def evaluate(layers: nn.Sequential, values: torch.Tensor) -> torch.Tensor:
@@ -82,7 +135,7 @@ def _pairs(layers: nn.Sequential) -> Iterator[tuple[nn.Linear, nn.Module | None]
 def is_rounded(layers: nn.Sequential) -> bool:
     """True if some of these layers are large enough that rounding the gradients pays, and the activations allow it."""
     large = any(gradient_dtype(linear.weight) != linear.weight.dtype for linear in layers[::2])
-    return large and all(type(activation) in _BACKWARD for activation in layers[1::2])
+    return large and all(type(activation) in ACTIVATION_BACKWARD for activation in layers[1::2])
 
 
 def _without_gradients(values: torch.Tensor, linear: nn.Linear, activation: nn.Module | None) -> torch.Tensor:
@@ -117,7 +170,7 @@ class RoundedGradients(torch.autograd.Function):
             inputs.append(values.to(dtype))
             values = _without_gradients(values, linear, activation)
         ctx.save_for_backward(*inputs, *(weight.to(dtype) for weight in parameters[::2]))
-        ctx.activation_backward = _BACKWARD[type(layers[1])] if len(layers) > 1 else None
+        ctx.activation_backward = ACTIVATION_BACKWARD[type(layers[1])] if len(layers) > 1 else None
         return values
 
     @staticmethod

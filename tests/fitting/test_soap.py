@@ -35,8 +35,17 @@ def test_soap_leaves_tables_and_small_matrices_to_adam():
     assert len(make_optimizer("soap", parameters).bases) == 1
 
 
+@pytest.fixture
+def adam_of_shapes():
+    """The kernel of Adam that torch lacks on the meta device: it does nothing."""
+    library = torch.library.Library("aten", "IMPL", "Meta")
+    library.impl("_fused_adam_.tensor_lr", lambda *arguments, **options: None)
+    yield
+    library._destroy()
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_a_step_and_an_evaluation_stay_on_the_meta_device(optimizer):
+def test_a_step_and_an_evaluation_stay_on_the_meta_device(optimizer, adam_of_shapes):
     network = NeuralSDF(WIDTHS, "relu", None, fit_scaler("QuantileTransformer", shapes.samples(shapes.box, 500)[1])).to(
         "meta"
     )
@@ -49,5 +58,4 @@ def test_a_step_and_an_evaluation_stay_on_the_meta_device(optimizer):
         steps.step(list(torch.autograd.grad(loss, parameters)), 1e-3)
     assert loss.device.type == "meta"
     assert network.signed_distance(points).device.type == "meta"
-    tensors = [tensor for name, tensor in steps.state().items() if not name.endswith("steps")]
-    assert all(tensor.device.type == "meta" for tensor in tensors)
+    assert all(tensor.device.type == "meta" for tensor in steps.state().values())

@@ -1,0 +1,147 @@
+"""The two bases of a weight matrix in which SOAP lets Adam work, of one network or of several stacked ones.
+
+In: gradients. Out: gradients rotated into the bases, steps rotated back, and now and then better bases. On the CPU the
+bases of one network start at the eigenvectors and follow them by LAPACK's QR. Torch on a GPU takes one matrix after the
+other for both, so there, and for stacked networks, they start at the identity and follow by `cholesky_bases`, which
+takes all matrices of a size at once and waits for nothing.
+"""
+
+import torch
+
+from neuralparts.fitting.collapse import CollapseError
+from neuralparts.network import gradient_dtype, multiply_stacks
+
+# The running means take every STATISTICS_EVERY-th gradient (soap.py) and keep STATISTICS_DECAY of the past.
+STATISTICS_DECAY = 0.95
+# Weight of the old basis in a new one, as a fraction of the mean eigenvalue: so a direction in which no gradient has
+# been yet stays in the basis. Added to a Gram matrix whose diagonal is 1, so that it has a Cholesky factor: the first time for
+# columns that are nearly dependent, then for rounding.
+_KEPT_FRACTION, _FIRST_SHIFT, _LAST_SHIFT = 1e-7, 1e-9, 1e-14
+# Rounds of Cholesky's QR: each loses less of the digits that the one before has lost.
+_ROUNDS = 3
+
+
+class Bases:
+    """The two bases of one weight matrix (rows, columns), or of P stacked ones (P, rows, columns), and the running
+    means whose eigenvectors they follow.
+
+    state: left_mean and left (..., rows, rows), right_mean and right (..., columns, columns). Basis vectors are
+    columns. rounded: True if the matrix's gradients are rounded.
+
+    A rounded step is as good as an exact one. An exact gradient is rotated exactly: rounding would leak from its large
+    components into its small ones, which Adam then magnifies. In a rounded gradient that has happened already.
+    """
+
+    def __init__(self, matrix: torch.Tensor, rounded: bool):
+        *stacked, rows, columns = matrix.shape
+        self._is_stacked = bool(stacked)
+        like = {"device": matrix.device, "dtype": matrix.dtype}
+        self.state = {
+            "left_mean": matrix.new_zeros(*stacked, rows, rows),
+            "right_mean": matrix.new_zeros(*stacked, columns, columns),
+            "left": torch.eye(rows, **like).expand(*stacked, rows, rows).contiguous(),
+            "right": torch.eye(columns, **like).expand(*stacked, columns, columns).contiguous(),
+        }
+        self.step_dtype = gradient_dtype(matrix)
+        self.gradient_dtype = self.step_dtype if rounded else matrix.dtype
+        self.cache_casts(are_new=True)
+
+    def cache_casts(self, are_new: bool = False) -> None:
+        """Keep copies of the bases in the dtypes of their products. To be called whenever values in `state` change.
+
+        are_new: True if `state` holds other tensors than before. Otherwise the copies keep their places in memory,
+        which captured steps read.
+        """
+        left, right = self.state["left"], self.state["right"]
+        sources = [left.mT, right, left, right.mT]
+        dtypes = [self.gradient_dtype, self.gradient_dtype, self.step_dtype, self.step_dtype]
+        if are_new:
+            self._casts = [source.to(dtype) for source, dtype in zip(sources, dtypes, strict=True)]
+            return
+        for cast, source in zip(self._casts, sources, strict=True):
+            if cast.dtype != source.dtype:  # else it is a view of `state`
+                cast.copy_(source)
+
+    def add_statistics(self, gradient: torch.Tensor) -> None:
+        """Take a gradient G (..., rows, columns) into the running means of G G^T and G^T G."""
+        left, right = self.state["left_mean"], self.state["right_mean"]
+        add_to_left, add_to_right = (left.baddbmm_, right.baddbmm_) if self._is_stacked else (left.addmm_, right.addmm_)
+        weight = 1 - STATISTICS_DECAY
+        add_to_left(gradient, gradient.mT, beta=STATISTICS_DECAY, alpha=weight)
+        add_to_right(gradient.mT, gradient, beta=STATISTICS_DECAY, alpha=weight)
+
+    def rotate(self, gradient: torch.Tensor) -> torch.Tensor:
+        """A gradient (..., rows, columns), of `gradient_dtype`, in the bases; float32."""
+        left, right = self._casts[:2]
+        if self._is_stacked:
+            return multiply_stacks(torch.bmm(left, gradient), right)
+        return (left @ gradient @ right).float()
+
+    def add_step(self, matrix: torch.Tensor, step: torch.Tensor) -> None:
+        """Add a step (..., rows, columns), of `step_dtype`, given in the bases, to the matrix in place."""
+        left, right = self._casts[2:]
+        if self._is_stacked and step.dtype == matrix.dtype:
+            matrix.baddbmm_(torch.bmm(left, step), right)
+        else:
+            matrix.add_(left @ step @ right)
+
+    def replace(self, left: torch.Tensor, right: torch.Tensor, rotated_mean: torch.Tensor) -> None:
+        """Take new bases, shaped like the old ones. rotated_mean: (..., rows, columns), rotated into them in place."""
+        old_left, old_right = self.state["left"], self.state["right"]
+        rotated_mean.copy_((left.mT @ old_left) @ rotated_mean @ (old_right.mT @ right))
+        old_left.copy_(left)
+        old_right.copy_(right)
+        self.cache_casts()
+
+
+def first_basis(mean: torch.Tensor) -> torch.Tensor:
+    """Orthonormal basis (n, n) of the eigenvectors of `mean` (n, n), symmetric, on the CPU, largest eigenvalue first.
+
+    Raises CollapseError where eigh finds that `mean` is not finite.
+    """
+    try:
+        return torch.linalg.eigh(mean).eigenvectors.flip(-1)
+    except torch.linalg.LinAlgError as error:
+        raise CollapseError("the first step's gradient is not finite: try another --init or --seed") from error
+
+
+def following_basis(mean: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
+    """Orthonormal basis (n, n) nearer to the eigenvectors of `mean` (n, n) than `basis` is, on the CPU.
+
+    By one orthogonal iteration: a product and a QR.
+    """
+    return torch.linalg.qr(mean @ basis).Q
+
+
+def following_bases(means: list[torch.Tensor], bases: list[torch.Tensor]) -> list[torch.Tensor]:
+    """`following_basis` of (n, n) or stacked (P, n, n) means and bases of several n, all of one n at once.
+
+    NaN where a mean is not finite.
+    """
+    found: list[torch.Tensor] = [None] * len(means)
+    for size in {mean.shape[-1] for mean in means}:
+        places = [place for place, mean in enumerate(means) if mean.shape[-1] == size]
+        # Of one size, all below each other: (number of bases, n, n).
+        chosen = [torch.cat([tensors[place].view(-1, size, size) for place in places]) for tensors in (means, bases)]
+        parts = cholesky_bases(*chosen).view(len(places), -1, size, size)
+        for place, part in zip(places, parts, strict=True):
+            found[place] = part.view(means[place].shape)
+    return found
+
+
+def cholesky_bases(means: torch.Tensor, bases: torch.Tensor) -> torch.Tensor:
+    """The same of means and bases (K, n, n), by Cholesky's QR in float64 (Fukaya et al., 2020: shifted, three rounds).
+
+    Columns of `bases` that are zero, beside rows and columns of `means` that are, stay zero: those of padding.
+    """
+    size = means.shape[-1]
+    identity = torch.eye(size, dtype=torch.float64, device=means.device)
+    kept = means.diagonal(dim1=-2, dim2=-1).mean(-1).mul(_KEPT_FRACTION).clamp_min(torch.finfo(torch.float32).tiny)
+    columns = (means @ bases + kept[:, None, None] * bases).double()
+    # Columns of length 1, but for those of padding: else the smallest would drown in the largest's rounding.
+    columns = columns / columns.norm(dim=-2, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
+    for turn in range(_ROUNDS):
+        gram = columns.mT @ columns + (_LAST_SHIFT if turn else _FIRST_SHIFT) * identity
+        factor, _ = torch.linalg.cholesky_ex(gram)  # (K, n, n), lower; what is not finite has none, and stays so
+        columns = torch.linalg.solve_triangular(factor.mT, columns, upper=True, left=False)
+    return columns.to(means.dtype)
