@@ -60,6 +60,9 @@ class DeviceTensor(torch.Tensor):
     def __repr__(self, *, tensor_contents=None):
         return f"DeviceTensor({self.content!r})"
 
+    def tolist(self):
+        return self.cpu().tolist()  # torch's own refuses every other class
+
     @classmethod
     def __torch_dispatch__(cls, function, types, args=(), kwargs=None):
         return _compute(function, args, kwargs or {})
@@ -133,7 +136,9 @@ def _refuse_mixed(function, leaves):
     """Raise MixedDevicesError where a GPU's operation would raise an error for a tensor or generator of the CPU."""
     # As numbers, tensors () of the CPU may meet those of a GPU in what is done value by value.
     least = 1 if torch.Tag.pointwise in function.tags else 0
-    strangers = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and not _is_ours(leaf) and leaf.ndim >= least]
+    strangers = [
+        leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and not _is_ours(leaf) and leaf.ndim >= least
+    ]
     if strangers:
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in strangers)
         raise MixedDevicesError(f"{function}: tensors of the CPU, {shapes}, meet those of the device")
