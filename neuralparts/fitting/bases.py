@@ -14,7 +14,7 @@ from neuralparts.network import gradient_dtype, multiply_stacks
 # The running means take every STATISTICS_EVERY-th gradient (soap.py) and keep STATISTICS_DECAY of the past.
 STATISTICS_DECAY = 0.95
 # Weight of the old basis in a new one, as a fraction of the mean eigenvalue: so a direction in which no gradient has
-# been yet stays in the basis. Added to a Gram matrix whose diagonal is 1, so that it has a Cholesky factor: the first time for
+# been yet stays in the basis. Added to a Gram matrix of diagonal 1, so that it has a Cholesky factor: the first time for
 # columns that are nearly dependent, then for rounding.
 _KEPT_FRACTION, _FIRST_SHIFT, _LAST_SHIFT = 1e-7, 1e-9, 1e-14
 # Rounds of Cholesky's QR: each loses less of the digits that the one before has lost.

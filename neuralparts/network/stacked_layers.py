@@ -42,6 +42,7 @@ class StackedLayers:
     """
 
     def __init__(self, parameters: list[torch.Tensor], activation: type[nn.Module]):
+        self.parameters = parameters
         self._weights, self._biases = parameters[::2], parameters[1::2]
         self._activation = activation
         self._device = parameters[0].device
