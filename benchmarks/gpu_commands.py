@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.gpu_findings import Findings, seconds_of
-from benchmarks.gpu_fits import IMPELLER
+from benchmarks.gpu_fits import IMPELLER, fit_impeller
 from neuralparts.distance import DistanceOracle
 from neuralparts.marching import march
 from neuralparts.mesh import load_mesh
-from neuralparts.network import DAM_WIDTHS, NeuralSDF
+from neuralparts.network import NeuralSDF
 from neuralparts.sampling import importance_samples
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -84,10 +84,10 @@ def rate(points: np.ndarray, seconds: float) -> str:
 def marching(findings: Findings, flags: argparse.Namespace) -> None:
     """Marching on the device and on the CPU: seconds, and whether the meshes are the same.
 
-    The network is that of High if the part before has fitted it, else one that has not been fitted.
+    The network is that of High if the part before has fitted it, else one of a fortieth of its samples.
     """
     kept = flags.out / "gpu/high.safetensors"
-    network = NeuralSDF.load(kept) if kept.exists() else NeuralSDF(DAM_WIDTHS)
+    network = NeuralSDF.load(kept) if kept.exists() else fit_impeller(flags, 1 / 40)[0]
     for resolution in (32,) if flags.small else (256, 512):
         meshes = {}
         for device in (flags.device, "cpu"):
