@@ -6,6 +6,7 @@ Each takes the findings and the flags of the check.
 import argparse
 import json
 import os
+import shutil
 import signal
 import statistics
 import subprocess
@@ -46,7 +47,7 @@ def labels(findings: Findings, flags: argparse.Namespace) -> None:
     findings.tell("labels on the CPU", rate(points, time.perf_counter() - start))
 
     def on_device() -> str:
-        there = DistanceOracle(mesh, device=flags.device)
+        there = DistanceOracle(mesh, gpu=gpu_number(flags))
         start = time.perf_counter()
         there.signed_distance(points[:1000])
         first = time.perf_counter() - start
@@ -60,8 +61,7 @@ def labels(findings: Findings, flags: argparse.Namespace) -> None:
         )
 
     findings.attempt("labels on the device", on_device, "those of the CPU")
-    devices = {"CPU": {}, "device": {"device": flags.device}}
-    for name, options in devices.items():
+    for name, options in {"CPU": {}, "device": {"gpu": gpu_number(flags)}}.items():
 
         def draw(options=options) -> str:
             oracle = DistanceOracle(mesh, **options)
@@ -71,6 +71,11 @@ def labels(findings: Findings, flags: argparse.Namespace) -> None:
             return rate(drawn, time.perf_counter() - start)
 
         findings.attempt(f"importance samples by the {name}", draw)
+
+
+def gpu_number(flags: argparse.Namespace) -> int:
+    """The check's device as --gpu has it: -1 for the CPU."""
+    return int(flags.device.partition(":")[2] or 0) if flags.device.startswith("cuda") else -1
 
 
 def rate(points: np.ndarray, seconds: float) -> str:
@@ -109,11 +114,6 @@ def marching(findings: Findings, flags: argparse.Namespace) -> None:
 # --- commands
 
 
-def gpu_flag(flags: argparse.Namespace) -> list[str]:
-    """The trainer's --gpu of the check's device."""
-    return ["--gpu", flags.device.rpartition(":")[2] if flags.device.startswith("cuda") else "-1"]
-
-
 def run_command(words: list[str], log: Path, seconds: float) -> tuple[int, float]:
     """(exit code, seconds) of a command with its output in a file. After `seconds` it is stopped as by Ctrl-C."""
     start = time.perf_counter()
@@ -147,22 +147,14 @@ def timings_of(records: list[dict]) -> str:
 
 def instant(findings: Findings, flags: argparse.Namespace) -> None:
     """presets/instant.sh from command to report: twice on the device, once on the CPU."""
-    tries = {"first": gpu_flag(flags), "second": gpu_flag(flags), "on the CPU": ["--gpu", "-1"]}
-    for name, on in tries.items():
+    tries = {"first": gpu_number(flags), "second": gpu_number(flags), "on the CPU": -1}
+    for name, gpu in tries.items():
         if findings.seconds_left() < 12 and not flags.small:
             continue
         folder = flags.out.resolve() / "gpu/instant" / name.replace(" ", "_")
-        words = [
-            str(ROOT / "presets/instant.sh"),
-            "--outputDir",
-            str(folder),
-            "--overwrite",
-            "1",
-            "--showVis",
-            "0",
-            *on,
-        ]
-        words += [*TINY, "--numPairs", "4000"] * flags.small
+        shutil.rmtree(folder, ignore_errors=True)  # of an earlier check
+        words = [str(ROOT / "presets/instant.sh"), "--outputDir", str(folder), "--showVis", "0"]
+        words += ["--gpu", str(gpu)] + [*TINY, "--numPairs", "4000"] * flags.small
 
         def run(words=words, folder=folder) -> str:
             code, seconds = run_command(words, folder.with_suffix(".log"), max(5, findings.seconds_left() - GRACE))
@@ -179,10 +171,10 @@ def instant(findings: Findings, flags: argparse.Namespace) -> None:
 def folder(findings: Findings, flags: argparse.Namespace) -> None:
     """Parts of geometry_200 by presets/geometry_200_high.sh: the whole time, IoU and surface errors."""
     inputs, results = flags.out.resolve() / "gpu/inputs", flags.out.resolve() / "gpu/folder"
+    shutil.rmtree(results, ignore_errors=True)  # of an earlier check
     count = make_parts(inputs, 3 if flags.small else flags.parts)
-    words = [str(ROOT / "presets/geometry_200_high.sh"), str(inputs), "--outputDir", str(results)]
-    words += ["--overwrite", "1", "--showVis", "0"]
-    words += [*TINY, "--gpu", "-1"] if flags.small else [] if flags.device.startswith("cuda") else ["--gpu", "-1"]
+    words = [str(ROOT / "presets/geometry_200_high.sh"), str(inputs), "--outputDir", str(results), "--showVis", "0"]
+    words += TINY * flags.small + ["--gpu", "-1"] * (gpu_number(flags) < 0)
     log = flags.out / "gpu/folder.log"
     code, seconds = run_command(words, log, max(5, findings.seconds_left() - GRACE))
     records = records_of(results)

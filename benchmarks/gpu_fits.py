@@ -10,7 +10,6 @@ import itertools
 import os
 import platform
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -310,16 +309,18 @@ def step_time(has_encoding: bool, optimizer: str, batch: int, count: int, flags:
 # --- High
 
 
-def impeller_samples(flags: argparse.Namespace, label: Callable | None = None) -> dict[str, np.ndarray]:
-    """points, sdf: importance samples of the impeller, as many as High takes; surface: fresh points of it. Kept in a
-    file for the other parts. label: (oracle, count, generator) -> points, sdf; by default the CPU labels."""
+def impeller_samples(flags: argparse.Namespace) -> dict[str, np.ndarray]:
+    """points, sdf: importance samples of the impeller, as many as High takes; surface: fresh points of it.
+
+    They are kept in a file for the other parts.
+    """
     kept = flags.out / "gpu/impeller.npz"
-    if kept.exists() and label is None:
+    if kept.exists():
         with np.load(kept) as arrays:
             return dict(arrays)
     mesh = load_mesh(IMPELLER)
     count = 20_000 if flags.small else 5_000_000
-    points, sdf = (label or importance_samples)(DistanceOracle(mesh), count, np.random.default_rng(0))
+    points, sdf = importance_samples(DistanceOracle(mesh), count, np.random.default_rng(0))
     surface = points_on_surface(mesh, SCORED_POINTS, np.random.default_rng(2))[0]
     arrays = {"points": points, "sdf": sdf, "surface": surface}
     kept.parent.mkdir(parents=True, exist_ok=True)
