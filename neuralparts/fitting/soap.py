@@ -123,9 +123,10 @@ class Soap:
         """
         self._adam.advance()
         if self.steps in EARLY_REFRESHES or self.steps % REFRESH == 0:
-            self._refresh(is_first=self.steps == 1)
+            self.refresh(is_first=self.steps == 1)
 
-    def _refresh(self, is_first: bool) -> None:
+    @torch.no_grad()
+    def refresh(self, is_first: bool = False) -> None:
         """Bring the bases nearer to the eigenvectors, and rotate Adam's means of gradients with them.
 
         Adam's means of squares stay as they are, except the first time: those belong to no basis.

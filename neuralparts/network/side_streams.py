@@ -5,6 +5,7 @@ the same time. One small launch after the other leaves a GPU nearly idle. Withou
 """
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 
 import torch
 
@@ -13,14 +14,20 @@ _STREAMS = 8
 _NOTHING = nullcontext()
 
 
+@cache
+def _streams_of(device: torch.device) -> list[torch.cuda.Stream]:
+    """The same for all graphs of a device: cuBLAS sets memory aside for each stream that it meets."""
+    return [torch.cuda.Stream(device) for _ in range(_STREAMS)]
+
+
 class SideStreams:
-    """Streams of one device.
+    """The streams of one device.
 
     Tensors that a branch reads must live until `join`, and those that it makes are read by others after `join` only.
     """
 
     def __init__(self, device: torch.device):
-        self._streams = [torch.cuda.Stream(device) for _ in range(_STREAMS)] if device.type == "cuda" else []
+        self._streams = _streams_of(device) if device.type == "cuda" else []
         self._used: set[int] = set()
 
     def branch(self, number: int) -> AbstractContextManager:
