@@ -1,0 +1,158 @@
+"""The check of a GPU, in one command: `make bench-gpu`, or `python -m benchmarks.gpu` in a checkout.
+
+    make bench-gpu ARGS="--budget 240"                 # all parts, as far as 240 seconds go
+    make bench-gpu ARGS="--only machine,steps,high"    # some of them
+    make bench-gpu ARGS="--device cpu --small 1"       # a rehearsal without a GPU: tiny sizes, no figure means anything
+
+It prints a line for each finding as soon as it is known, then a table in Markdown, and keeps all in build/gpu.json. A
+part that fails says so, and the others go on: they run in a second process, which is replaced if it dies or leaves the
+GPU unusable. Nothing is asserted: the table has what was asked beside what was measured.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+# Import modules from the project's root, not from this folder.
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[0] = str(ROOT)
+
+# The parts in their order: the module that has the function, and the least seconds that are worth beginning it.
+PARTS = {
+    "machine": ("gpu_fits", 5),
+    "correct": ("gpu_fits", 15),
+    "steps": ("gpu_fits", 15),
+    "labels": ("gpu_commands", 15),
+    "high": ("gpu_fits", 20),
+    "marching": ("gpu_commands", 10),
+    "instant": ("gpu_commands", 15),
+    "folder": ("gpu_commands", 30),
+}
+# Seconds that a process has to end after its budget.
+GRACE = 15
+# Exit codes of the process that runs the parts: it cannot use the device at all; an error made the device unusable.
+NO_DEVICE, LOST = 2, 3
+
+
+def main() -> int:
+    """Run the parts, each as far as its time goes; print the table."""
+    flags = command_line().parse_args()
+    if flags.inside:
+        return inside(flags)
+    flags.out.mkdir(parents=True, exist_ok=True)
+    flags.until = flags.until or time.time() + flags.budget
+    kept = flags.out / "gpu.json"
+    kept.unlink(missing_ok=True)
+    chosen = flags.only.split(",") if flags.only else list(PARTS)
+    if unknown := set(chosen) - set(PARTS):
+        command_line().error(f"--only: no part {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}")
+    remaining = [name for name in PARTS if name in chosen]
+    warming = warm_up(flags)
+    while remaining:
+        code = run_inside(flags, remaining)
+        found = json.loads(kept.read_text()) if kept.exists() else {"rows": [], "ended": []}
+        remaining = [name for name in remaining if name not in found["ended"]]
+        if code in (0, NO_DEVICE) or not remaining:
+            break
+        if code == LOST:
+            continue
+        lost = remaining.pop(0)
+        found["rows"].append(
+            {"part": lost, "name": lost, "asked": "", "measured": f"FAILED: process ended with {code}"}
+        )
+        found["ended"].append(lost)
+        kept.write_text(json.dumps(found, indent=1))
+    if warming is not None and warming.poll() is None:
+        stop(warming)
+    print(table(json.loads(kept.read_text())["rows"] if kept.exists() else []))
+    return int(code == NO_DEVICE)
+
+
+def command_line() -> argparse.ArgumentParser:
+    """The flags."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cuda:0", help="torch's name of the device (%(default)s)")
+    parser.add_argument("--budget", type=float, default=600.0, help="seconds for everything (%(default)g)")
+    parser.add_argument("--only", default="", help=f"parts, comma between them: {', '.join(PARTS)} (all)")
+    parser.add_argument("--small", type=int, choices=(0, 1), default=0, help="1: tiny sizes, for a rehearsal")
+    parser.add_argument("--parts", type=int, default=40, help="parts of the folder (%(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=ROOT / "build", help="folder of gpu.json and of all results (build)"
+    )
+    parser.add_argument("--inside", type=int, default=0, help=argparse.SUPPRESS)  # 1: the process that runs the parts
+    parser.add_argument("--until", type=float, default=0.0, help=argparse.SUPPRESS)  # its end, seconds of the epoch
+    return parser
+
+
+def inside(flags: argparse.Namespace) -> int:
+    """Run the parts of --only in this process."""
+    from benchmarks import gpu_commands, gpu_fits
+    from benchmarks.gpu_findings import Findings
+
+    modules = {"gpu_fits": gpu_fits, "gpu_commands": gpu_commands}
+    if not gpu_fits.is_usable(flags.device):
+        return NO_DEVICE
+    findings = Findings(flags.out / "gpu.json", flags.until)
+    for name in flags.only.split(","):
+        module, least = PARTS[name]
+        work = getattr(modules[module], name)
+        if findings.seconds_left() < least and not flags.small:
+            findings.run(name, lambda name=name: findings.tell(name, "left out: no time"))
+        else:
+            findings.run(name, lambda work=work: work(findings, flags))
+        if not gpu_fits.is_usable(flags.device):
+            return LOST
+    return 0
+
+
+def run_inside(flags: argparse.Namespace, names: list[str]) -> int:
+    """Run these parts in a process of their own; returns its exit code."""
+    words = [sys.executable, "-m", "benchmarks.gpu", "--inside", "1", "--until", str(flags.until)]
+    words += ["--only", ",".join(names), "--device", flags.device, "--small", str(flags.small)]
+    words += ["--parts", str(flags.parts), "--out", str(flags.out.resolve())]
+    process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True)
+    try:
+        return process.wait(max(1.0, flags.until - time.time()) + GRACE)
+    except (subprocess.TimeoutExpired, KeyboardInterrupt):
+        stop(process)
+        return 124
+
+
+def warm_up(flags: argparse.Namespace) -> subprocess.Popen | None:
+    """Begin to compile whatever Numba compiles for a command, beside the first parts; its machine code is kept."""
+    if flags.small or (flags.only and not {"instant", "folder"} & set(flags.only.split(","))):
+        return None
+    few = "--num_points 20000 --numPairs 4000 --epochs 1 --reconstructionRes 32 --gpu -1 --showVis 0 --overwrite 1"
+    words = [str(ROOT / "presets/instant.sh"), *few.split(), "--outputDir", str(flags.out.resolve() / "gpu/warm")]
+    with open(flags.out / "gpu_warm_up.log", "w") as log:
+        return subprocess.Popen(
+            words, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+        )
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Ask a process and all that it started to end, then end them."""
+    for kind, seconds in ((signal.SIGINT, GRACE), (signal.SIGKILL, None)):
+        try:
+            os.killpg(process.pid, kind)
+            process.wait(seconds)
+            return
+        except subprocess.TimeoutExpired:
+            continue
+        except ProcessLookupError:
+            return
+
+
+def table(rows: list[dict]) -> str:
+    """The findings as a table in Markdown."""
+    lines = ["", "| part | finding | asked | measured |", "|---|---|---|---|"]
+    return "\n".join(lines + [f"| {r['part']} | {r['name']} | {r['asked']} | {r['measured']} |" for r in rows])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

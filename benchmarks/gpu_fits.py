@@ -1,0 +1,368 @@
+"""Parts of `benchmarks/gpu.py` that fit in its own process: the machine, correctness, seconds of a step, High.
+
+Each takes the findings and the flags of the check. Single steps are seen through `should_stop`, which a fit calls after
+every step.
+"""
+
+import argparse
+import contextlib
+import itertools
+import os
+import platform
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from neuralparts.machine import settle_threads, thread_count
+
+settle_threads()
+
+import numpy as np
+import torch
+
+from benchmarks.gpu_findings import Findings, seconds_of, wait_for
+from neuralparts.choices import ACTIVATIONS, LOSSES, OPTIMIZERS, SCALERS
+from neuralparts.distance import DistanceOracle
+from neuralparts.errors import Interrupted
+from neuralparts.fitting import FitHooks, FitSettings, Member, fit, fit_batch
+from neuralparts.mesh import load_mesh
+from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
+from neuralparts.sampling import importance_samples, points_on_surface
+
+IMPELLER = Path(__file__).resolve().parents[1] / "data/impeller/impeller.stl"
+# With a budget of time that never passes, a fit is checked after every 50 steps and at no other time.
+STEADY = FitSettings(batch_size=500, learning_rate=1e-3, time_budget=1.0)
+# Steps between which a step is timed: a refresh of SOAP's bases is among them, as in every hundred, but no check.
+TIMED = (205, 305)
+# Points of the surface for the error at the end.
+SCORED_POINTS = 20_000
+
+
+def is_usable(device: str) -> bool:
+    """False, and a line about it, if this process cannot compute on the device, perhaps because of an earlier error."""
+    try:
+        torch.zeros(1, device=device).add_(1).item()
+        return True
+    except (RuntimeError, AssertionError) as error:  # the latter of a torch without CUDA
+        print(f"{device} cannot be used: {str(error).strip().partition(chr(10))[0]}", flush=True)
+        return False
+
+
+def machine(findings: Findings, flags: argparse.Namespace) -> None:
+    """What is there, and what it can do at most."""
+    device, size = flags.device, 256 if flags.small else 8192
+    findings.tell("versions", f"torch {torch.__version__}, numpy {np.__version__}, Python {platform.python_version()}")
+    findings.tell("processors", f"{os.cpu_count()}, {thread_count()} threads")
+    variables = ("NVIDIA_TF32_OVERRIDE", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE")
+    findings.tell("variables", ", ".join(f"{name} {os.environ.get(name, 'unset')}" for name in variables))
+    if device.startswith("cuda"):
+        card = torch.cuda.get_device_properties(device)
+        findings.tell("card", f"{card.name}, {card.total_memory / 2**30:.0f} GiB, {card.multi_processor_count} SMs")
+    matrix = torch.randn(size, size, device=device)
+    before = torch.get_float32_matmul_precision()
+    for name, precision, dtype in (
+        ("float32", "highest", torch.float32),
+        ("TF32", "high", torch.float32),
+        ("bfloat16", "highest", torch.bfloat16),
+    ):
+        torch.set_float32_matmul_precision(precision)
+        one = matrix.to(dtype)
+        seconds = seconds_of(lambda one=one: one @ one, device)
+        findings.tell(f"products in {name}", f"{2 * size**3 / seconds / 1e12:.0f} TFLOP/s")
+    torch.set_float32_matmul_precision(before)
+    values = torch.empty(2**16 if flags.small else 2**28, device=device)
+    findings.tell("copy", f"{8 * len(values) / seconds_of(values.clone, device) / 1e12:.2f} TB/s")
+    few = torch.zeros(8, device=device)
+    seconds = seconds_of(lambda: [few.add_(1) for _ in range(1000)], device) / 1000
+    findings.tell("smallest launch", f"{seconds * 1e6:.1f} us")
+
+
+# --- correctness
+
+
+def box_samples(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Points (count, 3) uniform over the cube and their signed distances (count,) to a cube of side 1."""
+    points = np.random.default_rng(seed).uniform(-1, 1, (count, 3)).astype(np.float32)
+    outside = np.abs(points) - 0.5
+    distances = np.linalg.norm(np.maximum(outside, 0), axis=1) + np.minimum(outside.max(axis=1), 0)
+    return points, distances.astype(np.float32)
+
+
+def combinations() -> list[tuple[str, str, str, str, bool]]:
+    """Every activation with every loss; optimizers, scalers and the hash grid take turns."""
+    pairs = itertools.product(ACTIVATIONS, LOSSES)
+    return [
+        (activation, loss, OPTIMIZERS[k % 2], SCALERS[(k + k // 4) % 4], k % 3 == 2)
+        for k, (activation, loss) in enumerate(pairs)
+    ]
+
+
+def combined(combination: tuple, sdf: np.ndarray, settings: FitSettings) -> tuple[NeuralSDF, FitSettings]:
+    """A small network on the CPU, and the settings, of one combination."""
+    activation, loss, optimizer, scaler, has_encoding = combination
+    grid = HashGrid(2, 2, 4, 8, 6) if has_encoding else None
+    network = NeuralSDF((32, 24, 16), activation, grid, fit_scaler(scaler, sdf))
+    init = "siren" if activation == "sine" else "he_uniform"
+    return network, replace(settings, loss=loss, optimizer=optimizer, init=init)
+
+
+def error_of(network: NeuralSDF, points: np.ndarray, sdf: np.ndarray) -> float:
+    """Mean error at labelled points, domain units."""
+    return float(np.abs(network.domain(points) - sdf).mean())
+
+
+def correct(findings: Findings, flags: argparse.Namespace) -> None:
+    """Fits on the device are those of the CPU, wait for nothing, and can be resumed."""
+    findings.attempt("steps that wait", lambda: waiting_steps(flags.device), "none")
+    findings.attempt("error over the CPU's", lambda: error_ratios(flags.device, flags.small), "about 1")
+    for name, count, has_encoding, asked in (
+        ("DAM", 1, False, "the same"),
+        ("4 x DAM", 4, False, "the same"),
+        ("hash grid", 1, True, "atomic sums: others"),
+    ):
+        findings.attempt(f"bits of {name}", lambda a=(count, has_encoding): repeated(*a, flags), asked)
+    findings.attempt("4 in a batch over 4 alone", lambda: batch_over_alone(flags), "about 1")
+
+
+def waiting_steps(device: str) -> str:
+    """How many combinations wait for the device in one of the steps 2 to 30."""
+    points, sdf = box_samples(20_000)
+    found = []
+    for combination in combinations():
+        network, settings = combined(combination, sdf, STEADY)
+        steps = itertools.count(1)
+
+        def should_stop(steps=steps):
+            step = next(steps)
+            if device.startswith("cuda"):
+                torch.cuda.set_sync_debug_mode("error" if step < 30 else "default")
+            return step == 30
+
+        hooks = FitHooks(should_stop=should_stop, clock=lambda: 0.0)
+        try:
+            fit(network.to(device), points, sdf, settings, hooks)
+        except Interrupted:
+            continue
+        except Exception as error:
+            found.append(f"{combination}: {type(error).__name__} {error}")
+        finally:
+            if device.startswith("cuda"):
+                torch.cuda.set_sync_debug_mode("default")
+    return f"{len(found)} of {len(combinations())} combinations {'; '.join(found)[:200]}"
+
+
+def error_ratios(device: str, small: int) -> str:
+    """Errors of fits on the device over those on the CPU: least, median, largest; and how far values are apart."""
+    points, sdf = box_samples(3000)
+    ratios, apart, failed = [], 0.0, []
+    for combination in combinations()[: 4 if small else None]:
+        try:
+            errors = []
+            for place in ("cpu", device):
+                network, settings = combined(combination, sdf, FitSettings(epochs=8, batch_size=500))
+                fit(network.to(place), points, sdf, settings)
+                errors.append(error_of(network, points, sdf))
+            ratios.append(errors[1] / errors[0])
+            values, slopes = network(points), network.gradient(points)
+            there = torch.from_numpy(points).to(device)
+            assert network(there).device == there.device == network.gradient(there).device
+            network.cpu()
+            apart = max(apart, float(np.abs(values - network(points)).max()))
+            slopes_apart = float(np.median(np.abs(slopes - network.gradient(points))))
+            assert slopes_apart < 1e-4, f"gradients are {slopes_apart:.2g} apart"
+        except Exception as error:
+            failed.append(f"{combination}: {type(error).__name__} {error}")
+    low, middle, high = np.percentile(ratios, (0, 50, 100))
+    text = f"{low:.3f} to {high:.3f}, median {middle:.3f}; one network's values {apart:.1g} apart on both"
+    return text + f"; {len(failed)} failed: {'; '.join(failed)[:200]}" * bool(failed)
+
+
+def widths_of(flags: argparse.Namespace) -> tuple[int, ...]:
+    """The DAM network's, or smaller ones."""
+    return (24, 16) if flags.small else DAM_WIDTHS
+
+
+def some_members(count: int, has_encoding: bool, flags: argparse.Namespace, device: str, hooks=None) -> list[Member]:
+    """Members with samples of their own. hooks: those of each by its number."""
+    members = []
+    for number in range(count):
+        points, sdf = box_samples(2_000 if flags.small else 20_000, seed=number)
+        widths = (64,) if has_encoding else widths_of(flags)
+        grid = HashGrid(base_resolution=8) if has_encoding else None
+        network = NeuralSDF(widths, encoding=grid, scaler=fit_scaler("StandardScaler", sdf)).to(device)
+        own = hooks(number) if hooks else FitHooks()
+        members.append(Member(network, points, sdf, hooks=own, resume=hooks is not None))
+    return members
+
+
+def repeated(count: int, has_encoding: bool, flags: argparse.Namespace) -> str:
+    """Whether a second fit, and one that was interrupted, have the same bits; the error if the CPU goes on."""
+    optimizer = "adam" if has_encoding else "soap"
+    settings = FitSettings(epochs=2, batch_size=500, optimizer=optimizer, learning_rate=1e-3)
+    folder = flags.out / "gpu"
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"checkpoint_{number}" for number in range(count)]
+    interrupted_after = 6 if flags.small else 60
+
+    def fitted(device=flags.device, hooks=None):
+        members = some_members(count, has_encoding, flags, device, hooks)
+        for outcome in fit_batch(members, settings):
+            if isinstance(outcome, Exception):
+                raise outcome
+        return members
+
+    def resuming(number, steps=None):
+        done = itertools.count(1)
+        return FitHooks(checkpoint=paths[number], should_stop=lambda: next(done) == steps)
+
+    whole, again = fitted(), fitted()
+    for path in paths:
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(Interrupted):
+        fitted(hooks=lambda number: resuming(number, interrupted_after))
+    contents = [path.read_bytes() for path in paths]
+    resumed = fitted(hooks=resuming)
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(content)
+    crossed = fitted("cpu", resuming)
+    errors = [np.mean([error_of(m.network, m.points, m.sdf) for m in members]) for members in (whole, crossed)]
+    return (
+        f"a second time {same_bits(whole, again)}, after an interruption {same_bits(whole, resumed)}; "
+        f"error {errors[0]:.5f}, with the CPU from the checkpoint on {errors[1]:.5f}"
+    )
+
+
+def same_bits(ones: list[Member], others: list[Member]) -> str:
+    """'the same' if all weights are."""
+    pairs = zip(ones, others, strict=True)
+    equal = all(
+        torch.equal(one, other)
+        for a, b in pairs
+        for one, other in zip(a.network.state_dict().values(), b.network.state_dict().values(), strict=True)
+    )
+    return "the same" if equal else "others"
+
+
+def batch_over_alone(flags: argparse.Namespace) -> str:
+    """Errors of four networks fitted at once over those of the same, each fitted alone, on the device."""
+    settings = FitSettings(epochs=4, batch_size=500)
+    together, alone = (some_members(4, False, flags, flags.device) for _ in range(2))
+    fit_batch(together, settings)
+    for member in alone:
+        fit(member.network, member.points, member.sdf, settings)
+    errors = [[error_of(m.network, m.points, m.sdf) for m in members] for members in (together, alone)]
+    return ", ".join(f"{one / other:.3f}" for one, other in zip(*errors, strict=True))
+
+
+# --- seconds
+
+
+def steps(findings: Findings, flags: argparse.Namespace) -> None:
+    """Microseconds of a step and samples a second: one network, and many at once."""
+    rows = [("DAM, SOAP", False, "soap", 1024, count) for count in (1, 32, 8, 64)]
+    rows += [("DAM, Adam", False, "adam", 1024, count) for count in (1, 32)]
+    rows += [("hash grid, Adam", True, "adam", batch, 1) for batch in (1536, 65536)]
+    for name, has_encoding, optimizer, batch, count in rows:
+        if findings.seconds_left() < 10 or (flags.small and count > 8):
+            continue
+        asked = "8 M samples/s" if (optimizer, count) == ("soap", 32) else ""
+        plan = has_encoding, optimizer, batch, count
+        findings.attempt(f"{name}, batch {batch}, P = {count}", lambda plan=plan: step_time(*plan, flags), asked)
+
+
+def step_time(has_encoding: bool, optimizer: str, batch: int, count: int, flags: argparse.Namespace) -> str:
+    """The mean of the steps TIMED, a refresh of SOAP's bases and the statistics included; seconds until the first."""
+    first, last = (2, 6) if flags.small else TIMED
+    batch = 100 if flags.small else batch
+    # A check after every 200 steps.
+    points, sdf = box_samples(batch * 100)
+    settings = FitSettings(epochs=200, batch_size=batch, optimizer=optimizer, learning_rate=1e-4)
+    settings = replace(settings, loss="relative" if has_encoding else "l1")
+    times, done = {}, itertools.count(1)
+
+    def should_stop():
+        step = next(done)
+        if step in (1, first, last):
+            wait_for(flags.device)
+            times[step] = time.perf_counter()
+        return step == last
+
+    members = []
+    for number in range(count):
+        grid = HashGrid(base_resolution=8) if has_encoding else None
+        network = NeuralSDF((64,) if has_encoding else widths_of(flags), encoding=grid).to(flags.device)
+        hooks = FitHooks(should_stop=should_stop if number == 0 else None)
+        members.append(Member(network, points, sdf, hooks=hooks))
+    if flags.device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats(flags.device)
+    begun = time.perf_counter()
+    with contextlib.suppress(Interrupted):
+        fit_batch(members, settings)
+    seconds = (times[last] - times[first]) / (last - first)
+    text = f"{seconds * 1e6:.0f} us, {count * batch / seconds / 1e6:.2f} M samples/s"
+    text += f"; first step after {times[1] - begun:.2f} s"
+    if flags.device.startswith("cuda"):
+        text += f"; {torch.cuda.max_memory_allocated(flags.device) / 2**30:.2f} GiB"
+    return text
+
+
+# --- High
+
+
+def impeller_samples(flags: argparse.Namespace) -> dict[str, np.ndarray]:
+    """points, sdf: importance samples of the impeller, as many as High takes; surface: fresh points of it.
+
+    They are kept in a file for the other parts.
+    """
+    kept = flags.out / "gpu/impeller.npz"
+    if kept.exists():
+        with np.load(kept) as arrays:
+            return dict(arrays)
+    mesh = load_mesh(IMPELLER)
+    count = 20_000 if flags.small else 5_000_000
+    points, sdf = importance_samples(DistanceOracle(mesh), count, np.random.default_rng(0))
+    surface = points_on_surface(mesh, SCORED_POINTS, np.random.default_rng(2))[0]
+    arrays = {"points": points, "sdf": sdf, "surface": surface}
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(kept, **arrays)
+    return arrays
+
+
+def fit_impeller(flags: argparse.Namespace, fraction: float = 1.0) -> tuple[NeuralSDF, str]:
+    """The fit of presets/high.sh, or with a fraction of its samples, at whose end the schedule ends: the network on
+    the device, and a line about it."""
+    arrays = impeller_samples(flags)
+    points, sdf = arrays["points"], arrays["sdf"]
+    epochs = 1 if flags.small else 6
+    samples = int(fraction * epochs * len(points))
+    epochs = -(-samples // len(points))
+    chosen = slice(0, samples // epochs)
+    network = NeuralSDF(widths_of(flags), scaler=fit_scaler("StandardScaler", sdf)).to(flags.device)
+    hooks = FitHooks(held_out=arrays["surface"][:2048])
+    start = time.perf_counter()
+    result = fit(network, points[chosen], sdf[chosen], FitSettings(epochs=epochs, batch_size=1024), hooks)
+    seconds = time.perf_counter() - start
+    text = f"{seconds:.2f} s, {result.samples:,} samples, surface error {surface_error(network, arrays):.6f}"
+    below = [s for s, e in zip(result.history["seconds"], result.history["held_out"], strict=True) if e < 0.001]
+    return network, text + (f", below 0.001 after {below[0]:.2f} s" if below else "")
+
+
+def high(findings: Findings, flags: argparse.Namespace) -> None:
+    """The fit of presets/high.sh to its end, and fits of fractions of its samples, which end sooner."""
+    for part in (80, 40):
+        asked = "0.001 in 1 s"
+        findings.attempt(f"1/{part} of High", lambda part=part: fit_impeller(flags, 1 / part)[1], asked)
+
+    def whole() -> str:
+        network, text = fit_impeller(flags)
+        network.save(flags.out / "gpu/high.safetensors")
+        arrays = impeller_samples(flags)
+        there, here = surface_error(network, arrays), surface_error(network.cpu(), arrays)
+        return f"{text}; the same network's error on the CPU differs by {abs(there / here - 1):.1g} of it"
+
+    findings.attempt("High, impeller", whole, "20 s, goal 10; error 0.0001")
+
+
+def surface_error(network: NeuralSDF, arrays: dict[str, np.ndarray]) -> float:
+    """Mean |f| over fresh points of the surface, domain units."""
+    return float(np.abs(network.domain(arrays["surface"])).mean())
