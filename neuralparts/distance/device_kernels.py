@@ -1,0 +1,92 @@
+"""The kernels of search and rays for a GPU, by numba-cuda: one thread a point.
+
+Comes in: arrays on the device. Goes out: arrays on the device. The loops are those of `search_kernels` and
+`ray_kernels`: `device_function` has numba-cuda compile the same Python functions. Importing this needs numba-cuda.
+"""
+
+import math
+from collections.abc import Callable
+from types import FunctionType
+
+import numpy as np
+from numba import cuda
+from numba.core.dispatcher import Dispatcher
+
+from neuralparts.distance import common_kernels, ray_kernels, search_kernels
+
+STACK = search_kernels.STACK
+IN_SIMULATOR = not hasattr(cuda, "libdevice")
+
+
+@cuda.jit(device=True)
+def _rounded_product(a, b):
+    """a times b, never merged into a sum."""
+    return cuda.libdevice.dmul_rn(a, b)
+
+
+# Functions that are made once, by their dispatcher on the CPU.
+_made = {} if IN_SIMULATOR else {common_kernels.product: _rounded_product}
+
+
+def device_function(dispatcher: Dispatcher) -> Callable:
+    """The twin on the GPU of a function that Numba compiles for the CPU, and of all functions that it calls."""
+    if dispatcher not in _made:
+        function = dispatcher.py_func
+        names = dict(function.__globals__)
+        for name in function.__code__.co_names:
+            if isinstance(names.get(name), Dispatcher):
+                names[name] = device_function(names[name])
+        _made[dispatcher] = cuda.jit(device=True)(FunctionType(function.__code__, names, function.__name__))
+    return _made[dispatcher]
+
+
+_search_tree = device_function(search_kernels.search_tree)
+_foot_and_distance = device_function(search_kernels.foot_and_distance)
+_place_of_foot = device_function(search_kernels.place_of_foot)
+_count_crossings = device_function(ray_kernels.count_crossings)
+_strip_tangent = device_function(ray_kernels.strip_tangent)
+_sum_of_two = device_function(ray_kernels.sum_of_two)
+
+
+@cuda.jit
+def search_points(points, order, leap, boxes, first, count, frames, nearest, closest, distance):
+    """As `search_kernels.search_block`, one thread a point of the order (N,).
+
+    With a leap above 0, only every leap-th point of the order is searched, from triangle 0. With -leap the others are,
+    each from the answer of the one before it that the first call found.
+    """
+    i = cuda.grid(1) * max(leap, 1)
+    if i < len(order) and (leap > 0 or i % -leap != 0):
+        position = 0
+        if leap < 0:
+            position = nearest[order[i - i % -leap]]
+        stack = cuda.local.array(STACK, np.int32)
+        stack2 = cuda.local.array(STACK, np.float64)
+        p = order[i]
+        px, py, pz = points[p, 0], points[p, 1], points[p, 2]
+        position = _search_tree(px, py, pz, position, boxes, first, count, frames, stack, stack2)
+        nearest[p] = position
+        foot_x, foot_y, distance[p] = _foot_and_distance(px, py, pz, frames[position])
+        if len(closest) > 0:
+            _place_of_foot(frames[position], foot_x, foot_y, closest[p])
+
+
+@cuda.jit
+def winding_of_points(points, order, axis, shift, records, start, entries, place, resolution, edges, winding):
+    """Winding numbers (N,) of the points, one thread a point: the crossings of `ray_kernels.crossings_block`, and the
+    strips of `add_strips`.
+
+    shift: (2,); place: (4,) low_u, low_v, scale_u, scale_v of the ray grid. The strips' angles are added edge by edge.
+    """
+    i = cuda.grid(1)
+    if i < len(order):
+        p = order[i]
+        u, v, w = points[p, (axis + 1) % 3] + shift[0], points[p, (axis + 2) % 3] + shift[1], points[p, axis]
+        bins = (start, entries, place[0], place[1], place[2], place[3], resolution)
+        total = _count_crossings(u, v, w, records, bins)
+        sine, cosine, revolutions = 0.0, 1.0, 0.0
+        for e in range(edges.shape[1]):
+            more_sine, more_cosine = _strip_tangent(u, v, w, edges, e)
+            sine, cosine, passed = _sum_of_two(sine, cosine, more_sine, more_cosine)
+            revolutions += passed
+        winding[p] = total + math.atan2(sine, cosine) / (2 * math.pi) + revolutions
