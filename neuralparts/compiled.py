@@ -66,13 +66,13 @@ class MachineCode(FunctionCache):
                 continue
             checksum, code = data[:CHECKSUM_BYTES], data[CHECKSUM_BYTES:]
             if checksum == hashlib.sha256(origin + code).digest():
-                return CompileResult._rebuild(target_context, *pickle.loads(code))
+                return self._rebuilt(target_context, code)
         return None
 
     def save_overload(self, signature: tuple, data: CompileResult) -> None:
         """Keep machine code in the first folder that takes it; if none does, say it."""
         name, origin = self._name_and_origin(signature, data.codegen)
-        code = dumps(data._reduce())
+        code = self._reduced(data)
         content = hashlib.sha256(origin + code).digest() + code
         first_error = None
         for folder in cache_folders(self._source):
@@ -86,6 +86,14 @@ class MachineCode(FunctionCache):
 
     def flush(self) -> None:
         """Do nothing: a file that does not fit is never used."""
+
+    def _reduced(self, compiled: CompileResult) -> bytes:
+        """Machine code as a file holds it."""
+        return dumps(compiled._reduce())
+
+    def _rebuilt(self, target_context: Any, code: bytes) -> CompileResult:
+        """The opposite of `_reduced`."""
+        return CompileResult._rebuild(target_context, *pickle.loads(code))
 
     def _name_and_origin(self, signature: tuple, codegen: Any) -> tuple[str, bytes]:
         """The name of a file, and what its code is made from."""

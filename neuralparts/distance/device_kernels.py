@@ -5,16 +5,21 @@ Comes in: arrays on the device. Goes out: arrays on the device. The loops are th
 """
 
 import math
+import pickle
 from collections.abc import Callable
+from importlib.metadata import version
 from types import FunctionType
+from typing import Any
 
 import numpy as np
 from numba import cuda
 from numba.core.dispatcher import Dispatcher
 
+from neuralparts.compiled import MachineCode
 from neuralparts.distance import common_kernels, ray_kernels, search_kernels
 
 STACK = search_kernels.STACK
+# The simulator runs the loops in Python, one thread after the other, and lacks some of numba-cuda.
 IN_SIMULATOR = not hasattr(cuda, "libdevice")
 
 
@@ -40,6 +45,29 @@ def device_function(dispatcher: Dispatcher) -> Callable:
     return _made[dispatcher]
 
 
+def kernel(function: Callable) -> Callable:
+    """A decorator that compiles a kernel at its first launch, and keeps its machine code as `cached_njit` does."""
+    made = cuda.jit(function)
+    if not IN_SIMULATOR:
+        made._cache = KernelCode(function)
+    return made
+
+
+class KernelCode(MachineCode):
+    """The machine code of a kernel for the GPU."""
+
+    def _reduced(self, compiled: Any) -> bytes:
+        from numba.cuda.serialize import dumps
+
+        return dumps((version("numba-cuda"), compiled._reduce_states()))
+
+    def _rebuilt(self, target_context: Any, code: bytes) -> Any:
+        from numba.cuda.dispatcher import _Kernel
+
+        made_by, states = pickle.loads(code)
+        return _Kernel._rebuild(**states) if made_by == version("numba-cuda") else None
+
+
 _search_tree = device_function(search_kernels.search_tree)
 _foot_and_distance = device_function(search_kernels.foot_and_distance)
 _place_of_foot = device_function(search_kernels.place_of_foot)
@@ -48,7 +76,7 @@ _strip_tangent = device_function(ray_kernels.strip_tangent)
 _sum_of_two = device_function(ray_kernels.sum_of_two)
 
 
-@cuda.jit
+@kernel
 def search_points(points, order, leap, boxes, first, count, frames, nearest, closest, distance):
     """As `search_kernels.search_block`, one thread a point of the order (N,).
 
@@ -71,7 +99,7 @@ def search_points(points, order, leap, boxes, first, count, frames, nearest, clo
             _place_of_foot(frames[position], foot_x, foot_y, closest[p])
 
 
-@cuda.jit
+@kernel
 def winding_of_points(points, order, axis, shift, records, start, entries, place, resolution, edges, winding):
     """Winding numbers (N,) of the points, one thread a point: the crossings of `ray_kernels.crossings_block`, and the
     strips of `add_strips`.
