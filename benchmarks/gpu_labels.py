@@ -5,6 +5,7 @@ importance sampling; far points: uniform in the cube. The first calls include co
 """
 
 import argparse
+import itertools
 import os
 import sys
 import time
@@ -20,30 +21,38 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from neuralparts.distance import DistanceOracle
+from neuralparts.distance.common_kernels import near_order
+from neuralparts.distance.search import TriangleSearch
+from neuralparts.distance.winding import WindingNumber
 from neuralparts.machine import thread_count
 from neuralparts.mesh import load_mesh
 from neuralparts.sampling import importance_samples
 
+# With NUMBA_ENABLE_CUDASIM=1 the loops run in Python, a few hundred points a second: a check of this script.
 SIMULATED = bool(os.environ.get("NUMBA_ENABLE_CUDASIM"))
 begun = time.perf_counter()
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num_points", type=int, default=400 if SIMULATED else 2_000_000, help="(%(default)s)")
+    parser.add_argument("--num_points", type=int, default=60 if SIMULATED else 2**21, help="(%(default)s)")
     parser.add_argument("--gpu", type=int, default=0, help="number of the GPU (%(default)s)")
     flags = parser.parse_args()
-    if SIMULATED:
-        # Few points are enough there.
-        from neuralparts.distance import device_labels
-
-        device_labels.LEAST_POINTS = 0
     attempt("device", tell_device, flags.gpu)
     mesh = load_mesh(ROOT / "data/impeller/impeller.stl", 0)
-    attempt("impeller", compare, "impeller, closed", mesh, flags)
+    generator = np.random.default_rng(0)
+    seconds, (near, _) = timed(lambda: importance_samples(DistanceOracle(mesh), flags.num_points, generator, 60.0, 0.0))
+    tell("CPU", f"ready and {flags.num_points:,} importance samples in {seconds:.1f} s, compiling included")
+    points = {"near": near, "far": generator.uniform(-1, 1, near.shape).astype(np.float32)}
+    triangles = mesh.vertices[mesh.faces]
+    search = attempt("distance", compare, "distance", TriangleSearch(triangles), mesh, points, flags.gpu)
+    winding = attempt("sign", compare, "sign", WindingNumber(mesh), mesh, points, flags.gpu)
     attempt("sampling", compare_sampling, mesh, flags)
-    attempt("open", compare, "impeller, open", opened(mesh), flags)
-    attempt("kernels", time_kernels, mesh, flags)
+    open_mesh = opened(mesh)
+    exact = WindingNumber(open_mesh, exact_inside=len(mesh.faces))  # without caps, which would have to be compiled
+    what = f"sign, {exact.edges.shape[1]:,} boundary edges"
+    attempt(what, compare, what, exact, open_mesh, points, flags.gpu)
+    attempt("kernels", time_kernels, search, winding, near, flags.gpu)
     return 0
 
 
@@ -53,9 +62,9 @@ def tell(what: str, text: str) -> None:
 
 
 def attempt(name, work, *arguments):
-    """Call work; print its failure."""
+    """The result of work, or None after its failure was printed."""
     try:
-        work(*arguments)
+        return work(*arguments)
     except Exception as error:
         tell(name, f"failed: {type(error).__name__}: {error}")
         traceback.print_exc()
@@ -67,7 +76,18 @@ def timed(work):
     return time.perf_counter() - start, result
 
 
+def rate(points, seconds):
+    return f"{len(points) / seconds / 1e6:.2f} M/s"
+
+
+def opened(mesh):
+    """The mesh without the triangles of a slab of it."""
+    middle = mesh.vertices[mesh.faces].mean(axis=1)[:, 0]
+    return replace(mesh, faces=mesh.faces[np.abs(middle) > 0.02], closed=False)
+
+
 def tell_device(gpu):
+    """Print the GPU, the versions, and the seconds until numba-cuda is ready."""
     seconds, cuda = timed(numba_cuda)
     names = ", ".join(f"{name} {version(name)}" for name in ("numba", "numba-cuda", "numpy"))
     tell("device", f"{'simulator' if SIMULATED else cuda.gpus[gpu].name}, {names}, {thread_count()} threads")
@@ -82,106 +102,76 @@ def numba_cuda():
     return cuda
 
 
-def opened(mesh):
-    """The mesh without the triangles of a slab of it."""
-    middle = mesh.vertices[mesh.faces].mean(axis=1)[:, 0]
-    return replace(mesh, faces=mesh.faces[np.abs(middle) > 0.02], closed=False)
+def compare(what, labeller, mesh, points, gpu):
+    """Compare a search or winding number with its twin on the GPU, and their times; returns the twin."""
+    from neuralparts.distance import device_labels
+
+    seconds, twin = timed(lambda: device_labels.checked_twin(labeller, gpu, mesh.vertices))
+    tell(what, f"ready after {seconds:.2f} s, its check included")
+    if isinstance(labeller, TriangleSearch):
+        on_cpu, on_gpu = (lambda p: labeller.nearest(p, False)[2]), (lambda p: twin.nearest_on_gpu(p, False)[2])
+    else:
+        on_cpu, on_gpu = labeller.inside, (lambda p: twin.winding_on_gpu(p) > device_labels.INSIDE_ABOVE)
+    for kind, some in points.items():
+        few = some[: len(some) // 8]
+        cpu, expected = min((timed(lambda few=few: on_cpu(few)) for _ in range(2)), key=lambda one: one[0])
+        gpu, found = min((timed(lambda some=some: on_gpu(some)) for _ in range(2)), key=lambda one: one[0])
+        wrong = found[: len(few)] != expected
+        differ = f"{np.count_nonzero(wrong)} of {len(few):,} differ"
+        if found.dtype != bool:
+            differ += f", by {np.abs(found[: len(few)] - expected).max():.2g} at most"
+        tell(f"{what}, {kind}", f"{rate(some, gpu)} on the GPU, {rate(few, cpu)} on the CPU; {differ}")
+    return twin
 
 
-def oracles(mesh, gpu):
-    """The oracle of the CPU, ready, and that of the GPU."""
-    there, here = DistanceOracle(mesh, device=f"cuda:{gpu}"), DistanceOracle(mesh)
-    here.signed_distance(np.zeros((1, 3)))
-    return here, there
-
-
-def compare(name, mesh, flags):
-    """Compare distances and signs of both, and their times."""
-    here, there = oracles(mesh, flags.gpu)
-    tell(name, f"{len(mesh.faces):,} triangles, {here._winding.edges.shape[1]:,} boundary edges")
-    for what, prepare in (("search", lambda: there._search), ("winding", lambda: there._winding)):
-        seconds, made = timed(prepare)
-        tell(name, f"{what} ready after {seconds:.2f} s, self-check included: {type(made).__name__}")
-    generator = np.random.default_rng(0)
-    near = importance_samples(here, flags.num_points, generator, uniform_ratio=0.0)[0]
-    far = generator.uniform(-1, 1, (flags.num_points, 3)).astype(np.float32)
-    for kind, points in (("near", near), ("far", far)):
-        some = points[: len(points) // 8]
-        cpu, expected = timed(lambda some=some: here.distance(some))
-        cpu_sign, inside = timed(lambda some=some: here.inside(some))
-        for _ in range(2):
-            gpu, found = timed(lambda points=points: there.distance(points))
-            gpu_sign, found_inside = timed(lambda points=points: there.inside(points))
-        tell(
-            f"{name}, {kind}",
-            f"distance {rate(points, gpu)} on the GPU, {rate(some, cpu)} on the CPU; "
-            f"sign {rate(points, gpu_sign)}, {rate(some, cpu_sign)}; largest difference "
-            f"{np.abs(found[: len(some)] - expected).max():.2g}, signs that differ "
-            f"{np.count_nonzero(found_inside[: len(some)] != inside)} of {len(some):,}",
+def compare_sampling(mesh, flags):
+    """Time importance samples drawn with the GPU, and without."""
+    for what, gpu in (("GPU", flags.gpu), ("CPU", -1)):
+        oracle = DistanceOracle(mesh, gpu=gpu)
+        oracle.signed_distance(np.zeros((1, 3)))
+        seconds = min(
+            timed(lambda o=oracle: importance_samples(o, flags.num_points, np.random.default_rng(2)))[0]
+            for _ in range(2)
         )
+        tell("sampling", f"{flags.num_points:,} importance samples by the {what}: {seconds:.2f} s")
 
 
-def rate(points, seconds):
-    return f"{len(points) / seconds / 1e6:.2f} M/s"
-
-
-def time_kernels(mesh, flags):
-    """Time the kernels alone, with the points there: in several sizes of a block, with and without a first answer."""
+def time_kernels(search, winding, points, gpu):
+    """Time the kernels alone, with the points there: in several sizes of a block, and points a thread."""
     from neuralparts.distance import device_kernels
-    from neuralparts.distance.common_kernels import near_order
 
-    cuda = numba_cuda()
-    here, there = oracles(mesh, flags.gpu)
-    points = importance_samples(here, flags.num_points // 2, np.random.default_rng(1), uniform_ratio=0.0)[0]
-    points = points.astype(np.float64)
-    sorting, order = timed(lambda: near_order(points))
-    tell("kernels", f"sorting on one core: {rate(points, sorting)}")
-    with cuda.gpus[flags.gpu]:
-        copying, there_points = timed(lambda: cuda.to_device(points))
-        tell("kernels", f"copy to the GPU: {points.nbytes / copying / 1e9:.1f} GB/s")
-        count = len(points)
+    cuda, count, points = numba_cuda(), len(points), points.astype(np.float64)
+    seconds, order = timed(lambda: near_order(points))
+    tell("kernels", f"sorting on one core: {rate(points, seconds)}")
+    with cuda.gpus[gpu]:
+        seconds, unsorted = timed(lambda: cuda.to_device(points))
+        tell("kernels", f"copy to the GPU: {points.nbytes / seconds / 1e9:.1f} GB/s")
         position, away = cuda.device_array(count, np.int32), cuda.device_array(count, np.float32)
-        foot, winding = cuda.device_array((0, 3), np.float32), cuda.device_array(count, np.float64)
-        sorted_points, plain = cuda.to_device(points[order]), cuda.to_device(np.arange(count))
+        foot, found = cuda.device_array((0, 3), np.float32), cuda.device_array(count, np.float64)
+        plain = cuda.to_device(np.arange(count))
         cases = {
-            "sorted by index": (there_points, cuda.to_device(order)),
-            "sorted": (sorted_points, plain),
-            "unsorted": (there_points, plain),
+            "sorted by index": (unsorted, cuda.to_device(order)),
+            "sorted": (cuda.to_device(points[order]), plain),
+            "unsorted": (unsorted, plain),
         }
+
+        def launch(kernel, threads, run, *arguments):
+            kernel[-(-count // (threads * run)), threads](*arguments)
+            cuda.synchronize()
+
         for case, pair in cases.items():
-            for threads in (64, 128, 256):
-                for leaps in ((1,), (32, -32), (256, -256)):
-
-                    def search(pair=pair, threads=threads, leaps=leaps):
-                        for leap in leaps:
-                            grid = -(-count // (threads * max(leap, 1))), threads
-                            arrays = there._search._arrays
-                            device_kernels.search_points[grid](*pair, leap, *arrays, position, foot, away)
-                        cuda.synchronize()
-
-                    seconds = min(timed(search)[0] for _ in range(2))
-                    tell("kernels", f"search, {case}, {threads} threads, leap {leaps[0]}: {rate(points, seconds)}")
-            arguments = there._winding._arguments
-
-            def cross(pair=pair, arguments=arguments):
-                device_kernels.winding_of_points[-(-count // 128), 128](*pair, *arguments, winding)
-                cuda.synchronize()
-
-            seconds = min(timed(cross)[0] for _ in range(2))
+            for threads, run in itertools.product((64, 128, 256), (1, 4, 8, 16)):
+                arguments = *pair, run, *search.arrays, position, foot, away
+                work = (device_kernels.search_points, threads, run, *arguments)
+                seconds = min(timed(lambda work=work: launch(*work))[0] for _ in range(2))
+                tell("kernels", f"search, {case}, {threads} threads, {run} points a thread: {rate(points, seconds)}")
+            work = (device_kernels.winding_of_points, 128, 1, *pair, *winding.arrays, found)
+            seconds = min(timed(lambda work=work: launch(*work))[0] for _ in range(2))
             tell("kernels", f"crossings, {case}: {rate(points, seconds)}")
         for kernel in (device_kernels.search_points, device_kernels.winding_of_points):
             if not SIMULATED:
                 registers, local = kernel.get_regs_per_thread(), kernel.get_local_mem_per_thread()
                 tell("kernels", f"{kernel.py_func.__name__}: registers {registers}, bytes of local memory {local}")
-
-
-def compare_sampling(mesh, flags):
-    """Time importance samples drawn by both oracles."""
-    here, there = oracles(mesh, flags.gpu)
-    there.signed_distance(np.zeros((1, 3)))
-    for what, oracle in (("GPU", there), ("CPU", here)):
-        seconds, _ = timed(lambda o=oracle: importance_samples(o, flags.num_points, np.random.default_rng(2)))
-        tell("sampling", f"{flags.num_points:,} importance samples by the {what}: {seconds:.2f} s")
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     start = time.perf_counter()
     device = choose_device(flags.gpu, watch)
     with watch.timed("load"), watch.bar("load"):
-        shape, content = load(source, flags, watch)
+        shape, content = load(source, flags, watch, flags.gpu)
     with watch.timed("label"):
         samples, pairs = label(shape, flags, watch), label_pairs(shape, flags, watch)
     with watch.timed("fit"):

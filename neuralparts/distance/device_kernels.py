@@ -18,7 +18,7 @@ from numba.core.dispatcher import Dispatcher
 from neuralparts.compiled import MachineCode
 from neuralparts.distance import common_kernels, ray_kernels, search_kernels
 
-STACK = search_kernels.STACK
+STACK, WARP = search_kernels.STACK, 32
 # The simulator runs the loops in Python, one thread after the other, and lacks some of numba-cuda.
 IN_SIMULATOR = not hasattr(cuda, "libdevice")
 
@@ -77,19 +77,17 @@ _sum_of_two = device_function(ray_kernels.sum_of_two)
 
 
 @kernel
-def search_points(points, order, leap, boxes, first, count, frames, nearest, closest, distance):
-    """As `search_kernels.search_block`, one thread a point of the order (N,).
+def search_points(points, order, run, boxes, first, count, frames, nearest, closest, distance):
+    """As `search_kernels.search_block`, for points (N, 3) taken in an order (N,) in which neighbours follow each other.
 
-    With a leap above 0, only every leap-th point of the order is searched, from triangle 0. With -leap the others are,
-    each from the answer of the one before it that the first call found.
+    A warp takes WARP * run points of the order, WARP at a time; each thread starts the search for its next point from
+    the answer for its last.
     """
-    i = cuda.grid(1) * max(leap, 1)
-    if i < len(order) and (leap > 0 or i % -leap != 0):
-        position = 0
-        if leap < 0:
-            position = nearest[order[i - i % -leap]]
-        stack = cuda.local.array(STACK, np.int32)
-        stack2 = cuda.local.array(STACK, np.float64)
+    thread = cuda.grid(1)
+    start = thread // WARP * WARP * run + thread % WARP
+    stack, stack2 = cuda.local.array(STACK, np.int32), cuda.local.array(STACK, np.float64)
+    position = 0
+    for i in range(start, min(start + WARP * run, len(order)), WARP):
         p = order[i]
         px, py, pz = points[p, 0], points[p, 1], points[p, 2]
         position = _search_tree(px, py, pz, position, boxes, first, count, frames, stack, stack2)

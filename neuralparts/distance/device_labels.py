@@ -13,6 +13,7 @@ from numba.core.errors import NumbaPerformanceWarning
 
 from neuralparts.distance import device_kernels
 from neuralparts.distance.common_kernels import near_order
+from neuralparts.distance.gpu_choice import say_cpu_takes_over
 from neuralparts.distance.search import TriangleSearch
 from neuralparts.distance.winding import INSIDE_ABOVE, WindingNumber
 from neuralparts.errors import UserError
@@ -21,11 +22,10 @@ from neuralparts.errors import UserError
 BATCH = 2**20
 # Calls of fewer points are left to the CPU: they would not fill the GPU.
 LEAST_POINTS = 2**14
-THREADS = 128
-# Every so many points of an order are searched first; the others start from the answer of the one before them.
-LEAP = 32
+# Threads of a block, and threads that fill a GPU: a search of more points has each thread take several, up to MOST_RUN.
+THREADS, FULL, MOST_RUN = 128, 2**17, 8
 # Boundary edges up to which a GPU computes winding numbers of an open mesh: it takes their exact sum for each point.
-MOST_EDGES = 20_000
+MOST_EDGES = 4096
 # Points near the vertices, and as many in the cube, that are labelled by both before the GPU is used; the largest
 # difference of a distance, domain units.
 CHECKED, LARGEST_DIFFERENCE = 500, 1e-6
@@ -38,15 +38,19 @@ class DeviceSearch:
     """
 
     def __init__(self, search: TriangleSearch, device: int):
-        self.on_cpu, self._device = search, device
+        self.on_cpu, self._device, self._is_usable = search, device, True
         with cuda.gpus[device]:
-            self._arrays = [cuda.to_device(np.ascontiguousarray(array)) for array in (*search.tree, search.frames)]
+            self.arrays = [cuda.to_device(np.ascontiguousarray(array)) for array in (*search.tree, search.frames)]
 
     def nearest(self, points: np.ndarray, with_points: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As `TriangleSearch.nearest`."""
-        if len(points) < LEAST_POINTS:
-            return self.on_cpu.nearest(points, with_points)
-        return self.nearest_on_gpu(points, with_points)
+        if len(points) >= LEAST_POINTS and self._is_usable:
+            try:
+                return self.nearest_on_gpu(points, with_points)
+            except Exception as error:  # the driver and numba-cuda have many
+                self._is_usable = False
+                say_cpu_takes_over(error)
+        return self.on_cpu.nearest(points, with_points)
 
     def nearest_on_gpu(self, points: np.ndarray, with_points: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As `nearest`, however few the points."""
@@ -57,9 +61,9 @@ class DeviceSearch:
             count = len(there[0])
             position, foot = cuda.device_array(count, np.int32), cuda.device_array(closest[block].shape, np.float32)
             away = cuda.device_array(count, np.float32)
-            for leap, threads in ((LEAP, -(-count // LEAP)), (-LEAP, count)):
-                grid = -(-threads // THREADS), THREADS
-                device_kernels.search_points[grid](*there, leap, *self._arrays, position, foot, away)
+            run = min(-(-count // FULL), MOST_RUN)
+            grid = -(-count // (THREADS * run)), THREADS
+            device_kernels.search_points[grid](*there, run, *self.arrays, position, foot, away)
 
             def fetch() -> None:
                 face[block] = self.on_cpu.face[position.copy_to_host()]
@@ -80,12 +84,13 @@ class DeviceWinding:
     """
 
     def __init__(self, winding: WindingNumber, device: int):
-        self.on_cpu, self._device, grid = winding, device, winding.grid
+        self.on_cpu, self._device, self._is_usable = winding, device, True
+        grid = winding.grid
         place = np.array([grid.low_u, grid.low_v, grid.scale_u, grid.scale_v])
         arrays = winding.shift, grid.records, grid.start, grid.entries, place, winding.edges
         with cuda.gpus[device]:
             shift, *others, edges = (cuda.to_device(np.ascontiguousarray(array)) for array in arrays)
-        self._arguments = grid.axis, shift, *others, grid.resolution, edges
+        self.arrays = grid.axis, shift, *others, grid.resolution, edges
 
     @property
     def crowd(self) -> float:
@@ -98,9 +103,13 @@ class DeviceWinding:
 
     def inside(self, points: np.ndarray) -> np.ndarray:
         """As `WindingNumber.inside`."""
-        if len(points) < LEAST_POINTS:
-            return self.on_cpu.inside(points)
-        return self.winding_on_gpu(points) > INSIDE_ABOVE
+        if len(points) >= LEAST_POINTS and self._is_usable:
+            try:
+                return self.winding_on_gpu(points) > INSIDE_ABOVE
+            except Exception as error:
+                self._is_usable = False
+                say_cpu_takes_over(error)
+        return self.on_cpu.inside(points)
 
     def winding_on_gpu(self, points: np.ndarray) -> np.ndarray:
         """(N,) float64 winding numbers of (N, 3) points, exact, however few the points."""
@@ -109,7 +118,7 @@ class DeviceWinding:
         def launch(block: slice, *there) -> Callable[[], None]:
             found = cuda.device_array(len(there[0]), np.float64)
             grid = -(-len(found) // THREADS), THREADS
-            device_kernels.winding_of_points[grid](*there, *self._arguments, found)
+            device_kernels.winding_of_points[grid](*there, *self.arrays, found)
 
             def fetch() -> None:
                 winding[block] = found.copy_to_host()
@@ -118,6 +127,11 @@ class DeviceWinding:
 
         in_batches(launch, points, self._device)
         return winding
+
+
+def gpu_count() -> int:
+    """GPUs that numba-cuda can use."""
+    return len(cuda.gpus) if cuda.is_available() else 0
 
 
 def checked_twin(
@@ -131,15 +145,15 @@ def checked_twin(
     near = vertices[generator.integers(len(vertices), size=CHECKED)] + 0.02 * generator.standard_normal((CHECKED, 3))
     points = np.concatenate([near, generator.uniform(-1, 1, (CHECKED, 3))])
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NumbaPerformanceWarning)  # few points are on purpose here
+        warnings.simplefilter("ignore", NumbaPerformanceWarning)  # few points, on purpose
         if isinstance(labeller, TriangleSearch):
             twin = DeviceSearch(labeller, device)
-            difference = np.abs(twin.nearest_on_gpu(points, True)[2] - labeller.nearest(points)[2]).max()
-            if difference > LARGEST_DIFFERENCE:
+            difference = np.abs(twin.nearest_on_gpu(points, False)[2] - labeller.nearest(points, False)[2]).max()
+            if not difference <= LARGEST_DIFFERENCE:
                 raise UserError(f"a distance differs by {difference:.2g}")
             return twin
         if not suits(labeller):
-            raise UserError("this mesh has too long a boundary, or bodies within each other: signs need the CPU")
+            raise UserError("this mesh has a long boundary, or bodies within each other, so signs need the CPU")
         twin = DeviceWinding(labeller, device)
         wrong = np.count_nonzero((twin.winding_on_gpu(points) > INSIDE_ABOVE) != labeller.inside(points))
         if wrong:

@@ -12,58 +12,46 @@ Importing this module imports Numba (half a second); the first use on a machine 
 """
 
 import functools
-from importlib.util import find_spec
 
 import numpy as np
 
 from neuralparts.choices import DISTANCE_ENGINES
 from neuralparts.distance.blocks import BLOCK
+from neuralparts.distance.gpu_choice import on_gpu
 from neuralparts.distance.open3d_search import Open3dSearch, open3d_problem
 from neuralparts.distance.search import TriangleSearch
 from neuralparts.distance.winding import WindingNumber
-from neuralparts.errors import UserError, one_line
+from neuralparts.errors import UserError
 from neuralparts.mesh import Mesh
-from neuralparts.wording import say
 
 
 class DistanceOracle:
     """Distance, closest point, winding number and sign for points around a mesh.
 
     mesh: the Mesh. engine: finds the closest points, one of DISTANCE_ENGINES; "auto" is the fastest, numba. block:
-    points that a thread takes at a time. device: "cpu", or a GPU such as "cuda:0": large calls of the engine numba are
-    then computed there, if numba-cuda is installed. The attribute `engine` is the one in use. Raises ValueError for an
+    points that a thread takes at a time. gpu: number of the GPU that computes large calls, if numba-cuda is installed;
+    None for GPU 0 if there is one; -1 for none. The attribute `engine` is the one in use. Raises ValueError for an
     unknown engine, and UserError if open3d is chosen and cannot be imported.
 
     Every method takes (N, 3) float32 or float64 points of the domain and raises ValueError for anything else. The
     trees are built when they are first needed.
     """
 
-    def __init__(self, mesh: Mesh, engine: str = "auto", block: int = BLOCK, device: str = "cpu"):
-        self.mesh = mesh
-        self._device = device
+    def __init__(self, mesh: Mesh, engine: str = "auto", block: int = BLOCK, gpu: int | None = -1):
+        self.mesh, self._gpu = mesh, gpu
         self.engine = _engine_in_use(engine)
         self._block = block
 
     @functools.cached_property
     def _search(self):
-        search = {"open3d": Open3dSearch, "numba": TriangleSearch}[self.engine]
-        return self._moved(search(self.mesh.vertices[self.mesh.faces], block=self._block))
+        triangles = self.mesh.vertices[self.mesh.faces]
+        if self.engine == "open3d":
+            return Open3dSearch(triangles, block=self._block)
+        return on_gpu(TriangleSearch(triangles, block=self._block), self._gpu, self.mesh.vertices)
 
     @functools.cached_property
     def _winding(self):
-        return self._moved(WindingNumber(self.mesh, block=self._block))
-
-    def _moved(self, labeller):
-        """A search or winding number, or its twin on the GPU of this oracle."""
-        if self._device == "cpu" or self.engine != "numba" or find_spec("numba_cuda") is None:
-            return labeller
-        try:
-            from neuralparts.distance.device_labels import checked_twin
-
-            return checked_twin(labeller, int(self._device.partition(":")[2] or 0), self.mesh.vertices)
-        except Exception as error:  # numba-cuda, the driver and the compiler each have errors of their own
-            say(f"labels are computed on the CPU, not on the GPU: {one_line(error)}")
-            return labeller
+        return on_gpu(WindingNumber(self.mesh, block=self._block), self._gpu, self.mesh.vertices)
 
     @property
     def crowd(self) -> float:
