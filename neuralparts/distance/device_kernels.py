@@ -7,6 +7,7 @@ Comes in: arrays on the device. Goes out: arrays on the device. The loops are th
 import math
 import pickle
 from collections.abc import Callable
+from contextlib import suppress
 from importlib.metadata import version
 from types import FunctionType
 from typing import Any
@@ -14,9 +15,12 @@ from typing import Any
 import numpy as np
 from numba import cuda
 from numba.core.dispatcher import Dispatcher
+from numba.core.serialize import dumps
 
 from neuralparts.compiled import MachineCode
 from neuralparts.distance import common_kernels, ray_kernels, search_kernels
+from neuralparts.errors import one_line
+from neuralparts.wording import say
 
 STACK, WARP = search_kernels.STACK, 32
 # The simulator runs the loops in Python, one thread after the other, and lacks some of numba-cuda.
@@ -33,16 +37,16 @@ def _rounded_product(a, b):
 _made = {} if IN_SIMULATOR else {common_kernels.product: _rounded_product}
 
 
-def device_function(dispatcher: Dispatcher) -> Callable:
+def device_function(compiled: Dispatcher) -> Callable:
     """The twin on the GPU of a function that Numba compiles for the CPU, and of all functions that it calls."""
-    if dispatcher not in _made:
-        function = dispatcher.py_func
+    if compiled not in _made:
+        function = compiled.py_func
         names = dict(function.__globals__)
         for name in function.__code__.co_names:
             if isinstance(names.get(name), Dispatcher):
                 names[name] = device_function(names[name])
-        _made[dispatcher] = cuda.jit(device=True)(FunctionType(function.__code__, names, function.__name__))
-    return _made[dispatcher]
+        _made[compiled] = cuda.jit(device=True)(FunctionType(function.__code__, names, function.__name__))
+    return _made[compiled]
 
 
 def kernel(function: Callable) -> Callable:
@@ -54,18 +58,24 @@ def kernel(function: Callable) -> Callable:
 
 
 class KernelCode(MachineCode):
-    """The machine code of a kernel for the GPU."""
+    """The machine code of a kernel for the GPU. If this numba-cuda lacks the names used here, nothing is kept."""
+
+    def load_overload(self, signature: tuple, target_context: Any) -> Any:
+        with suppress(Exception):
+            return super().load_overload(signature, target_context)
+
+    def save_overload(self, signature: tuple, data: Any) -> None:
+        try:
+            super().save_overload(signature, data)
+        except Exception as error:
+            say(f"the GPU's loops cannot be kept ({one_line(error)}): every start compiles them anew")
 
     def _reduced(self, compiled: Any) -> bytes:
-        from numba.cuda.serialize import dumps
-
         return dumps((version("numba-cuda"), compiled._reduce_states()))
 
     def _rebuilt(self, target_context: Any, code: bytes) -> Any:
-        from numba.cuda.dispatcher import _Kernel
-
         made_by, states = pickle.loads(code)
-        return _Kernel._rebuild(**states) if made_by == version("numba-cuda") else None
+        return cuda.dispatcher._Kernel._rebuild(**states) if made_by == version("numba-cuda") else None
 
 
 _search_tree = device_function(search_kernels.search_tree)

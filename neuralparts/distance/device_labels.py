@@ -34,11 +34,12 @@ CHECKED, LARGEST_DIFFERENCE = 500, 1e-6
 class DeviceSearch:
     """Closest points on triangles, as `TriangleSearch`; large calls on a GPU.
 
-    search: the one of the CPU. device: number of the GPU.
+    search: the one of the CPU. device: number of the GPU. batch: points there at a time. For the kernel it holds
+    arrays, those of the search on the GPU.
     """
 
-    def __init__(self, search: TriangleSearch, device: int):
-        self.on_cpu, self._device, self._is_usable = search, device, True
+    def __init__(self, search: TriangleSearch, device: int, batch: int = BATCH):
+        self.on_cpu, self._device, self._batch, self._is_usable = search, device, batch, True
         with cuda.gpus[device]:
             self.arrays = [cuda.to_device(np.ascontiguousarray(array)) for array in (*search.tree, search.frames)]
 
@@ -73,18 +74,19 @@ class DeviceSearch:
 
             return fetch
 
-        in_batches(launch, points, self._device)
+        in_batches(launch, points, self._device, self._batch)
         return closest, face, distance
 
 
 class DeviceWinding:
     """The winding number of a mesh, as `WindingNumber`; large calls of `inside` on a GPU, if `suits` the mesh.
 
-    winding: the one of the CPU. device: number of the GPU.
+    winding: the one of the CPU. device: number of the GPU. batch: points there at a time. For the kernel it holds
+    arrays, those of the rays and of the boundary on the GPU.
     """
 
-    def __init__(self, winding: WindingNumber, device: int):
-        self.on_cpu, self._device, self._is_usable = winding, device, True
+    def __init__(self, winding: WindingNumber, device: int, batch: int = BATCH):
+        self.on_cpu, self._device, self._batch, self._is_usable = winding, device, batch, True
         grid = winding.grid
         place = np.array([grid.low_u, grid.low_v, grid.scale_u, grid.scale_v])
         arrays = winding.shift, grid.records, grid.start, grid.entries, place, winding.edges
@@ -125,7 +127,7 @@ class DeviceWinding:
 
             return fetch
 
-        in_batches(launch, points, self._device)
+        in_batches(launch, points, self._device, self._batch)
         return winding
 
 
@@ -166,7 +168,7 @@ def suits(winding: WindingNumber) -> bool:
     return winding.grid.beams is None and winding.edges.shape[1] <= MOST_EDGES
 
 
-def in_batches(launch: Callable[..., Callable[[], None]], points: np.ndarray, device: int) -> None:
+def in_batches(launch: Callable[..., Callable[[], None]], points: np.ndarray, device: int, batch: int) -> None:
     """Have launch(block, points, order) start the kernels for each batch on a GPU. It gets the slice of the points, and
     on the device the points (B, 3) float64 and their order (B,) int64; it returns a function that fetches the results.
 
@@ -174,8 +176,8 @@ def in_batches(launch: Callable[..., Callable[[], None]], points: np.ndarray, de
     """
     fetch = None
     with cuda.gpus[device]:
-        for start in range(0, len(points), BATCH):
-            block = slice(start, min(start + BATCH, len(points)))
+        for start in range(0, len(points), batch):
+            block = slice(start, min(start + batch, len(points)))
             part = np.ascontiguousarray(points[block], dtype=np.float64)
             order = near_order(part)
             if fetch is not None:
