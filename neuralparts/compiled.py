@@ -56,18 +56,26 @@ class MachineCode(FunctionCache):
         target_context.refresh()
         name, origin = self._name_and_origin(signature, target_context.codegen())
         code = read_kept(self._source, name, origin)
-        return None if code is None else CompileResult._rebuild(target_context, *pickle.loads(code))
+        return None if code is None else self._rebuilt(target_context, code)
 
     def save_overload(self, signature: tuple, data: CompileResult) -> None:
         """Keep machine code in the first folder that takes it; if none does, say it."""
         name, origin = self._name_and_origin(signature, data.codegen)
         try:
-            keep(self._source, name, origin, dumps(data._reduce()))
+            keep(self._source, name, origin, self._reduced(data))
         except OSError as error:
             _say_nothing_is_kept(one_line(error))
 
     def flush(self) -> None:
         """Do nothing: a file that does not fit is never used."""
+
+    def _reduced(self, compiled: CompileResult) -> bytes:
+        """Machine code as a file holds it."""
+        return dumps(compiled._reduce())
+
+    def _rebuilt(self, target_context: Any, code: bytes) -> CompileResult:
+        """The opposite of `_reduced`."""
+        return CompileResult._rebuild(target_context, *pickle.loads(code))
 
     def _name_and_origin(self, signature: tuple, codegen: Any) -> tuple[str, bytes]:
         """The name of a file, and what its code is made from."""

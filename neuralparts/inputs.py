@@ -64,10 +64,10 @@ class Labelled:
     shown: tuple[np.ndarray, np.ndarray] | None = None
 
 
-def load(source: Path, flags: SimpleNamespace, watch: Watch) -> tuple[Shape, str]:
+def load(source: Path, flags: SimpleNamespace, watch: Watch, gpu: int | None = -1) -> tuple[Shape, str]:
     """Read a mesh, or labelled samples; and the hash of the very bytes that were read, as `content_of` computes it.
 
-    Raises UserError or OSError.
+    gpu: may compute distances and signs, as for `DistanceOracle`. Raises UserError or OSError.
     """
     if source.suffix.lower() == choices.SAMPLES_SUFFIX:
         with open_hashed(source) as (file, content):
@@ -76,7 +76,7 @@ def load(source: Path, flags: SimpleNamespace, watch: Watch) -> tuple[Shape, str
     mesh = load_mesh(read, flags.reconstructionRes)
     for line in diagnosis_lines(mesh.diagnosis):
         say(line)
-    return Shape(mesh.transform, mesh, DistanceOracle(mesh, flags.distanceEngine)), read.content
+    return Shape(mesh.transform, mesh, DistanceOracle(mesh, flags.distanceEngine, gpu=gpu)), read.content
 
 
 def load_labelled(source: Path, file: BinaryIO, flags: SimpleNamespace, watch: Watch) -> Shape:

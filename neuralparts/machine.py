@@ -166,11 +166,19 @@ def _resident_memory_by_ps(process: int) -> int:
     return int(kibibytes) * 1024 if kibibytes.isdigit() else 0
 
 
+def may_have_gpus() -> bool:
+    """False if the environment hides all GPUs, or there is no driver of one."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
+    devices = ("nvidiactl", "dxg", "kfd")
+    return bool(shutil.which("nvidia-smi")) or any(Path(f"/dev/{name}").exists() for name in devices)
+
+
 def usable_gpus() -> list[str]:
     """Names of this machine's GPUs for CUDA_VISIBLE_DEVICES. Nothing is imported here that occupies a GPU."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
-    if not (shutil.which("nvidia-smi") or any(Path(f"/dev/{name}").exists() for name in ("nvidiactl", "dxg", "kfd"))):
+    if not may_have_gpus():
         return []
     # Another process asks torch, as a worker will: a driver may list a GPU that torch cannot use.
     program = "import torch; print(torch.cuda.device_count() if torch.cuda.is_available() else 0)"

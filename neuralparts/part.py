@@ -53,6 +53,6 @@ def import_network_stages() -> ModuleType:
 def prepare(source: Path, flags: SimpleNamespace, watch: Watch) -> tuple[Shape, Labelled]:
     """Read, repair and label an input: what it is, and what the training needs of it. Raises as `fit_part`."""
     with watch.timed("load"), watch.bar("load"):
-        shape, content = load(source, flags, watch)
+        shape, content = load(source, flags, watch, flags.gpu)
     with watch.timed("label"):
         return shape, labelled(shape, content, flags, watch)

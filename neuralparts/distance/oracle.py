@@ -17,6 +17,7 @@ import numpy as np
 
 from neuralparts.choices import DISTANCE_ENGINES
 from neuralparts.distance.blocks import BLOCK
+from neuralparts.distance.gpu_choice import on_gpu
 from neuralparts.distance.open3d_search import Open3dSearch, open3d_problem
 from neuralparts.distance.search import TriangleSearch
 from neuralparts.distance.winding import WindingNumber
@@ -28,26 +29,29 @@ class DistanceOracle:
     """Distance, closest point, winding number and sign for points around a mesh.
 
     mesh: the Mesh. engine: finds the closest points, one of DISTANCE_ENGINES; "auto" is the fastest, numba. block:
-    points that a thread takes at a time. The attribute `engine` is the one in use. Raises ValueError for an unknown
-    engine, and UserError if open3d is chosen and cannot be imported.
+    points that a thread takes at a time. gpu: number of the GPU that computes large calls, if numba-cuda is installed;
+    None for GPU 0 if there is one; -1 for none. The attribute `engine` is the one in use. Raises ValueError for an
+    unknown engine, and UserError if open3d is chosen and cannot be imported.
 
     Every method takes (N, 3) float32 or float64 points of the domain and raises ValueError for anything else. The
     trees are built when they are first needed.
     """
 
-    def __init__(self, mesh: Mesh, engine: str = "auto", block: int = BLOCK):
-        self.mesh = mesh
+    def __init__(self, mesh: Mesh, engine: str = "auto", block: int = BLOCK, gpu: int | None = -1):
+        self.mesh, self._gpu = mesh, gpu
         self.engine = _engine_in_use(engine)
         self._block = block
 
     @functools.cached_property
-    def _search(self) -> TriangleSearch | Open3dSearch:
-        search = {"open3d": Open3dSearch, "numba": TriangleSearch}[self.engine]
-        return search(self.mesh.vertices[self.mesh.faces], block=self._block)
+    def _search(self):
+        triangles = self.mesh.vertices[self.mesh.faces]
+        if self.engine == "open3d":
+            return Open3dSearch(triangles, block=self._block)
+        return on_gpu(TriangleSearch(triangles, block=self._block), self._gpu, self.mesh.vertices)
 
     @functools.cached_property
-    def _winding(self) -> WindingNumber:
-        return WindingNumber(self.mesh, block=self._block)
+    def _winding(self):
+        return on_gpu(WindingNumber(self.mesh, block=self._block), self._gpu, self.mesh.vertices)
 
     @property
     def crowd(self) -> float:

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from neuralparts.distance.common_kernels import clamp, compiled, quick
+from neuralparts.distance.common_kernels import clamp, compiled, product, quick
 
 # ---------------------------------------------------------------------------------------------------- the ray grid
 
@@ -121,7 +121,7 @@ def _visit_bins(records, place, cursor, entries, limit):
 @compiled
 def _doubled_area(u, v, from_u, from_v, to_u, to_v):
     """Twice the signed area of (from, to, point): positive if the point lies left of an edge that goes up in v."""
-    return (to_u - from_u) * (v - from_v) - (to_v - from_v) * (u - from_u)
+    return product(to_u - from_u, v - from_v) - product(to_v - from_v, u - from_u)
 
 
 @compiled
@@ -197,28 +197,32 @@ def count_crossings(u, v, w, records, bins):
 
 @quick
 def _strip_tangents(u, v, w, edges, sine, cosine):
-    """Fill sine and cosine (B,) of half the solid angle of the endless strip below each edge, seen from (u, v, w).
+    """Fill sine and cosine (B,) of half the solid angle of the endless strip below each edge, seen from (u, v, w)."""
+    for e in range(edges.shape[1]):
+        sine[e], cosine[e] = strip_tangent(u, v, w, edges, e)
+
+
+@quick
+def strip_tangent(u, v, w, edges, e):
+    """Sine and cosine of half the solid angle of the endless strip below one of the edges (7, B), seen from (u, v, w).
 
     This is the formula of Van Oosterom and Strackee (1983) for a triangle whose third corner is at infinity. Its sign
     comes from the comparison that decides the crossings, `_is_left`, so that both jump at the same point. The
     comparison is written without branches here, so that the loop is vectorised.
     """
-    for e in range(edges.shape[1]):
-        from_v, from_u, to_v, to_u = edges[0, e], edges[1, e], edges[3, e], edges[4, e]
-        # As _is_left; its answer replaces the sign of the area at the heights of v that the edge spans.
-        area = (to_u - from_u) * (v - from_v) - (to_v - from_v) * (u - from_u)
-        left_of_both, left_of_one = (u < from_u) & (u < to_u), (u < from_u) | (u < to_u)
-        is_left = left_of_both | (left_of_one & (area > 0))
-        size = abs(area)
-        area = (size if is_left else -size) if (from_v <= v) & (v < to_v) else area
-        # Both ends as seen from the point; sine and cosine up to a factor, then scaled to length 1.
-        au, av, bu, bv = from_u - u, from_v - v, to_u - u, to_v - v
-        tangent_sine = -area * edges[6, e]
-        tangent_cosine = (
-            au * bu + av * bv + _less_height(au, av, edges[2, e] - w) * _less_height(bu, bv, edges[5, e] - w)
-        )
-        scale = 1.0 / math.sqrt(tangent_sine * tangent_sine + tangent_cosine * tangent_cosine + 1e-300)
-        sine[e], cosine[e] = tangent_sine * scale, tangent_cosine * scale
+    from_v, from_u, to_v, to_u = edges[0, e], edges[1, e], edges[3, e], edges[4, e]
+    # As _is_left; its answer replaces the sign of the area at the heights of v that the edge spans.
+    area = product(to_u - from_u, v - from_v) - product(to_v - from_v, u - from_u)
+    left_of_both, left_of_one = (u < from_u) & (u < to_u), (u < from_u) | (u < to_u)
+    is_left = left_of_both | (left_of_one & (area > 0))
+    size = abs(area)
+    area = (size if is_left else -size) if (from_v <= v) & (v < to_v) else area
+    # Both ends as seen from the point; sine and cosine up to a factor, then scaled to length 1.
+    au, av, bu, bv = from_u - u, from_v - v, to_u - u, to_v - v
+    sine = -area * edges[6, e]
+    cosine = au * bu + av * bv + _less_height(au, av, edges[2, e] - w) * _less_height(bu, bv, edges[5, e] - w)
+    scale = 1.0 / math.sqrt(sine * sine + cosine * cosine + 1e-300)
+    return sine * scale, cosine * scale
 
 
 @quick
@@ -242,16 +246,22 @@ def sum_of_angles(sine, cosine, revolutions):
         half = (count + 1) // 2
         other_sine, other_cosine, other_revolutions = sine[half:count], cosine[half:count], revolutions[half:count]
         for e in range(count - half):
-            new_sine = sine[e] * other_cosine[e] + cosine[e] * other_sine[e]
-            # If neither angle is wider than a right angle, the sum stays under pi, and its sign may be rounding.
-            wide = (cosine[e] < 0) | (other_cosine[e] < 0)
-            past = wide & (sine[e] >= 0) & (other_sine[e] >= 0) & (new_sine < 0)
-            back = wide & (sine[e] < 0) & (other_sine[e] < 0) & (new_sine >= 0)
-            revolutions[e] += other_revolutions[e] + (1.0 if past else 0.0) - (1.0 if back else 0.0)
-            cosine[e] = cosine[e] * other_cosine[e] - sine[e] * other_sine[e]
-            sine[e] = new_sine
+            sine[e], cosine[e], passed = sum_of_two(sine[e], cosine[e], other_sine[e], other_cosine[e])
+            revolutions[e] += other_revolutions[e] + passed
         count = half
     return math.atan2(sine[0], cosine[0]) / (2 * math.pi) + revolutions[0]
+
+
+@quick
+def sum_of_two(sine, cosine, other_sine, other_cosine):
+    """Sine and cosine of the sum of two angles, and the revolutions that it passes: 1.0, 0.0 or -1.0."""
+    new_sine = sine * other_cosine + cosine * other_sine
+    # If neither angle is wider than a right angle, the sum stays under pi, and its sign may be rounding.
+    wide = (cosine < 0) | (other_cosine < 0)
+    past = wide & (sine >= 0) & (other_sine >= 0) & (new_sine < 0)
+    back = wide & (sine < 0) & (other_sine < 0) & (new_sine >= 0)
+    passed = (1.0 if past else 0.0) - (1.0 if back else 0.0)
+    return new_sine, cosine * other_cosine - sine * other_sine, passed
 
 
 # ------------------------------------------------------------------------------------------------ blocks of points

@@ -16,7 +16,8 @@ class TriangleSearch:
     """Closest points on triangles.
 
     triangles: (F, 3, 3) float64 corners. searched: (S,) ascending numbers of the triangles that the tree holds; by
-    default all. The others can only be found as a guess. block: points that a thread takes at a time.
+    default all. The others can only be found as a guess. block: points that a thread takes at a time. For the kernels
+    it holds tree and frames, as `search_kernels.search_block` takes them, and face (F,), the face at each position.
     """
 
     def __init__(self, triangles: np.ndarray, searched: np.ndarray | None = None, block: int = BLOCK):
@@ -24,11 +25,11 @@ class TriangleSearch:
         searched = every if searched is None else searched
         corners = triangles[searched]
         order, boxes, first, count = search_kernels.build_tree(corners.min(axis=1), corners.max(axis=1))
-        self._tree = (boxes, first, count)
+        self.tree = (boxes, first, count)
         # (F,) the face at each position: those of the tree in the order of its leaves, then the others in ascending
         # order. The kernels know triangles by position.
-        self._face = np.concatenate([searched[order], np.delete(every, searched)])
-        self._frames = search_kernels.triangle_frames(triangles[self._face])
+        self.face = np.concatenate([searched[order], np.delete(every, searched)])
+        self.frames = search_kernels.triangle_frames(triangles[self.face])
         self._block = block
 
     def nearest(
@@ -46,8 +47,8 @@ class TriangleSearch:
             block_points = np.ascontiguousarray(points[block], dtype=np.float64)
             position = np.empty(len(block_points), dtype=np.int32)
             outputs = (position, closest[block], distance[block])
-            search_kernels.search_block(block_points, guess[block], self._tree, self._frames, *outputs)
-            face[block] = self._face[position]
+            search_kernels.search_block(block_points, guess[block], self.tree, self.frames, *outputs)
+            face[block] = self.face[position]
 
         in_blocks(fill, len(points), self._block)
         return closest, face, distance

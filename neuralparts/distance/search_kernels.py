@@ -291,7 +291,7 @@ def _box_distance2(px, py, pz, boxes, node):
 
 
 @compiled
-def _search(px, py, pz, nearest, boxes, first, count, frames, stack, stack2):
+def search_tree(px, py, pz, nearest, boxes, first, count, frames, stack, stack2):
     """The position of the triangle nearest to a point.
 
     nearest: the position of any triangle; the nearer it is, the faster the search. stack, stack2 (STACK,): space for
@@ -324,6 +324,21 @@ def _search(px, py, pz, nearest, boxes, first, count, frames, stack, stack2):
 
 
 @compiled
+def foot_and_distance(px, py, pz, frame):
+    """The point of a triangle that is nearest to a point, along and across in its frame; and the distance to it."""
+    x, y, height = _coordinates(px, py, pz, frame)
+    foot_x, foot_y = _plane_foot(x, y, frame[12], frame[13], frame[14])
+    return foot_x, foot_y, math.sqrt(height * height + (x - foot_x) ** 2 + (y - foot_y) ** 2)
+
+
+@compiled
+def place_of_foot(frame, foot_x, foot_y, place):
+    """Fill place (3,): the point of a triangle that lies at (foot_x, foot_y) in its frame."""
+    for k in range(3):
+        place[k] = frame[k] + foot_x * frame[3 + k] + foot_y * frame[6 + k]
+
+
+@compiled
 def search_block(
     points: np.ndarray,
     guess: np.ndarray,
@@ -346,13 +361,8 @@ def search_block(
         px, py, pz = points[i, 0], points[i, 1], points[i, 2]
         if len(guess) > 0:
             position = guess[i]
-        position = _search(px, py, pz, position, boxes, first, count, frames, stack, stack2)
+        position = search_tree(px, py, pz, position, boxes, first, count, frames, stack, stack2)
         nearest[i] = position
-        # The foot of the point in the plane of that triangle; the distance from height and foot.
-        frame = frames[position]
-        x, y, height = _coordinates(px, py, pz, frame)
-        foot_x, foot_y = _plane_foot(x, y, frame[12], frame[13], frame[14])
-        distance[i] = math.sqrt(height * height + (x - foot_x) ** 2 + (y - foot_y) ** 2)
+        foot_x, foot_y, distance[i] = foot_and_distance(px, py, pz, frames[position])
         if len(closest) > 0:
-            for k in range(3):
-                closest[i, k] = frame[k] + foot_x * frame[3 + k] + foot_y * frame[6 + k]
+            place_of_foot(frames[position], foot_x, foot_y, closest[i])

@@ -108,7 +108,8 @@ class WindingNumber:
 
     grid: the ray grid of the mesh's triangles, by default `ray_grid(triangles)`. exact_boundary: number of boundary
     edges up to which every value is exact; for longer ones the error is VALUE_ERROR or less. exact_inside: number up to
-    which `inside` computes exact values. block: points that a thread takes at a time.
+    which `inside` computes exact values. block: points that a thread takes at a time. For the kernels it holds grid,
+    edges (7, B) of the boundary, and shift (2,) of the points, as `ray_kernels.add_strips` takes them.
     """
 
     def __init__(
@@ -120,20 +121,20 @@ class WindingNumber:
         block: int = BLOCK,
     ):
         triangles = mesh.vertices[mesh.faces]
-        self._grid = ray_grid(triangles) if grid is None else grid
+        self.grid = ray_grid(triangles) if grid is None else grid
         starts, ends = _directed_boundary(mesh)
-        self._edges = _strip_edges(mesh.vertices, starts, ends, self._grid.axis)
-        boundary = self._edges.shape[1]
-        self._shift = OPEN_SHIFT if boundary else np.zeros(2)
+        self.edges = _strip_edges(mesh.vertices, starts, ends, self.grid.axis)
+        boundary = self.edges.shape[1]
+        self.shift = OPEN_SHIFT if boundary else np.zeros(2)
         self.exact = boundary <= exact_boundary
-        self._caps = _caps(mesh.vertices, starts, ends, self._grid, triangles) if boundary > exact_inside else None
+        self._caps = _caps(mesh.vertices, starts, ends, self.grid, triangles) if boundary > exact_inside else None
         self._block = block
 
     @property
     def crowd(self) -> float:
         """Triangles and caps that a query looks at, about, if there are thousands; else 0."""
         near, has_rays = (self._caps.near, self._caps.grid is not None) if self._caps else (0.0, True)
-        return near + (self._grid.listed if has_rays and self._grid.beams is not None else 0.0)
+        return near + (self.grid.listed if has_rays and self.grid.beams is not None else 0.0)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) float32 or float64 points of the domain -> (N,) float64."""
@@ -155,25 +156,25 @@ class WindingNumber:
         if self._caps is None or most_error == 0:
             winding[:] = self._exact(points)
             return
-        order, axis, (cap_grid, tree, near) = near_order(points), self._grid.axis, self._caps
+        order, axis, (cap_grid, tree, near) = near_order(points), self.grid.axis, self._caps
         # The integers of the closed rest, which is the mesh without the caps.
         winding[:] = 0
         if cap_grid is not None:
-            winding += self._grid.crossings(points, order, self._shift)
-            winding -= cap_grid.crossings(points, order, self._shift)
+            winding += self.grid.crossings(points, order, self.shift)
+            winding -= cap_grid.crossings(points, order, self.shift)
         remainders = cap_kernels.CROWDED_REMAINDERS if near else cap_kernels.REMAINDERS
         doubtful = np.empty(len(points), dtype=bool)
         cap_kernels.capped_block(
-            points, order, axis, self._shift, tuple(tree), remainders, most_error, winding, doubtful
+            points, order, axis, self.shift, tuple(tree), remainders, most_error, winding, doubtful
         )
         winding[doubtful] = self._exact(points[doubtful])
 
     def _exact(self, points: np.ndarray) -> np.ndarray:
         """(N,) winding numbers of (N, 3) float64 points, without an approximation."""
         order = near_order(points)
-        winding = self._grid.crossings(points, order, self._shift)
-        if self._edges.shape[1]:
-            ray_kernels.add_strips(points, order, self._grid.axis, self._shift, self._edges, winding)
+        winding = self.grid.crossings(points, order, self.shift)
+        if self.edges.shape[1]:
+            ray_kernels.add_strips(points, order, self.grid.axis, self.shift, self.edges, winding)
         return winding
 
 

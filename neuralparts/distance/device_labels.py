@@ -1,0 +1,187 @@
+"""Search and winding number on a GPU, beside those of the CPU, for calls of many points.
+
+Comes in: a `TriangleSearch` or a `WindingNumber`, whose arrays are copied to the GPU once, and (N, 3) points. Goes out:
+what they return, within rounding. Importing this needs numba-cuda; `oracle.py` asks for it only if a GPU was chosen.
+"""
+
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+from numba import cuda
+from numba.core.errors import NumbaPerformanceWarning
+
+from neuralparts.distance import device_kernels
+from neuralparts.distance.common_kernels import near_order
+from neuralparts.distance.gpu_choice import say_cpu_takes_over
+from neuralparts.distance.search import TriangleSearch
+from neuralparts.distance.winding import INSIDE_ABOVE, WindingNumber
+from neuralparts.errors import UserError
+
+# Points on the GPU at a time: 60 bytes each, and more than its threads, 270,000 on the largest.
+BATCH = 2**20
+# Calls of fewer points are left to the CPU: they would not fill the GPU.
+LEAST_POINTS = 2**14
+# Threads of a block, and threads that fill a GPU: a search of more points has each thread take several, up to MOST_RUN.
+THREADS, FULL, MOST_RUN = 128, 2**17, 8
+# Boundary edges up to which a GPU computes winding numbers of an open mesh: it takes their exact sum for each point.
+MOST_EDGES = 4096
+# Points near the vertices, and as many in the cube, that are labelled by both before the GPU is used; the largest
+# difference of a distance, domain units.
+CHECKED, LARGEST_DIFFERENCE = 500, 1e-6
+
+
+class DeviceSearch:
+    """Closest points on triangles, as `TriangleSearch`; large calls on a GPU.
+
+    search: the one of the CPU. device: number of the GPU. batch: points there at a time. For the kernel it holds
+    arrays, those of the search on the GPU.
+    """
+
+    def __init__(self, search: TriangleSearch, device: int, batch: int = BATCH):
+        self.on_cpu, self._device, self._batch, self._is_usable = search, device, batch, True
+        with cuda.gpus[device]:
+            self.arrays = [cuda.to_device(np.ascontiguousarray(array)) for array in (*search.tree, search.frames)]
+
+    def nearest(self, points: np.ndarray, with_points: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `TriangleSearch.nearest`."""
+        if len(points) >= LEAST_POINTS and self._is_usable:
+            try:
+                return self.nearest_on_gpu(points, with_points)
+            except Exception as error:  # the driver and numba-cuda have many
+                self._is_usable = False
+                say_cpu_takes_over(error)
+        return self.on_cpu.nearest(points, with_points)
+
+    def nearest_on_gpu(self, points: np.ndarray, with_points: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `nearest`, however few the points."""
+        closest = np.empty((len(points) if with_points else 0, 3), dtype=np.float32)
+        face, distance = np.empty(len(points), dtype=np.int64), np.empty(len(points), dtype=np.float32)
+
+        def launch(block: slice, *there) -> Callable[[], None]:
+            count = len(there[0])
+            position, foot = cuda.device_array(count, np.int32), cuda.device_array(closest[block].shape, np.float32)
+            away = cuda.device_array(count, np.float32)
+            run = min(-(-count // FULL), MOST_RUN)
+            grid = -(-count // (THREADS * run)), THREADS
+            device_kernels.search_points[grid](*there, run, *self.arrays, position, foot, away)
+
+            def fetch() -> None:
+                face[block] = self.on_cpu.face[position.copy_to_host()]
+                distance[block] = away.copy_to_host()
+                if with_points:
+                    closest[block] = foot.copy_to_host()
+
+            return fetch
+
+        in_batches(launch, points, self._device, self._batch)
+        return closest, face, distance
+
+
+class DeviceWinding:
+    """The winding number of a mesh, as `WindingNumber`; large calls of `inside` on a GPU, if `suits` the mesh.
+
+    winding: the one of the CPU. device: number of the GPU. batch: points there at a time. For the kernel it holds
+    arrays, those of the rays and of the boundary on the GPU.
+    """
+
+    def __init__(self, winding: WindingNumber, device: int, batch: int = BATCH):
+        self.on_cpu, self._device, self._batch, self._is_usable = winding, device, batch, True
+        grid = winding.grid
+        place = np.array([grid.low_u, grid.low_v, grid.scale_u, grid.scale_v])
+        arrays = winding.shift, grid.records, grid.start, grid.entries, place, winding.edges
+        with cuda.gpus[device]:
+            shift, *others, edges = (cuda.to_device(np.ascontiguousarray(array)) for array in arrays)
+        self.arrays = grid.axis, shift, *others, grid.resolution, edges
+
+    @property
+    def crowd(self) -> float:
+        """As `WindingNumber.crowd`."""
+        return self.on_cpu.crowd
+
+    def __call__(self, points: np.ndarray) -> np.ndarray:
+        """As `WindingNumber`, on the CPU."""
+        return self.on_cpu(points)
+
+    def inside(self, points: np.ndarray) -> np.ndarray:
+        """As `WindingNumber.inside`."""
+        if len(points) >= LEAST_POINTS and self._is_usable:
+            try:
+                return self.winding_on_gpu(points) > INSIDE_ABOVE
+            except Exception as error:
+                self._is_usable = False
+                say_cpu_takes_over(error)
+        return self.on_cpu.inside(points)
+
+    def winding_on_gpu(self, points: np.ndarray) -> np.ndarray:
+        """(N,) float64 winding numbers of (N, 3) points, exact, however few the points."""
+        winding = np.empty(len(points))
+
+        def launch(block: slice, *there) -> Callable[[], None]:
+            found = cuda.device_array(len(there[0]), np.float64)
+            grid = -(-len(found) // THREADS), THREADS
+            device_kernels.winding_of_points[grid](*there, *self.arrays, found)
+
+            def fetch() -> None:
+                winding[block] = found.copy_to_host()
+
+            return fetch
+
+        in_batches(launch, points, self._device, self._batch)
+        return winding
+
+
+def gpu_count() -> int:
+    """GPUs that numba-cuda can use."""
+    return len(cuda.gpus) if cuda.is_available() else 0
+
+
+def checked_twin(
+    labeller: TriangleSearch | WindingNumber, device: int, vertices: np.ndarray
+) -> DeviceSearch | DeviceWinding:
+    """The twin on a GPU of a search or winding number, after both have labelled points about the vertices (V, 3).
+
+    Raises UserError if the GPU cannot take the mesh or labels otherwise, and whatever numba-cuda raises.
+    """
+    generator = np.random.default_rng(0)
+    near = vertices[generator.integers(len(vertices), size=CHECKED)] + 0.02 * generator.standard_normal((CHECKED, 3))
+    points = np.concatenate([near, generator.uniform(-1, 1, (CHECKED, 3))])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NumbaPerformanceWarning)  # few points, on purpose
+        if isinstance(labeller, TriangleSearch):
+            twin = DeviceSearch(labeller, device)
+            difference = np.abs(twin.nearest_on_gpu(points, False)[2] - labeller.nearest(points, False)[2]).max()
+            if not difference <= LARGEST_DIFFERENCE:
+                raise UserError(f"a distance differs by {difference:.2g}")
+            return twin
+        if not suits(labeller):
+            raise UserError("this mesh has a long boundary, or bodies within each other, so signs need the CPU")
+        twin = DeviceWinding(labeller, device)
+        wrong = np.count_nonzero((twin.winding_on_gpu(points) > INSIDE_ABOVE) != labeller.inside(points))
+        if wrong:
+            raise UserError(f"{wrong} of {len(points)} signs differ")
+        return twin
+
+
+def suits(winding: WindingNumber) -> bool:
+    """True if a GPU can take this mesh: rays meet few triangles, and the boundary is short."""
+    return winding.grid.beams is None and winding.edges.shape[1] <= MOST_EDGES
+
+
+def in_batches(launch: Callable[..., Callable[[], None]], points: np.ndarray, device: int, batch: int) -> None:
+    """Have launch(block, points, order) start the kernels for each batch on a GPU. It gets the slice of the points, and
+    on the device the points (B, 3) float64 and their order (B,) int64; it returns a function that fetches the results.
+
+    While a batch is computed, the CPU sorts the next.
+    """
+    fetch = None
+    with cuda.gpus[device]:
+        for start in range(0, len(points), batch):
+            block = slice(start, min(start + batch, len(points)))
+            part = np.ascontiguousarray(points[block], dtype=np.float64)
+            order = near_order(part)
+            if fetch is not None:
+                fetch()
+            fetch = launch(block, cuda.to_device(part), cuda.to_device(order))
+        if fetch is not None:
+            fetch()

@@ -1,0 +1,92 @@
+"""Labels of the CUDA simulator beside those of the CPU: a program of its own, as a variable decides when numba starts.
+
+`python -m tests.distance.simulated_gpu COUNT MESH...` prints as JSON for each mesh how far both differ at 4 COUNT
+points on and around it; and why the twins of wrong labels are refused.
+"""
+
+import json
+import os
+import sys
+
+os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
+
+import numpy as np
+
+from neuralparts.distance import device_kernels
+from neuralparts.distance.common_kernels import near_order
+from neuralparts.distance.device_labels import DeviceSearch, DeviceWinding, checked_twin
+from neuralparts.distance.search import TriangleSearch
+from neuralparts.distance.winding import INSIDE_ABOVE, WindingNumber
+from neuralparts.errors import UserError
+from tests.distance.brute import as_mesh, box, brute_distance, joined, points_around, soup, torus, without
+
+MESHES = {
+    "closed": lambda generator: torus(),
+    "short boundary": lambda generator: without(torus(), range(10)),
+    "long boundary": lambda generator: without(torus(), range(0, len(torus().faces), 3)),
+    "overlapping": lambda generator: joined(torus(), box()),
+    "soup": lambda generator: soup(generator, 30),
+}
+
+
+def main(count, *names):
+    generator = np.random.default_rng(3)
+    found = {name: differences(MESHES[name](generator), int(count), generator) for name in names}
+    refused = [refusal(Wrong(box().vertices[box().faces]), box()), refusal(Flipped(box()), box())]
+    print(json.dumps({"differences": found, "refused": refused}))
+
+
+def differences(mesh, count, generator):
+    """Of one mesh: the largest differences, and the number of signs that differ."""
+    triangles, points = mesh.vertices[mesh.faces], points_around(mesh, count, generator)
+    search, winding = TriangleSearch(triangles), WindingNumber(mesh, exact_boundary=10_000)
+    # Two batches, of different length.
+    twin, expected = DeviceSearch(search, 0, batch=len(points) // 2 + 1), search.nearest(points)
+    closest, face, distance = twin.nearest_on_gpu(points, True)
+    numbers = DeviceWinding(winding, 0, batch=len(points) // 2 + 1).winding_on_gpu(points)
+    own = [brute_distance(closest[i : i + 1], as_mesh(triangles[face[i]], [[0, 1, 2]])) for i in range(len(points))]
+    return {
+        "closest": float(np.abs(closest - expected[0]).max()),
+        "distance": float(np.abs(distance - expected[2]).max()),
+        "closest from its face": float(np.max(own)),
+        "distance in runs": float(np.abs(in_runs(twin, points) - expected[2]).max()),
+        "winding": float(np.abs(numbers - winding(points)).max()),
+        "signs": int(np.count_nonzero((numbers > INSIDE_ABOVE) != winding.inside(points))),
+    }
+
+
+def in_runs(twin, points):
+    """(N,) distances of the points if each thread takes four of them."""
+    position, distance = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
+    points = points.astype(np.float64)
+    outputs = position, np.empty((0, 3), np.float32), distance
+    device_kernels.search_points[-(-len(points) // 256), 64](points, near_order(points), 4, *twin.arrays, *outputs)
+    return distance
+
+
+class Wrong(TriangleSearch):
+    """A search that the GPU's does not agree with."""
+
+    def nearest(self, *arguments):
+        closest, face, distance = super().nearest(*arguments)
+        return closest, face, distance + np.float32(1e-4)
+
+
+class Flipped(WindingNumber):
+    """A winding number that the GPU's does not agree with."""
+
+    def inside(self, points):
+        return ~super().inside(points)
+
+
+def refusal(labeller, mesh):
+    """Why a labeller has no twin, or ''."""
+    try:
+        checked_twin(labeller, 0, mesh.vertices)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
