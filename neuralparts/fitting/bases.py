@@ -9,16 +9,18 @@ takes all matrices of a size at once and waits for nothing.
 import torch
 
 from neuralparts.fitting.collapse import CollapseError
-from neuralparts.network import gradient_dtype, multiply_stacks
+from neuralparts.network import gradient_dtype
 
 # The running means take every STATISTICS_EVERY-th gradient (soap.py) and keep STATISTICS_DECAY of the past.
 STATISTICS_DECAY = 0.95
 # Weight of the old basis in a new one, as a fraction of the mean eigenvalue: so a direction in which no gradient has
-# been yet stays in the basis. Added to a Gram matrix whose diagonal is 1, so that it has a Cholesky factor: the first time for
-# columns that are nearly dependent, then for rounding.
-_KEPT_FRACTION, _FIRST_SHIFT, _LAST_SHIFT = 1e-7, 1e-9, 1e-14
-# Rounds of Cholesky's QR: each loses less of the digits that the one before has lost.
-_ROUNDS = 3
+# been yet stays in the basis.
+_KEPT_FRACTION = 1e-7
+# Added to a Gram matrix of diagonal 1 in each round of Cholesky's QR, so that it has a Cholesky factor: the first time
+# for columns that are nearly dependent, then for rounding.
+_SHIFTS = (1e-9, 1e-14)
+# Matrices of no less than this fraction of the largest side are padded to it and taken at once.
+_LEAST_FILLED = 0.5
 
 
 class Bases:
@@ -42,25 +44,15 @@ class Bases:
             "left": torch.eye(rows, **like).expand(*stacked, rows, rows).contiguous(),
             "right": torch.eye(columns, **like).expand(*stacked, columns, columns).contiguous(),
         }
-        self.step_dtype = gradient_dtype(matrix)
-        self.gradient_dtype = self.step_dtype if rounded else matrix.dtype
-        self.cache_casts(are_new=True)
+        self._step_dtype = gradient_dtype(matrix)
+        self._gradient_dtype = self._step_dtype if rounded else matrix.dtype
+        self.cache_casts()
 
-    def cache_casts(self, are_new: bool = False) -> None:
-        """Keep copies of the bases in the dtypes of their products. To be called whenever values in `state` change.
-
-        are_new: True if `state` holds other tensors than before. Otherwise the copies keep their places in memory,
-        which captured steps read.
-        """
+    def cache_casts(self) -> None:
+        """Keep copies of the bases in the dtypes of their products. To be called whenever `state` changes."""
         left, right = self.state["left"], self.state["right"]
-        sources = [left.mT, right, left, right.mT]
-        dtypes = [self.gradient_dtype, self.gradient_dtype, self.step_dtype, self.step_dtype]
-        if are_new:
-            self._casts = [source.to(dtype) for source, dtype in zip(sources, dtypes, strict=True)]
-            return
-        for cast, source in zip(self._casts, sources, strict=True):
-            if cast.dtype != source.dtype:  # else it is a view of `state`
-                cast.copy_(source)
+        self._to_bases = left.mT.to(self._gradient_dtype), right.to(self._gradient_dtype)
+        self._from_bases = left.to(self._step_dtype), right.mT.to(self._step_dtype)
 
     def add_statistics(self, gradient: torch.Tensor) -> None:
         """Take a gradient G (..., rows, columns) into the running means of G G^T and G^T G."""
@@ -71,19 +63,17 @@ class Bases:
         add_to_right(gradient.mT, gradient, beta=STATISTICS_DECAY, alpha=weight)
 
     def rotate(self, gradient: torch.Tensor) -> torch.Tensor:
-        """A gradient (..., rows, columns), of `gradient_dtype`, in the bases; float32."""
-        left, right = self._casts[:2]
-        if self._is_stacked:
-            return multiply_stacks(torch.bmm(left, gradient), right)
-        return (left @ gradient @ right).float()
+        """A gradient (..., rows, columns) in the bases, in its own dtype."""
+        left, right = self._to_bases
+        return (left @ gradient.to(self._gradient_dtype) @ right).to(gradient.dtype)
 
     def add_step(self, matrix: torch.Tensor, step: torch.Tensor) -> None:
-        """Add a step (..., rows, columns), of `step_dtype`, given in the bases, to the matrix in place."""
-        left, right = self._casts[2:]
-        if self._is_stacked and step.dtype == matrix.dtype:
+        """Add a step (..., rows, columns), given in the bases, to the matrix in place."""
+        left, right = self._from_bases
+        if self._is_stacked:
             matrix.baddbmm_(torch.bmm(left, step), right)
         else:
-            matrix.add_(left @ step @ right)
+            matrix.add_(left @ step.to(self._step_dtype) @ right)
 
     def replace(self, left: torch.Tensor, right: torch.Tensor, rotated_mean: torch.Tensor) -> None:
         """Take new bases, shaped like the old ones. rotated_mean: (..., rows, columns), rotated into them in place."""
@@ -114,34 +104,51 @@ def following_basis(mean: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
 
 
 def following_bases(means: list[torch.Tensor], bases: list[torch.Tensor]) -> list[torch.Tensor]:
-    """`following_basis` of (n, n) or stacked (P, n, n) means and bases of several n, all of one n at once.
+    """`following_basis` of (n, n) or stacked (P, n, n) means and bases of several n, those of similar n at once.
 
-    NaN where a mean is not finite.
+    A mean that is not finite makes its own basis so, and no other one.
     """
     found: list[torch.Tensor] = [None] * len(means)
-    for size in {mean.shape[-1] for mean in means}:
-        places = [place for place, mean in enumerate(means) if mean.shape[-1] == size]
-        # Of one size, all below each other: (number of bases, n, n).
-        chosen = [torch.cat([tensors[place].view(-1, size, size) for place in places]) for tensors in (means, bases)]
-        parts = cholesky_bases(*chosen).view(len(places), -1, size, size)
-        for place, part in zip(places, parts, strict=True):
-            found[place] = part.view(means[place].shape)
+    for places in _similar([mean.shape[-1] for mean in means]):
+        largest = max((means[place] for place in places), key=lambda mean: mean.shape[-1])
+        # Of all these, padded by zeros: (bases, n, n) or (bases, P, n, n) of the largest n.
+        wholes = [largest.new_zeros(len(places), *largest.shape) for _ in range(2)]
+        for whole, tensors in zip(wholes, (means, bases), strict=True):
+            own = [tensors[place] for place in places]
+            torch._foreach_copy_(_unpadded(whole, own), own)
+        new = cholesky_bases(*(whole.view(-1, *largest.shape[-2:]) for whole in wholes)).view_as(wholes[0])
+        for place, part in zip(places, _unpadded(new, [means[place] for place in places]), strict=True):
+            found[place] = part
     return found
 
 
+def _unpadded(whole: torch.Tensor, like: list[torch.Tensor]) -> list[torch.Tensor]:
+    """Views of the parts (..., n, n) of a padded tensor that have the shapes of `like`."""
+    return [part[..., : own.shape[-1], : own.shape[-1]] for part, own in zip(whole, like, strict=True)]
+
+
+def _similar(sizes: list[int]) -> list[list[int]]:
+    """Places of sizes in groups: in each, the smallest size is at least _LEAST_FILLED times the largest."""
+    groups: list[list[int]] = []
+    for place in sorted(range(len(sizes)), key=lambda place: -sizes[place]):
+        if groups and sizes[place] >= _LEAST_FILLED * sizes[groups[-1][0]]:
+            groups[-1].append(place)
+        else:
+            groups.append([place])
+    return groups
+
+
 def cholesky_bases(means: torch.Tensor, bases: torch.Tensor) -> torch.Tensor:
-    """The same of means and bases (K, n, n), by Cholesky's QR in float64 (Fukaya et al., 2020: shifted, three rounds).
+    """The same of means and bases (K, n, n), by Cholesky's QR in float64 (Fukaya et al., 2020: shifted, then again).
 
     Columns of `bases` that are zero, beside rows and columns of `means` that are, stay zero: those of padding.
     """
-    size = means.shape[-1]
-    identity = torch.eye(size, dtype=torch.float64, device=means.device)
+    identity = torch.eye(means.shape[-1], dtype=torch.float64, device=means.device)
     kept = means.diagonal(dim1=-2, dim2=-1).mean(-1).mul(_KEPT_FRACTION).clamp_min(torch.finfo(torch.float32).tiny)
     columns = (means @ bases + kept[:, None, None] * bases).double()
     # Columns of length 1, but for those of padding: else the smallest would drown in the largest's rounding.
     columns = columns / columns.norm(dim=-2, keepdim=True).clamp_min(torch.finfo(torch.float64).tiny)
-    for turn in range(_ROUNDS):
-        gram = columns.mT @ columns + (_LAST_SHIFT if turn else _FIRST_SHIFT) * identity
-        factor, _ = torch.linalg.cholesky_ex(gram)  # (K, n, n), lower; what is not finite has none, and stays so
+    for shift in _SHIFTS:
+        factor, _ = torch.linalg.cholesky_ex(columns.mT @ columns + shift * identity)  # (K, n, n), lower
         columns = torch.linalg.solve_triangular(factor.mT, columns, upper=True, left=False)
     return columns.to(means.dtype)

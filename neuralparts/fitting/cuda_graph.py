@@ -22,7 +22,7 @@ def capture(step: StepFrame, kinds: tuple[bool, ...]) -> None:
     """
     before = [tensor.detach().clone() for tensor in step.changed]
     try:
-        graphs = {kind: _captured(step.body, kind) for kind in kinds}
+        graphs = {kind: graph_of(step.body, kind) for kind in kinds}
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
         say(f"steps are launched one by one, which takes longer: no CUDA graph of them ({reason})")
@@ -34,7 +34,7 @@ def capture(step: StepFrame, kinds: tuple[bool, ...]) -> None:
         step.run = lambda with_statistics: graphs[with_statistics].replay()
 
 
-def _captured(body: Callable[[bool], None], kind: bool) -> torch.cuda.CUDAGraph:
+def graph_of(body: Callable[[bool], None], kind: bool) -> torch.cuda.CUDAGraph:
     """The graph of `body(kind)`, after some steps on a stream of their own. Raises RuntimeError."""
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

@@ -105,12 +105,12 @@ def _next_group(waiting: list[MemberFit]) -> list[MemberFit]:
     """Those that can be fitted together next: at the same step of the same attempt, first attempts first; with a time
     budget, which decides the learning rate, also after the same seconds."""
 
-    def place(fit: MemberFit) -> tuple[int, int, float]:
+    def standing(fit: MemberFit) -> tuple[int, int, float]:
         state = fit.state
         return state.attempt, state.steps, state.seconds if fit.settings.time_budget else 0.0
 
-    first = min(map(place, waiting))
-    return [fit for fit in waiting if place(fit) == first]
+    first = min(map(standing, waiting))
+    return [fit for fit in waiting if standing(fit) == first]
 
 
 def _caught(action: Callable[[], None]) -> Exception | None:

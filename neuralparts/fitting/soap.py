@@ -6,7 +6,7 @@ parameters of several networks may be stacked, (P, ...).
 For every weight matrix it keeps running means of G G^T and G^T G of its gradients G, and runs Adam on the gradient
 rotated into their eigenvectors. The rotation costs four small matrix products a step and saves far more steps than it
 costs. One orthogonal iteration every REFRESH steps keeps the bases near the eigenvectors (`bases.py`). Products with
-the bases are in the dtype that `gradient_dtype` chooses; everything else is float32. Nothing here waits for a GPU.
+the bases may be rounded (`network.matrix_products`); everything else is float32. Nothing here waits for a GPU.
 """
 
 from contextlib import AbstractContextManager
@@ -15,7 +15,7 @@ import torch
 
 from neuralparts.fitting.adam import Adam
 from neuralparts.fitting.bases import Bases, first_basis, following_bases, following_basis
-from neuralparts.network import cast_all, exact_products, gradient_products
+from neuralparts.network import SideStreams, exact_products, gradient_products
 
 # Decay rates of Adam's means of gradients and of their squares.
 SOAP_BETAS = (0.95, 0.95)
@@ -47,6 +47,7 @@ class Soap:
         self._is_matrix = [is_preconditioned(parameter) for parameter in parameters]
         self._matrices, others = self._split(parameters)
         self._rounded, self._device = rounded, parameters[0].device
+        self._streams = SideStreams(self._device)
         self._is_stacked = any(matrix.ndim == 3 for matrix in self._matrices)
         self.bases = [Bases(matrix, rounded) for matrix in self._matrices]
         # One Adam moves everything. For a matrix, Adam is given a zero tensor; how far Adam moves it is the step, in
@@ -89,31 +90,29 @@ class Soap:
         of_matrices, of_others = self._split(gradients)
         if with_statistics:
             with exact_products(self._device):
-                for bases, gradient in zip(self.bases, of_matrices, strict=True):
-                    bases.add_statistics(gradient)
+                for place, (bases, gradient) in enumerate(zip(self.bases, of_matrices, strict=True)):
+                    with self._streams.branch(place):
+                        bases.add_statistics(gradient)
         # Adam's step from zero in the bases, (rows, columns) for each matrix, rotated back and added.
         if self._rotated_steps:
             torch._foreach_zero_(self._rotated_steps)
+        rotated = []
         with self._products(self._rounded):
-            of_matrices = self._cast(of_matrices, "gradient_dtype")
-            rotated = [bases.rotate(gradient) for bases, gradient in zip(self.bases, of_matrices, strict=True)]
+            for place, (bases, gradient) in enumerate(zip(self.bases, of_matrices, strict=True)):
+                with self._streams.branch(place):
+                    rotated.append(bases.rotate(gradient))
+        self._streams.join()
         self._adam.move(rotated + of_others)
         with self._products(rounded=True):
-            steps = self._cast(self._rotated_steps, "step_dtype")
-            for matrix, bases, step in zip(self._matrices, self.bases, steps, strict=True):
-                bases.add_step(matrix, step)
+            for place, (matrix, bases) in enumerate(zip(self._matrices, self.bases, strict=True)):
+                with self._streams.branch(place):
+                    bases.add_step(matrix, self._rotated_steps[place])
+        self._streams.join()
 
     def _products(self, rounded: bool) -> AbstractContextManager[None]:
-        """How a GPU multiplies inside the block: that of stacked networks may round, if `rounded`."""
+        """How a GPU multiplies inside the block: for stacked networks it may round, if `rounded`."""
         products = gradient_products if rounded and self._is_stacked else exact_products
         return products(self._device)
-
-    def _cast(self, tensors: list[torch.Tensor], name: str) -> list[torch.Tensor]:
-        """Tensors of the matrices in the dtypes that their bases have under this name."""
-        dtypes = [getattr(bases, name) for bases in self.bases]
-        if len(set(dtypes)) == 1:
-            return cast_all(tensors, dtypes[0])
-        return [tensor.to(dtype) for tensor, dtype in zip(tensors, dtypes, strict=True)]
 
     @torch.no_grad()
     def advance(self) -> None:
@@ -124,9 +123,10 @@ class Soap:
         """
         self._adam.advance()
         if self.steps in EARLY_REFRESHES or self.steps % REFRESH == 0:
-            self._refresh(is_first=self.steps == 1)
+            self.refresh(is_first=self.steps == 1)
 
-    def _refresh(self, is_first: bool) -> None:
+    @torch.no_grad()
+    def refresh(self, is_first: bool = False) -> None:
         """Bring the bases nearer to the eigenvectors, and rotate Adam's means of gradients with them.
 
         Adam's means of squares stay as they are, except the first time: those belong to no basis.
@@ -176,7 +176,7 @@ class Soap:
         self._adam.use(self._rotated_steps + others, of_adam, steps, counts_itself)
         for index, bases in enumerate(self.bases):
             bases.state = {name: tensors[f"bases.{index}.{name}"] for name in bases.state}
-            bases.cache_casts(are_new=True)
+            bases.cache_casts()
 
 
 def is_preconditioned(parameter: torch.Tensor) -> bool:

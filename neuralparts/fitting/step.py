@@ -30,7 +30,7 @@ from neuralparts.network import AdamMeans, HashGridStep, StepSamples, can_be_sta
 # Losses that are a mean of absolute errors, each with a weight that its sample brings along.
 ABSOLUTE_LOSSES = ("l1", "weighted", "relative")
 # A CPU takes the steps of wider networks faster one after the other (docs/log.md).
-_WIDEST_STACKED_ON_A_CPU = 64
+WIDEST_STACKED_ON_A_CPU = 128
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def are_stacked(states: list[FitState]) -> bool:
     if first.encoding is not None or not can_be_stacked(first.layers):
         return False
     if first.layers[0].weight.device.type == "cpu":
-        return len(states) > 1 and max(first.widths) <= _WIDEST_STACKED_ON_A_CPU
+        return len(states) > 1 and max(first.widths) <= WIDEST_STACKED_ON_A_CPU
     return True
 
 

@@ -11,6 +11,7 @@ from neuralparts.fitting.losses import SLOPE_WEIGHT, batch_loss, clamp_limits, s
 from neuralparts.fitting.schedule import Schedule
 from neuralparts.fitting.settings import FitSettings
 from neuralparts.fitting.step_frame import StepFrame
+from neuralparts.network import exact_products
 
 
 class TorchStep(StepFrame):
@@ -25,15 +26,20 @@ class TorchStep(StepFrame):
 
     def body(self, with_statistics: bool) -> None:
         """The part of a step that the device does."""
-        state, size = self._state, self._size
+        with exact_products(self._rows.device):
+            loss, gradients = self._loss_and_gradients()
+        with torch.no_grad():
+            self.optimizer.move(gradients, with_statistics)
+        self._state.loss_sum += loss  # on the device: the loop reads it at a check only
+
+    def _loss_and_gradients(self) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """The loss (), and its gradients by the parameters as a list: `.grad` is never filled, so it need not be
+        cleared."""
+        size = self._size
         rows = self._rows.index_select(0, self.numbers)  # (B, 4 or 5)
         points, targets, weights = rows[:, :3], rows[:, 3], rows[:, 4] if rows.shape[1] == 5 else None
-        values = state.network.scaled(points)
+        values = self._state.network.scaled(points)
         loss = batch_loss(values, targets, weights, self._loss, self._limits)
         if len(points) > size:  # pairs follow the samples
             loss = loss + SLOPE_WEIGHT * slope_loss(points[size:], values[size:], targets[size:])
-        # Gradients as a list, shaped like the parameters: `.grad` is never filled, so it need not be cleared.
-        gradients = torch.autograd.grad(loss, self._parameters)
-        with torch.no_grad():
-            self.optimizer.move(list(gradients), with_statistics)
-        state.loss_sum += loss.detach()  # on the device: the loop reads it at a check only
+        return loss.detach(), list(torch.autograd.grad(loss, self._parameters))

@@ -8,17 +8,16 @@ from neuralparts.network.hash_levels import PRIMES as HASH_PRIMES
 from neuralparts.network.keras_file import read_keras_file
 from neuralparts.network.layers import DAM_WIDTHS, SINE_FREQUENCY, initialise, make_layers
 from neuralparts.network.matrix_products import (
-    cast_all,
     exact_products,
     gradient_dtype,
     gradient_products,
     is_rounded,
-    multiply_stacks,
 )
 from neuralparts.network.model_file import read_tensors
 from neuralparts.network.neural_sdf import NeuralSDF
 from neuralparts.network.scalers import LOGARITHM_BELOW, fit_scaler
 from neuralparts.network.self_description import facts
+from neuralparts.network.side_streams import SideStreams
 from neuralparts.network.stacked_layers import StackedLayers, can_be_stacked
 
 __all__ = [
@@ -30,10 +29,10 @@ __all__ = [
     "HashGrid",
     "HashGridStep",
     "NeuralSDF",
+    "SideStreams",
     "StackedLayers",
     "StepSamples",
     "can_be_stacked",
-    "cast_all",
     "continue_outside",
     "exact_products",
     "facts",
@@ -45,7 +44,6 @@ __all__ = [
     "interpolate_hash_grid",
     "is_rounded",
     "make_layers",
-    "multiply_stacks",
     "read_keras_file",
     "read_tensors",
     "threads_for",

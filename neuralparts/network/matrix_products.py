@@ -2,7 +2,8 @@
 
 In: float32 tensors. Out: float32 tensors. A network's values are always computed in float32. Only the direction of a
 training step is rounded, by 2^-9 of each factor, which is far below the noise of a batch (docs/log.md). A CPU without
-AVX512-BF16 or AMX multiplies everything in float32. A GPU rounds the gradients of stacked networks (`stacked_layers`).
+AVX512-BF16 or AMX multiplies everything in float32. A GPU does too, but for the gradients of stacked networks, whose
+factors it rounds to TF32, by 2^-11 (`stacked_layers`).
 """
 
 from collections.abc import Iterator
@@ -13,8 +14,6 @@ from typing import Any
 import torch
 from torch import nn
 
-# How a GPU multiplies the gradients of stacked networks: "bfloat16", "tf32" or "float32".
-GPU_GRADIENTS = "bfloat16"
 # For a matrix with a shorter side than this, casting costs more than the faster product gains.
 _SHORTEST_SIDE = 64
 # oneDNN compiles a product for each number of rows that it meets, and keeps a thousand of them: with the DAM network
@@ -41,13 +40,11 @@ def processor_dtype() -> torch.dtype:
 def gradient_dtype(matrix: torch.Tensor) -> torch.dtype:
     """The dtype in which to multiply gradients with `matrix` (m, n), or with stacked ones (P, m, n).
 
-    bfloat16 for a float32 matrix whose sides are all 64 or more, on a CPU with instructions for bfloat16, and for a
-    stack on a GPU if GPU_GRADIENTS has it so; else the matrix's own dtype.
+    bfloat16 for one float32 matrix whose sides are all 64 or more, on a CPU with instructions for bfloat16; else the
+    matrix's own dtype.
     """
-    if matrix.ndim == 3:
-        rounded = matrix.device.type not in ("cpu", "meta") and GPU_GRADIENTS == "bfloat16"
-        return torch.bfloat16 if rounded and matrix.dtype == torch.float32 else matrix.dtype
-    if matrix.dtype != torch.float32 or matrix.device.type != "cpu" or min(matrix.shape) < _SHORTEST_SIDE:
+    is_other = matrix.dtype != torch.float32 or matrix.device.type != "cpu" or matrix.ndim != 2
+    if is_other or min(matrix.shape) < _SHORTEST_SIDE:
         return matrix.dtype
     return processor_dtype()
 
@@ -61,8 +58,8 @@ def exact_products(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def gradient_products(device: torch.device) -> Iterator[None]:
-    """Inside the block a GPU multiplies float32 matrices as GPU_GRADIENTS has it: in TF32, or in float32."""
-    with _products(device, "high" if GPU_GRADIENTS == "tf32" else "highest"):
+    """Inside the block a GPU multiplies float32 matrices in TF32: exact enough for a step's direction (docs/log.md)."""
+    with _products(device, "high"):
         yield
 
 
@@ -78,25 +75,6 @@ def _products(device: torch.device, precision: str) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
-
-
-def multiply_stacks(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    """Products (P, m, n) float32 of stacked matrices (P, m, k) and (P, k, n) of one dtype, float32 or bfloat16.
-
-    CUDA adds up in float32 and need not round the sums to bfloat16.
-    """
-    if left.dtype == torch.bfloat16 and left.device.type == "cuda":
-        return torch.bmm(left, right, out_dtype=torch.float32)
-    return torch.bmm(left, right).float()
-
-
-def cast_all(tensors: list[torch.Tensor], dtype: torch.dtype) -> list[torch.Tensor]:
-    """Tensors of one dtype in another one; on a GPU by one launch."""
-    if not tensors or tensors[0].dtype == dtype:
-        return tensors
-    cast = [torch.empty_like(tensor, dtype=dtype) for tensor in tensors]
-    torch._foreach_copy_(cast, tensors)
-    return cast
 
 
 def evaluate(layers: nn.Sequential, values: torch.Tensor) -> torch.Tensor:

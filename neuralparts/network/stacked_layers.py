@@ -1,8 +1,8 @@
 """The layers of many networks of one shape as one: their values, and by hand the gradients of all their parameters.
 
 In: stacked weights and biases, points of each network, then the gradient of a loss by the values. Out: values, then
-gradients. Values are computed in float32, gradients as `gradient_dtype` and GPU_GRADIENTS have it; with sines always in
-float32, because nobody has measured them rounded. A network whose numbers are not finite changes no other one.
+gradients. A GPU computes values in float32 and gradients in TF32; with sines those too in float32, because nobody has
+measured them rounded. A network whose numbers are not finite changes no other one.
 """
 
 from collections.abc import Callable
@@ -11,14 +11,8 @@ import torch
 from torch import nn
 
 from neuralparts.network.layers import SINE_FREQUENCY, Sine
-from neuralparts.network.matrix_products import (
-    ACTIVATION_BACKWARD,
-    cast_all,
-    exact_products,
-    gradient_dtype,
-    gradient_products,
-    multiply_stacks,
-)
+from neuralparts.network.matrix_products import ACTIVATION_BACKWARD, exact_products, gradient_products
+from neuralparts.network.side_streams import SideStreams
 
 # Activations in place, any shape. Their gradient needs their output alone.
 _IN_PLACE: dict[type[nn.Module], Callable[[torch.Tensor], torch.Tensor]] = {
@@ -42,11 +36,12 @@ class StackedLayers:
     """
 
     def __init__(self, parameters: list[torch.Tensor], activation: type[nn.Module]):
+        self.parameters = parameters
         self._weights, self._biases = parameters[::2], parameters[1::2]
         self._activation = activation
         self._device = parameters[0].device
         self.is_rounded = activation is not Sine
-        self._dtype = gradient_dtype(parameters[0]) if self.is_rounded else torch.float32
+        self._streams = SideStreams(self._device)
         # Of the latest values: the inputs of each layer, (P, N, inputs), and what each activation's gradient needs.
         self._inputs: list[torch.Tensor] = []
         self._kept: list[torch.Tensor] = []
@@ -59,7 +54,7 @@ class StackedLayers:
         with exact_products(self._device):
             for index, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):
                 self._inputs.append(outputs)
-                outputs = torch.baddbmm(bias, outputs, weight.mT)  # (P, N, outputs)
+                outputs = _linear(outputs, weight, bias)  # (P, N, outputs)
                 if index < last:
                     outputs = self._activate(outputs)
         return outputs.squeeze(-1)
@@ -81,20 +76,19 @@ class StackedLayers:
 
         by_values: (P, N), gradient by those values of the sum of a loss of each network.
         """
-        if self._activation is not Sine:  # the same tensors, the kept one being the next layer's input
-            self._inputs[1:] = self._kept = cast_all(self._inputs[1:], self._dtype)
-        inputs = cast_all(self._inputs[:1], self._dtype) + self._inputs[1:]
-        weights = cast_all(self._weights, self._dtype)
-        gradient = by_values.unsqueeze(-1).to(self._dtype)  # (P, N, 1)
-        found = []  # last layer first, bias before weight
+        gradient, last = by_values.unsqueeze(-1), len(self._weights) - 1  # (P, N, 1)
+        of_outputs = [gradient]  # of each layer, (P, N, outputs), last layer first
+        found: list[torch.Tensor] = []  # last layer first, bias before weight
         products = gradient_products if self.is_rounded else exact_products
         with products(self._device):
-            for index in reversed(range(len(weights))):
-                # Here `gradient` is that of the layer's outputs (P, N, outputs).
-                found.append(gradient.sum(1, keepdim=True, dtype=torch.float32))  # (P, 1, outputs)
-                found.append(multiply_stacks(gradient.mT, inputs[index]))  # (P, outputs, inputs)
+            for index in reversed(range(last + 1)):
+                with self._streams.branch(index):
+                    found.append(gradient.sum(1, keepdim=True))  # (P, 1, outputs)
+                    found.append(torch.bmm(gradient.mT, self._inputs[index]))  # (P, outputs, inputs)
                 if index > 0:
-                    gradient = self._before_activation(torch.bmm(gradient, weights[index]), self._kept[index - 1])
+                    gradient = self._before_activation(torch.bmm(gradient, self._weights[index]), self._kept[index - 1])
+                    of_outputs.append(gradient)
+        self._streams.join()
         self._inputs, self._kept = [], []
         return found[::-1]
 
@@ -103,3 +97,10 @@ class StackedLayers:
         if self._activation is Sine:
             return kept.cos().mul_(SINE_FREQUENCY).mul_(gradient)
         return ACTIVATION_BACKWARD[self._activation](gradient, kept)
+
+
+def _linear(values: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+    """values (P, N, inputs), weight (P, outputs, inputs), bias (P, 1, outputs) -> (P, N, outputs)."""
+    if len(weight) == 1:  # a GPU adds one bias within the product, several in a launch of their own
+        return torch.addmm(bias[0, 0], values[0], weight[0].T).unsqueeze(0)
+    return torch.baddbmm(bias, values, weight.mT)
