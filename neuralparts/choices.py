@@ -63,5 +63,6 @@ OPTIMIZERS = ("soap", "adam")
 SCHEDULES = ("linear", "cosine", "constant")
 LOSSES = ("l1", "l2", "clamp", "weighted", "relative")
 
-# Parts that a GPU trains at once, at most, if the flags do not say.
-PARTS_OF_A_GPU = 32
+# Parts that a GPU trains at once, at most, if the flags do not say; and a worker on a CPU, which takes the steps of
+# plain networks wider than this faster one after the other (docs/log.md).
+PARTS_OF_A_GPU, PARTS_OF_A_WORKER, WIDEST_STACKED_ON_A_CPU = 32, 4, 128

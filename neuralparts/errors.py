@@ -56,3 +56,8 @@ def lacks_memory(error: BaseException) -> bool:
     words = ("out of memory", "can't allocate memory", "Cannot allocate memory", "ALLOC_FAILED")
     words += ("failed to map segment", "can't start new thread")
     return isinstance(error, MemoryError) or any(word in str(error) for word in words)
+
+
+def lost_device(error: Exception) -> bool:
+    """True for an error of a GPU after which every later call of its driver in this process fails too."""
+    return type(error).__name__ == "AcceleratorError" and not lacks_memory(error)

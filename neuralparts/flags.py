@@ -151,8 +151,9 @@ FLAGS = {
         natural,
     ),
     "partsPerBatch": Flag(
-        "parts that a process trains at once, as one batch of networks; 0 is automatic: as many as a GPU holds, "
-        f"{choices.PARTS_OF_A_GPU} at most; one without a GPU",
+        "parts that are trained at once, as one batch of networks; 1 trains each for itself; 0 is automatic: "
+        f"{choices.PARTS_OF_A_GPU} on a GPU, as far as its memory holds them, {choices.PARTS_OF_A_WORKER} on a CPU if "
+        f"their layers are at most {choices.WIDEST_STACKED_ON_A_CPU} wide",
         natural,
         0,
     ),

@@ -22,7 +22,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from types import SimpleNamespace
 
-from neuralparts.errors import CheckpointError, Interrupted, UserError, lacks_memory, one_line, with_place
+from neuralparts.errors import CheckpointError, Interrupted, UserError, lacks_memory, lost_device, one_line, with_place
 from neuralparts.foreign_files import check_link
 from neuralparts.mesh_files import MeshError
 from neuralparts.output import (
@@ -152,11 +152,6 @@ def _failure(files: PartFiles, error: Exception, given: str) -> dict:
     lost = lost_device(error)
     reason = failure_line(error, files, given) if memory or lost else _log_fault(files, error)
     return {"status": "failed", "reason": reason, "again": memory or lost, "fatal": lost}
-
-
-def lost_device(error: Exception) -> bool:
-    """True for an error of a GPU after which every later call of its driver in this process fails too."""
-    return type(error).__name__ == "AcceleratorError" and not lacks_memory(error)
 
 
 def _log_fault(files: PartFiles, error: Exception) -> str:

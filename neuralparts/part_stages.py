@@ -13,8 +13,8 @@ from typing import Protocol
 import torch
 
 from neuralparts.device import choose_device
-from neuralparts.errors import CheckpointError, UserError, lacks_memory
-from neuralparts.fitting import FitResult, Member, fit_batch, members_at_once, shape_key
+from neuralparts.errors import CheckpointError, UserError, lacks_memory, lost_device
+from neuralparts.fitting import FitResult, FitSettings, Member, fit_batch, members_at_once, shape_key
 from neuralparts.inputs import load
 from neuralparts.network import NeuralSDF
 from neuralparts.network_stages import device_name, finish
@@ -57,20 +57,49 @@ def prepare_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch
 def train_parts(trainees: Sequence[Trainee]) -> list[dict | Exception]:
     """Train parts of one kind as a batch; for each what `finish_part` needs of it, or the error that ended it.
 
-    Writes the fitted networks in place of the labelled points. If memory runs out, the batch is halved. Raises
-    Interrupted, and UserError for a device that cannot be used.
+    Writes the fitted networks. If memory runs out, the batch is halved. Raises Interrupted, and UserError for a device
+    that cannot be used.
     """
     found = Watch(in_folder=True)
     device = choose_device(trainees[0].flags.gpu, found)
-    for trainee in trainees:
+    outcomes: list[dict | Exception] = [{}] * len(trainees)
+    members: dict[int, Member] = {}  # by the place in `trainees`
+    for place, trainee in enumerate(trainees):
         trainee.watch.notes += found.notes
-    return _train_or_halve(trainees, device)
+        try:
+            with trainee.watch.timed("fit"):
+                members[place] = _member(trainee, device)
+        except Exception as error:
+            if lost_device(error):
+                raise
+            outcomes[place] = error
+    for batch in _batches(members, fit_settings(trainees[0].flags), device):
+        fitted = _fit_or_halve([trainees[k] for k in batch], [members[k] for k in batch], device)
+        for place, outcome in zip(batch, fitted, strict=True):
+            outcomes[place] = outcome
+    return outcomes
 
 
-def _train_or_halve(trainees: Sequence[Trainee], device: str) -> list[dict | Exception]:
-    """`_train` of all, or of each half if memory runs out."""
+def _batches(members: dict[int, Member], settings: FitSettings, device: str) -> list[list[int]]:
+    """The keys of `members`, cut into batches of one shape that the memory of the device holds."""
+    alike: dict[tuple, list[int]] = {}
+    shapes = {}
+    for place, one in members.items():
+        sizes = one.network, len(one.points), 0 if one.pairs is None else len(one.pairs[0])
+        key = shape_key(*sizes)
+        alike.setdefault(key, []).append(place)
+        shapes[key] = sizes
+    batches = []
+    for key, places in alike.items():
+        most = members_at_once(*shapes[key], device, settings)
+        batches += [places[k : k + most] for k in range(0, len(places), most)]
+    return batches
+
+
+def _fit_or_halve(trainees: list[Trainee], members: list[Member], device: str) -> list[dict | Exception]:
+    """`_fit` of a batch, or of each half if memory runs out; the error of a part for which it runs out alone."""
     try:
-        return _train(trainees, device)
+        return _fit(trainees, members, device)
     except (MemoryError, RuntimeError) as error:
         if not lacks_memory(error):
             raise
@@ -81,38 +110,8 @@ def _train_or_halve(trainees: Sequence[Trainee], device: str) -> list[dict | Exc
         torch.cuda.empty_cache()
     half = len(trainees) // 2
     say(f"out of memory with {len(trainees)} parts as one batch: halved")
-    return _train_or_halve(trainees[:half], device) + _train_or_halve(trainees[half:], device)
-
-
-def _train(trainees: Sequence[Trainee], device: str) -> list[dict | Exception]:
-    """`train_parts` on a device, in as many batches as its memory needs. Raises as torch does if memory runs out."""
-    outcomes: list[dict | Exception] = [{}] * len(trainees)
-    members: dict[int, Member] = {}  # by the place in `trainees`
-    batches: dict[tuple, list[int]] = {}
-    for place, trainee in enumerate(trainees):
-        try:
-            with trainee.watch.timed("fit"):
-                members[place] = _member(trainee, device)
-            batches.setdefault(_key(members[place]), []).append(place)
-        except Exception as error:
-            if lacks_memory(error):
-                raise
-            outcomes[place] = error
-    for places in batches.values():
-        first = members[places[0]]
-        pairs = 0 if first.pairs is None else len(first.pairs[0])
-        settings = fit_settings(trainees[places[0]].flags)
-        most = members_at_once(first.network, len(first.points), pairs, device, settings)
-        for batch in (places[k : k + most] for k in range(0, len(places), most)):
-            fitted = _fit([trainees[k] for k in batch], [members[k] for k in batch], device)
-            for place, outcome in zip(batch, fitted, strict=True):
-                outcomes[place] = outcome
-    return outcomes
-
-
-def _key(member: Member) -> tuple:
-    """Equal for members of one batch."""
-    return shape_key(member.network, len(member.points), 0 if member.pairs is None else len(member.pairs[0]))
+    halves = slice(0, half), slice(half, None)
+    return [outcome for part in halves for outcome in _fit_or_halve(trainees[part], members[part], device)]
 
 
 def _member(trainee: Trainee, device: str) -> Member:
@@ -128,13 +127,11 @@ def _fit(trainees: list[Trainee], members: list[Member], device: str) -> list[di
     """Fit one batch, and write its networks; the outcome of each. A checkpoint of another fit begins its fit anew."""
     start, settings = time.perf_counter(), fit_settings(trainees[0].flags)
     outcomes = fit_batch(members, settings)
-    anew = [k for k, outcome in enumerate(outcomes) if isinstance(outcome, CheckpointError)]
-    for k in anew:
-        trainees[k].begin_anew(outcomes[k])
-    if anew:
-        for k, outcome in zip(
-            anew, fit_batch([replace(members[k], resume=False) for k in anew], settings), strict=True
-        ):
+    if anew := [k for k, outcome in enumerate(outcomes) if isinstance(outcome, CheckpointError)]:
+        for k in anew:
+            trainees[k].begin_anew(outcomes[k])
+        again = fit_batch([replace(members[k], resume=False) for k in anew], settings)
+        for k, outcome in zip(anew, again, strict=True):
             outcomes[k] = outcome
     seconds = time.perf_counter() - start
     handed: list[dict | Exception] = []
@@ -146,11 +143,10 @@ def _fit(trainees: list[Trainee], members: list[Member], device: str) -> list[di
 
 
 def _hand_on(trainee: Trainee, member: Member, result: FitResult) -> dict | OSError:
-    """Write the fitted network in place of the labelled points; returns what a dictionary can hold of its fit."""
+    """Write the fitted network; returns what a dictionary can hold of its fit."""
     tell_fit(member.network, result, trainee.watch)
     try:
         member.network.save(trainee.files.fitted)
-        trainee.files.labelled.unlink()
     except OSError as error:
         return error
     return {"result": asdict(result)}

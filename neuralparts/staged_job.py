@@ -18,12 +18,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from neuralparts.errors import CheckpointError, Interrupted, UserError, with_place
+from neuralparts.errors import CheckpointError, Interrupted, UserError, lost_device, with_place
 from neuralparts.job import (
     begin_anew,
     begin_overwrite,
     found,
-    lost_device,
     outcome_of,
     places_of,
     settled,
@@ -93,7 +92,8 @@ def _train(job: dict, should_stop: ShouldStop, stages: Stages) -> dict:
                 trainees.append((part, _trainee(part, StagedFiles(files), should_stop)))
             results[part["name"]] = result
         try:
-            outcomes = _functions(stages).train_parts([trainee for _, trainee in trainees])
+            chosen = [trainee for _, trainee in trainees]
+            outcomes = _functions(stages).train_parts(chosen) if chosen else []
         except (UserError, Interrupted) as error:
             outcomes = [error] * len(trainees)
         except Exception as error:

@@ -195,7 +195,6 @@ def trained_lightly(trainee, content, members):
     if content == b"collapse":
         return UserError("the network is constant")
     write_whole(trainee.files.fitted, content)
-    trainee.files.labelled.unlink()
     return {"result": {}, "device": "cpu", "members": members}
 
 

@@ -33,11 +33,12 @@ def jobs_of(folder, out, count=2, *more):
     ]
 
 
-def staged_results(jobs, should_stop=lambda: False, between=lambda: None):
-    """The results of the parts by name, and of their batch: all prepared, then trained at once, then finished."""
+def staged_results(jobs, should_stop=lambda: False, between=lambda: None, batches=1):
+    """The results of the parts by name: all prepared, then trained at once, perhaps several times, then finished."""
     prepared = [job | {"handed": run_stage(job | {"stage": "prepare"}, should_stop)["handed"]} for job in jobs]
     between()
-    batch = run_stage({"name": "", "input": "a batch", "stage": "train", "parts": prepared}, should_stop)
+    for _ in range(batches):
+        batch = run_stage({"name": "", "input": "a batch", "stage": "train", "parts": prepared}, should_stop)
     ended = {}
     for job in jobs:
         ended[job["name"]] = result = batch["results"][job["name"]]
@@ -103,6 +104,7 @@ def test_a_batch_without_memory_is_halved_and_a_part_alone_fails(tmp_path, monke
         return fit(members, settings)
 
     monkeypatch.setattr(part_stages, "fit_batch", lacks_memory)
+    monkeypatch.setattr(part_stages, "members_at_once", lambda *_: 3)
     jobs = jobs_of(tmp_path / "parts", tmp_path / "out", 3, "--reconstructionRes", "0")
     results = staged_results(jobs)
     assert sizes == [3, 1, 2, 1, 1]
@@ -112,6 +114,11 @@ def test_a_batch_without_memory_is_halved_and_a_part_alone_fails(tmp_path, monke
         "box_2": "failed",
     }
     assert results["box_2"]["again"] and "out of memory" in results["box_2"]["reason"]
+
+
+def test_a_batch_whose_result_was_lost_is_trained_again(tmp_path):
+    jobs = jobs_of(tmp_path / "parts", tmp_path / "out", 1, "--reconstructionRes", "0")
+    assert staged_results(jobs, batches=2)["box_0"]["status"] == "done"
 
 
 def test_an_input_that_changes_between_the_stages_fails(tmp_path):

@@ -16,7 +16,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from neuralparts.choices import MESH_SUFFIXES, PARTS_OF_A_GPU, SAMPLES_SUFFIX
+from neuralparts.choices import (
+    MESH_SUFFIXES,
+    PARTS_OF_A_GPU,
+    PARTS_OF_A_WORKER,
+    SAMPLES_SUFFIX,
+    WIDEST_STACKED_ON_A_CPU,
+)
 from neuralparts.commands import complain, show
 from neuralparts.errors import UserError, missing_package
 from neuralparts.flags import parse_fit_flags
@@ -264,8 +270,8 @@ def place_to_run(flags: argparse.Namespace, parts: int, stop: Callable[[], bool]
         function, carrier = (workers.sent, Sender()) if sent else (workers.whole, SharedFolder())
         ray = Ray(flags.ray, function, flags.workers, flags.gpu != -1, flags.partTimeout, flags.workerMemory, carrier)
         ray.connect()
-        batch = 0 if sent else flags.partsPerBatch or (PARTS_OF_A_GPU if ray.gpus else 0)
-        if not batch:
+        batch = flags.partsPerBatch or (PARTS_OF_A_GPU if ray.gpus else 1)
+        if sent or (batch == 1 and not ray.gpus):
             return ray
         ray.begin_stages(workers.stage)
         return Staged(ray, ray, ray.trainer_count, batch)
@@ -279,11 +285,21 @@ def place_to_run(flags: argparse.Namespace, parts: int, stop: Callable[[], bool]
     count = flags.workers or default_workers(parts, WORKER_BYTES + BYTES_PER_POINT * flags.num_points)
     if count < min(parts, len(usable_processors())) and not flags.workers:
         say(f"worker processes: {count}, as many as memory holds")
-    return processes(flags, min(count, parts), counted, divided, workers)
+    return processes(flags, parts, min(count, parts), counted, divided, workers)
 
 
-def processes(flags: argparse.Namespace, count: int, gpus: list[str], divided: list[str], workers: Workers) -> "Place":
-    """`count` worker processes, and with GPUs one for each, which trains parts in batches.
+def parts_of_a_worker(flags: argparse.Namespace, parts: int, workers: int) -> int:
+    """Parts that a worker without a GPU trains at once, as far as it pays."""
+    is_small = not flags.damArch and flags.encoding == "none" and flags.layerWidth <= WIDEST_STACKED_ON_A_CPU
+    if not is_small or flags.timeBudget:  # beside others, a part has fewer steps in these seconds
+        return 1
+    return max(1, min(PARTS_OF_A_WORKER, parts // workers))  # of few parts, each worker gets some
+
+
+def processes(
+    flags: argparse.Namespace, parts: int, count: int, gpus: list[str], divided: list[str], workers: Workers
+) -> "Place":
+    """`count` worker processes for so many parts, and with GPUs one more for each, which trains parts in batches.
 
     gpus: names of the GPUs in use. divided: those among which the processes for GPUs are divided; empty if the flags
     name one.
@@ -291,8 +307,8 @@ def processes(flags: argparse.Namespace, count: int, gpus: list[str], divided: l
     from neuralparts.fleet import Processes, Staged
 
     limits = flags.partTimeout, flags.workerMemory
-    batch = flags.partsPerBatch or (PARTS_OF_A_GPU if gpus else 0)
-    if not batch:
+    batch = flags.partsPerBatch or (PARTS_OF_A_GPU if gpus else parts_of_a_worker(flags, parts, count))
+    if batch == 1 and not gpus:
         return Processes(workers.whole, count, [], *limits)
     if not gpus:
         place = Processes(workers.stage, count, [], *limits)

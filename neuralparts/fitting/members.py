@@ -10,16 +10,14 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from neuralparts.choices import PARTS_OF_A_WORKER, WIDEST_STACKED_ON_A_CPU
 from neuralparts.fitting.batches import SAMPLES_PER_PAIR, Pairs, check_pairs, check_samples, count_pairs
 from neuralparts.fitting.losses import WEIGHTED_LOSSES
 from neuralparts.fitting.settings import FitHooks, FitSettings
 from neuralparts.fitting.soap import is_preconditioned
-from neuralparts.fitting.step import WIDEST_STACKED_ON_A_CPU
 from neuralparts.machine import usable_memory
 from neuralparts.network import NeuralSDF, can_be_stacked
 
-# Members that a CPU steps at once where that pays at all; more gain little (docs/log.md).
-MEMBERS_ON_CPU = 4
 # Fraction of a device's free memory that members may fill; the rest is for what the allocator cannot use.
 _FILLED = 0.9
 # Bytes that the device needs beside its members: evaluations in batches, the libraries' work space.
@@ -81,7 +79,7 @@ def members_at_once(
 ) -> int:
     """How many members like this one a batch should hold, at least 1: as many as fit into the free memory of a GPU.
 
-    On the CPU, in whose memory they must fit too, MEMBERS_ON_CPU of a plain network that is narrow enough to be
+    On the CPU, in whose memory they must fit too, PARTS_OF_A_WORKER of a plain network that is narrow enough to be
     stacked, 1 of any other. settings: those of the fit, by default the flags'.
     """
     device, settings = torch.device(device), settings or FitSettings()
@@ -92,7 +90,7 @@ def members_at_once(
         free += torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return max(1, int((_FILLED * free - _BESIDE) // needed))
     is_plain = network.encoding is None and can_be_stacked(network.layers)
-    most = MEMBERS_ON_CPU if is_plain and max(network.widths) <= WIDEST_STACKED_ON_A_CPU else 1
+    most = PARTS_OF_A_WORKER if is_plain and max(network.widths) <= WIDEST_STACKED_ON_A_CPU else 1
     free = usable_memory()  # 0 if unknown
     return max(1, min(most, int(_FILLED * free // needed))) if free else most
 

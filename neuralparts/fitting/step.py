@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 import numpy as np
 import torch
 
+from neuralparts.choices import WIDEST_STACKED_ON_A_CPU
 from neuralparts.fitting.adam import EPSILON, Adam
 from neuralparts.fitting.batches import Batches
 from neuralparts.fitting.checkpoint import FitState
@@ -29,8 +30,6 @@ from neuralparts.network import AdamMeans, HashGridStep, StepSamples, can_be_sta
 
 # Losses that are a mean of absolute errors, each with a weight that its sample brings along.
 ABSOLUTE_LOSSES = ("l1", "weighted", "relative")
-# A CPU takes the steps of wider networks faster one after the other (docs/log.md).
-WIDEST_STACKED_ON_A_CPU = 128
 
 
 @contextmanager

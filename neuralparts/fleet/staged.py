@@ -156,11 +156,12 @@ class Staged:
         status = result["status"]
         if status == "trained":
             part.handed = result["handed"]
+            # Removed here, not by the trainer: one that dies before its result has come is followed by another.
+            with contextlib.suppress(OSError):
+                StagedFiles(files_of(part.job)).labelled.unlink(missing_ok=True)
             self.trained.append(part)
-        elif self.stopping and status in ("prepared", "failed"):
-            self._end(
-                part, {"status": "stopped", "reason": result.get("reason", "")} if status == "prepared" else result
-            )
+        elif self.stopping and (status == "prepared" or result.get("again")):
+            self._end(part, {"status": "stopped", "reason": "stopped on request"})
         elif status == "prepared":
             part.handed = result["handed"]
             self.ready.setdefault(part.handed["kind"], []).append(part)

@@ -114,6 +114,9 @@ def a_folder(path, count=6, bad=()):
 
 
 def command(worker, source, out, *flags):
+    """The command line of a driver; parts are fitted one by one, unless the flags say how many at once."""
+    if "--partsPerBatch" not in flags:
+        flags = *flags, "--partsPerBatch", 1
     return [sys.executable, "-m", "tests.fleet_stubs", worker, str(source), "--outputDir", str(out), *map(str, flags)]
 
 

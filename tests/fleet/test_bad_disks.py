@@ -31,10 +31,11 @@ def small_disk(tmp_path):
             subprocess.run(["umount", "-l", folder], check=True)
 
 
-def test_a_full_disk_is_recorded_and_room_for_more_lets_the_run_go_on(tmp_path, small_disk):
+@pytest.mark.parametrize("batch", [1, pytest.param(4, marks=pytest.mark.long)])
+def test_a_full_disk_is_recorded_and_room_for_more_lets_the_run_go_on(tmp_path, small_disk, batch):
     out, mount_again = small_disk
     source, log = a_folder(tmp_path / "parts", 20), tmp_path / "log"
-    code, printed, _ = finish(start("light", source, out, "--workers", 2, log=log))
+    code, printed, _ = finish(start("light", source, out, "--workers", 2, "--partsPerBatch", batch, log=log))
     failed = [line for line in printed.splitlines() if line.startswith("failed: ")]
     done = sorted(path.stem for path in out.glob("*.json"))
     assert code == 1 and failed and all("No space left on device" in line for line in failed)
@@ -45,7 +46,7 @@ def test_a_full_disk_is_recorded_and_room_for_more_lets_the_run_go_on(tmp_path, 
         assert found == hashes(out, record["files"])
     assert not list(out.rglob(".*.part")) and None not in {value for row in summary(out) for value in row.values()}
     mount_again("size=20m")
-    code, printed, _ = finish(start("light", source, out, "--workers", 2, log=log))
+    code, printed, _ = finish(start("light", source, out, "--workers", 2, "--partsPerBatch", batch, log=log))
     assert code == 0 and f"20 of 20 done ({len(done)} of them before)" in printed
     check_folder(source, out, log)
 

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -73,7 +74,12 @@ def cluster(request, tmp_path, monkeypatch):
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("cluster", "flags"),
-    [(0, ["--rayTransfer", "paths"]), (0, ["--rayTransfer", "bytes"]), (1, []), (0, ["--partsPerBatch", 4])],
+    [
+        (0, ["--rayTransfer", "paths"]),
+        (0, ["--rayTransfer", "bytes"]),
+        (1, ["--partsPerBatch", 0]),
+        (0, ["--partsPerBatch", 4]),
+    ],
     ids=["paths", "bytes", "stages and GPUs", "stages"],
     indirect=["cluster"],
 )
@@ -84,8 +90,10 @@ def test_a_node_of_three_that_dies_costs_no_part(tmp_path, cluster, flags):
     cluster.remove_node(cluster.others[0], allow_graceful=False)
     code, printed, err = finish(driver)
     assert code == 0 and "40 of 40 done" in printed, err
-    check_folder(source, out, log)
-    assert len(log.read_text().splitlines()) > 30
+    check_folder(source, out)
+    fits = Counter(line.split()[0] for line in log.read_text().splitlines())
+    # A result that was on its way from the node is lost with it, if it is not in a common folder: 2 parts at the most.
+    assert len(fits) > 30 and sum(fits.values()) - len(fits) <= (2 if "bytes" in flags else 0), fits
 
 
 @pytest.mark.long

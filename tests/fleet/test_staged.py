@@ -4,6 +4,8 @@ from collections import Counter
 
 import pytest
 
+from neuralparts.commands.fit import WORKERS, place_to_run
+from neuralparts.flags import parse_fit_flags
 from neuralparts.fleet import Staged, run
 from neuralparts.fleet import staged as staged_module
 from neuralparts.output import BusyError, PartFiles
@@ -178,3 +180,31 @@ def test_while_a_stage_of_a_killed_run_goes_on_nobody_gets_the_part(tmp_path):
     with files.lock(), files.stage():
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("gpus", "flags", "parts", "batch"),
+    [
+        ("", [], 8, 4),
+        ("", [], 4, 2),
+        ("", [], 3, 0),
+        ("", ["--timeBudget", "5"], 8, 0),
+        ("", ["--damArch", "1"], 8, 0),
+        ("", ["--encoding", "hashgrid"], 8, 0),
+        ("", ["--partsPerBatch", "1"], 8, 0),
+        ("", ["--damArch", "1", "--partsPerBatch", "3"], 8, 3),
+        ("0,1", [], 8, 32),
+        ("0,1", ["--damArch", "1", "--partsPerBatch", "1"], 8, 1),
+        ("0,1", ["--gpu", "-1", "--damArch", "1"], 8, 0),
+    ],
+)
+def test_parts_are_trained_at_once_where_it_pays(monkeypatch, gpus, flags, parts, batch):
+    """batch: parts at once, 0 if each is fitted whole by a worker."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    parsed = parse_fit_flags(["parts", "--workers", "2", *flags])
+    place = place_to_run(parsed, parts, lambda: False, WORKERS)
+    assert getattr(place, "batch", 0) == batch
+    if gpus and batch:
+        assert place.trainer_count == 2 and place.trainers is not place.processors
+        seen = [environment["CUDA_VISIBLE_DEVICES"] for environment, _ in place.trainers.settings]
+        assert seen == ["0", "1"] and {e["CUDA_VISIBLE_DEVICES"] for e, _ in place.processors.settings} == {""}
