@@ -10,6 +10,7 @@ GPU unusable. Nothing is asserted: the table has what was asked beside what was 
 """
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -26,8 +27,8 @@ sys.path[0] = str(ROOT)
 PARTS = {
     "machine": ("gpu_fits", 5),
     "correct": ("gpu_fits", 15),
-    "steps": ("gpu_fits", 15),
     "labels": ("gpu_commands", 15),
+    "steps": ("gpu_fits", 15),
     "high": ("gpu_fits", 20),
     "marching": ("gpu_commands", 10),
     "instant": ("gpu_commands", 15),
@@ -43,34 +44,46 @@ def main() -> int:
     """Run the parts, each as far as its time goes; print the table."""
     flags = command_line().parse_args()
     if flags.inside:
-        return inside(flags)
-    flags.out.mkdir(parents=True, exist_ok=True)
-    flags.until = flags.until or time.time() + flags.budget
-    kept = flags.out / "gpu.json"
-    kept.unlink(missing_ok=True)
+        with contextlib.suppress(KeyboardInterrupt):  # the parent says how it ends
+            return inside(flags)
+        return 130
     chosen = flags.only.split(",") if flags.only else list(PARTS)
     if unknown := set(chosen) - set(PARTS):
         command_line().error(f"--only: no part {', '.join(sorted(unknown))}; the parts are {', '.join(PARTS)}")
-    remaining = [name for name in PARTS if name in chosen]
+    flags.until = time.time() + flags.budget
+    flags.out.mkdir(parents=True, exist_ok=True)
+    kept = flags.out / "gpu.json"
+    kept.unlink(missing_ok=True)
     warming = warm_up(flags)
-    while remaining:
-        code = run_inside(flags, remaining)
-        found = json.loads(kept.read_text()) if kept.exists() else {"rows": [], "ended": []}
-        remaining = [name for name in remaining if name not in found["ended"]]
-        if code in (0, NO_DEVICE) or not remaining:
-            break
-        if code == LOST:
-            continue
-        lost = remaining.pop(0)
-        found["rows"].append(
-            {"part": lost, "name": lost, "asked": "", "measured": f"FAILED: process ended with {code}"}
-        )
-        found["ended"].append(lost)
-        kept.write_text(json.dumps(found, indent=1))
+    try:
+        code = run_all(flags, [name for name in PARTS if name in chosen], kept)
+    except KeyboardInterrupt:
+        code = 130
     if warming is not None and warming.poll() is None:
         stop(warming)
-    print(table(json.loads(kept.read_text())["rows"] if kept.exists() else []))
-    return int(code == NO_DEVICE)
+    print(table(findings_in(kept)["rows"]))
+    return code
+
+
+def run_all(flags: argparse.Namespace, names: list[str], kept: Path) -> int:
+    """Run these parts, in another process after each that ends before them; returns 1 if none can use the device."""
+    while names:
+        code = run_inside(flags, names)
+        if code == NO_DEVICE:
+            return 1
+        found = findings_in(kept)
+        names = [name for name in names if name not in found["ended"]]
+        if names and code != LOST:
+            row = {"part": names[0], "name": names[0], "asked": "", "measured": f"FAILED: process ended with {code}"}
+            found["rows"].append(row)
+            found["ended"].append(names.pop(0))
+            kept.write_text(json.dumps(found, indent=1))
+    return 0
+
+
+def findings_in(kept: Path) -> dict[str, list]:
+    """The rows of the table and the names of the parts that have ended."""
+    return json.loads(kept.read_text()) if kept.exists() else {"rows": [], "ended": []}
 
 
 def command_line() -> argparse.ArgumentParser:
@@ -118,9 +131,11 @@ def run_inside(flags: argparse.Namespace, names: list[str]) -> int:
     process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         return process.wait(max(1.0, flags.until - time.time()) + GRACE)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        stop(process)
+    except subprocess.TimeoutExpired:
         return 124
+    finally:
+        if process.poll() is None:
+            stop(process)
 
 
 def warm_up(flags: argparse.Namespace) -> subprocess.Popen | None:

@@ -4,6 +4,7 @@ Each takes the findings and the flags of the check.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -121,14 +122,16 @@ def run_command(words: list[str], log: Path, seconds: float) -> tuple[int, float
     with open(log, "w") as output:
         options = {"stdout": output, "stderr": output, "stdin": subprocess.DEVNULL, "start_new_session": True}
         process = subprocess.Popen(words, cwd=ROOT, **options)
-        for kind, limit in ((None, seconds), (signal.SIGINT, GRACE), (signal.SIGKILL, None)):
-            try:
-                if kind is not None:
-                    os.killpg(process.pid, kind)
-                process.wait(limit)
-                break
-            except subprocess.TimeoutExpired:
-                continue
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
     return process.returncode, time.perf_counter() - start
 
 

@@ -172,6 +172,8 @@ def error_ratios(device: str, small: int) -> str:
             assert slopes_apart < 1e-4, f"gradients are {slopes_apart:.2g} apart"
         except Exception as error:
             failed.append(f"{combination}: {type(error).__name__} {error}")
+    if not ratios:
+        raise RuntimeError(failed[0])
     low, middle, high = np.percentile(ratios, (0, 50, 100))
     text = f"{low:.3f} to {high:.3f}, median {middle:.3f}; one network's values {apart:.1g} apart on both"
     return text + f"; {len(failed)} failed: {'; '.join(failed)[:200]}" * bool(failed)

@@ -2,8 +2,8 @@
 
 Inside `with FakeDevice() as device:` torch knows a device of the name FAKE. As with a GPU, an operation that mixes its
 tensors with the CPU's raises MixedDevicesError, every operation is a launch, and whoever reads its values waits.
-`device.take_counts()` says how many of each there were. Values have the CPU's bits. Nothing is said about memory,
-precision, streams or time.
+`device.take_counts()` says how many of each there were. Values have the CPU's bits. It imitates no memory, precision,
+streams or time, and what code does for the type "cuda" alone, such as to capture graphs, it does not see.
 """
 
 from collections import Counter
@@ -17,10 +17,9 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 FAKE = "fake:0"
 # Operations whose results have a shape or a value that the host must know: it waits for the device.
 _READING = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
-# Those that read an error code from the device, beside the ones that torch marks.
-_CHECKING = {"_linalg_check_errors", "equal", "is_nonzero"}
-_VIEWS_BY_ANOTHER_NAME = {"_unsafe_view"}
-
+# One that reads an error code from the device, and a view, neither of which torch marks as such.
+_READS_ERRORS, _UNMARKED_VIEW = "_linalg_check_errors", "_unsafe_view"
+# Operations with this key are made of others.
 _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 # For the whole process, and only once.
@@ -151,9 +150,9 @@ def _refuse_mixed(function, leaves):
 def _count(name, function, leaves):
     """Count an operation of the device, unless it only allocates memory or makes a view."""
     is_masked = name in ("index", "index_put_") and any(_is_mask(leaf) for leaf in leaves)
-    if name in _CHECKING or is_masked or (name != "index" and _READING.intersection(function.tags)):
+    if name == _READS_ERRORS or is_masked or (name != "index" and _READING.intersection(function.tags)):
         FakeDevice.counts.waits[name] += 1
-    elif not (function.is_view or name in _VIEWS_BY_ANOTHER_NAME or name.startswith(("empty", "new_empty"))):
+    elif not (function.is_view or name == _UNMARKED_VIEW or name.startswith(("empty", "new_empty"))):
         FakeDevice.counts.launches[name] += 1
 
 

@@ -80,7 +80,7 @@ def values_of(members: list[Member]) -> np.ndarray:
 
 
 def check_kind(kind: tuple, device: FakeDevice) -> None:
-    """Steps of a kind wait for nothing, copy nothing but what a step must be given, and are those of the CPU."""
+    """Steps of a kind wait for nothing, have nothing copied to the device, and are those of the CPU."""
     here, settings = a_fit(kind)
     compared_after = COMPARED[settings.optimizer]
     for member in here:
