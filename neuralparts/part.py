@@ -12,7 +12,7 @@ import torch
 
 from neuralparts.device import choose_device
 from neuralparts.network import facts
-from neuralparts.output import StagedFiles
+from neuralparts.output import StagedFiles, outputs_of
 from neuralparts.report import model_card
 from neuralparts.steps import (
     about_fit,
@@ -39,7 +39,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     name: what the user calls the source, if `source` is a copy. Raises UserError or OSError for what the user can mend,
     CollapseError for a fit without finite values, Interrupted where `watch.should_stop()` said so.
     """
-    start = time.perf_counter()
+    start, outputs = time.perf_counter(), outputs_of(vars(flags))
     device = choose_device(flags.gpu, watch)
     with watch.timed("load"), watch.bar("load"):
         shape, content = load(source, flags, watch)
@@ -52,13 +52,14 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         result = fit_network(network, samples, pairs, shape, content, flags, files.checkpoint, log, watch)
     with watch.timed("reconstruct"):
         surface, failure = reconstruct(network, flags, watch)
-        if surface is not None:
+        if surface is not None and "mesh" in outputs:
             write_reconstruction(surface, shape.transform, flags, files, watch)
     with watch.timed("evaluate"), watch.bar("evaluate"):
         evaluation = evaluate(network, shape, surface, flags, watch)
         off_surface = evaluate_off_surface(network, shape, flags.seed)
         network.about = about_fit(Path(name or source).name, shape, flags, evaluation.metrics)
-        files.write_model(network)
+        if "model" in outputs:
+            files.write_model(network)
     watch.timings["total"] = time.perf_counter() - start
     record = {
         "input": name or str(source),
@@ -80,6 +81,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     with watch.bar("write the report"):
         if flags.modelCard:
             files.write_card(model_card(files.model.name, facts(network)))
-        write_report(files, record, result, network, shape, surface, watch.in_folder)
+        if "page" in outputs:
+            write_report(files, record, result, network, shape, surface, watch.in_folder)
         files.write_record(record)
     return record

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from neuralparts.errors import UserError, lacks_memory, one_line
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError
-from neuralparts.output.part_files import RESULT_SUFFIXES, PartFiles, check_thumbnails
+from neuralparts.output.part_files import RESULT_SUFFIXES, PartFiles, check_thumbnails, outputs_of
 from neuralparts.output.records import agrees, describe, is_folder, is_regular, is_there, record_bytes
 from neuralparts.verdict import verdict
 from neuralparts.whole_file import NEW_FILE, write_whole
@@ -105,7 +105,7 @@ class StagedFiles(PartFiles):
     def complete(self) -> dict | None:
         """The record, if each of its files is here or has been moved already; else None."""
         record = self.read_record() if is_folder(self.folder) else None
-        if record is None or self.model not in self.named(record):
+        if record is None or ("model" in outputs_of(record["flags"]) and self.model not in self.named(record)):
             return None
         for path, described in self.named(record).items():
             if not agrees(path if is_there(path) else self.in_place(path), described):
@@ -234,7 +234,7 @@ def find_finished(staged: StagedFiles, flags: dict, source: Path, given: str) ->
     staged.settle()
     record = None if flags["overwrite"] else home.finished(flags, source)
     if record is None:
-        home.check_free(source, given, staged.input_path)
+        home.check_free(source, given, staged.input_path, outputs_of(home.with_earlier_outputs(flags)))
     else:
         home.remove_checkpoint()
     return record

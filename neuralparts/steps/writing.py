@@ -34,10 +34,12 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in RECORDED_PACKAGES} | {"python": sys.version.split()[0]}
 
 
-def files_beside(files: StagedFiles, has_surface: bool) -> list[FileLink]:
+def files_beside(files: StagedFiles) -> list[FileLink]:
     """The files that the page has links to: those of this fit, and exports of an earlier model of this name."""
-    own = [FileLink(files.model.name, "the network: weights, transform to file units, errors")]
-    if has_surface:
+    own = []
+    if files.model.is_file():
+        own.append(FileLink(files.model.name, "the network: weights, transform to file units, errors"))
+    if files.reconstruction.is_file():
         own.append(FileLink(files.reconstruction.name, "the marched mesh, in file units"))
     own.append(FileLink(files.sheet.name, "the part, a section and the curves of the fit as a picture"))
     own.append(FileLink(files.record.name, "the record: flags, versions, timings, metrics"))
@@ -72,7 +74,7 @@ def write_report(
         shown_surface,
         signed_distance if shape.oracle is not None else None,
         network_view(network),
-        files_beside(files, surface is not None),
+        files_beside(files),
     )
     deviation = None
     if surface is not None and shape.oracle is not None:
