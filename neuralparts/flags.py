@@ -169,6 +169,13 @@ FLAGS = {
     ),
     "ray": Flag("fit on the Ray cluster at this address; local starts one", default="", metavar="ADDRESS"),
     "rayTransfer": one_of("send paths in folders that the cluster shares, or the files themselves", ("paths", "bytes")),
+    # packing
+    "shardParts": Flag("most parts in a shard", positive, 1000),
+    "remove": Flag(
+        "1 removes the files of a part once its shard was read again and agrees; 0 keeps them", int, 0, ON_OFF
+    ),
+    "list": Flag("1 prints the parts of a packed folder, with the place of each; 0 packs", int, 0, ON_OFF),
+    "name": Flag("part of a packed folder", metavar="NAME"),
     # the stages alone
     "out": Flag("samples file to write (default: the mesh's name with .npz)", metavar="FILE"),
     "output": Flag(

@@ -22,7 +22,7 @@ from neuralparts.output.locks import OutputError
 from neuralparts.output.part_files import RESULT_SUFFIXES, PartFiles, check_thumbnails, outputs_of
 from neuralparts.output.records import agrees, describe, is_folder, is_regular, is_there, record_bytes
 from neuralparts.verdict import verdict
-from neuralparts.whole_file import NEW_FILE, write_whole
+from neuralparts.whole_file import NEW_FILE, sync_folder, write_whole
 from neuralparts.wording import visible
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a finished part need not wait for
@@ -30,8 +30,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, which a finished part need n
 
 # An unfinished file as `whole_file` names it.
 PART = re.compile(r"\.(?P<whole>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
-# What systems answer that cannot sync a folder.
-NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF}
 
 
 def staging_name(name: str) -> str:
@@ -158,7 +156,7 @@ class StagedFiles(PartFiles):
         home.unmark_unfinished()
         os.replace(self.record, home.record)
         for folder in {home.folder, *([home.thumbnail.parent] if self.thumbnail in here else [])}:
-            _sync_folder(folder)
+            sync_folder(folder)
 
     def _sync(self, paths: list[Path]) -> None:
         """Have the disk hold these files and their names. Raises OSError."""
@@ -171,7 +169,7 @@ class StagedFiles(PartFiles):
             finally:
                 os.close(descriptor)
         for folder in {path.parent for path in paths}:
-            _sync_folder(folder)
+            sync_folder(folder)
 
     # ------------------------------------------------------------------------------------------------------ cleaning up
 
@@ -253,17 +251,3 @@ def failure_line(error: BaseException, home: PartFiles, given: str) -> str:
     else:
         line = f"{given}: {one_line(error)}" if lacks_memory(error) else one_line(error)
     return visible(line.replace(str(home.folder / staging_name(home.name)), str(home.folder)))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the disk hold the names in a folder, where the system can. Raises OSError."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in NO_FOLDER_SYNC:
-            raise OSError(error.errno, error.strerror, str(folder)) from error
-    finally:
-        os.close(descriptor)
