@@ -60,6 +60,7 @@ def fit_one(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitFu
                 old = has_sizes_alone(record) and not job.get("folder")
                 notes = [f"{files.record}: an earlier version wrote it; sizes were compared, not contents"] * old
                 return result | outcome(record) | {"skipped": True, "notes": notes}
+            job = job | {"flags": files.with_earlier_outputs(job["flags"])}
             return result | _fit_locked(job, source, staged, should_stop, fit)
     except BusyError as error:
         return result | {"status": "busy", "reason": visible(str(error))}
