@@ -89,6 +89,14 @@ def memory(text: str) -> int:
     return int(not_negative(str(not_negative(text[:-1] if unit else text) * (unit or 1))))
 
 
+def outputs(text: str) -> str:
+    """Names of choices.OUTPUTS between commas -> the same in their order, each once, the record always among them."""
+    names = {name.strip() for name in text.split(",")}
+    if unknown := sorted(names.difference(choices.OUTPUTS)):
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(choices.OUTPUTS)}")
+    return ",".join(name for name in choices.OUTPUTS if name in {*names, "record"})
+
+
 def simplification(text: str) -> float | str:
     """A fraction from 0 to below 1, or `error:` and a number above 0, which stays a text."""
     if text.startswith(choices.SIMPLIFY_ERROR):

@@ -17,6 +17,7 @@ from neuralparts.flag_types import (
     memory,
     natural,
     not_negative,
+    outputs,
     positive,
     positive_number,
     simplification,
@@ -45,6 +46,14 @@ FLAGS = {
     # output
     "outputDir": Flag("folder of the results", default="results"),
     "suffix": Flag("text added to the name of every part's files", default=""),
+    "outputs": Flag(
+        "what to write of a part, such as model,record; the pictures belong to the page; the record is always written, "
+        "as it says what is done; the figures stay, and the surface is marched for them: --reconstructionRes 0 leaves "
+        "that out too",
+        outputs,
+        ",".join(choices.OUTPUTS),
+        metavar=",".join(choices.OUTPUTS),
+    ),
     "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, choices.RECONSTRUCTION_RESOLUTION),
     "outputFormat": one_of("format of the reconstruction", choices.OUTPUT_FORMATS),
     "simplify": Flag(
@@ -167,6 +176,13 @@ FLAGS = {
     ),
     "ray": Flag("fit on the Ray cluster at this address; local starts one", default="", metavar="ADDRESS"),
     "rayTransfer": one_of("send paths in folders that the cluster shares, or the files themselves", ("paths", "bytes")),
+    # packing
+    "shardParts": Flag("most parts in a shard", positive, 1000),
+    "remove": Flag(
+        "1 removes the files of a part once its shard was read again and agrees; 0 keeps them", int, 0, ON_OFF
+    ),
+    "list": Flag("1 prints the parts of a packed folder, with the place of each; 0 packs", int, 0, ON_OFF),
+    "name": Flag("part of a packed folder", metavar="NAME"),
     # the stages alone
     "out": Flag("samples file to write (default: the mesh's name with .npz)", metavar="FILE"),
     "output": Flag(
@@ -189,6 +205,7 @@ FIT_GROUPS = {
     "output": (
         "outputDir",
         "suffix",
+        "outputs",
         "reconstructionRes",
         "outputFormat",
         "simplify",
@@ -237,9 +254,10 @@ FIT_GROUPS = {
     "folders": ("overwrite", "workers", "partsPerBatch", "partTimeout", "workerMemory", "ray", "rayTransfer"),
 }
 
-# Flags that change how a fit runs and where its files are, not its result.
+# Flags that change how a fit runs, and which of its files are written and where, not its result.
 NEUTRAL_FLAGS = {
     "outputDir",
+    "outputs",
     "maxMemory",
     "logDir",
     "showVis",
@@ -328,6 +346,10 @@ def contradiction(flags: argparse.Namespace) -> str:
         return "a grid needs 2 points along an axis or more; 0 is off"
     if flags.simplify and flags.reconstructionRes == 0:
         return "--simplify is for a reconstruction; --reconstructionRes 0 makes none: leave one of them out"
+    if flags.simplify and "mesh" not in flags.outputs.split(","):
+        return f"--simplify is for the mesh; --outputs {flags.outputs} leaves it out: add mesh, or leave --simplify out"
+    if flags.modelCard and "model" not in flags.outputs.split(","):
+        return f"--modelCard is about the model; --outputs {flags.outputs} leaves it out: add model, or 0"
     if flags.workers == 0 and (flags.partTimeout or flags.workerMemory or flags.ray or flags.partsPerBatch):
         return "--partsPerBatch, --partTimeout, --workerMemory and --ray need worker processes; --workers 0 has none"
     if flags.ray and flags.gpu not in (None, -1):

@@ -51,7 +51,10 @@ def fit_one(job: dict, should_stop: Callable[[], bool] | None = None, fit: FitFu
     staged = StagedFiles(files, job.get("path") or os.path.abspath(job["input"]))
 
     def fit_or_find() -> dict:
-        return found(job, source, staged) or _fit_locked(job, source, staged, should_stop, fit)
+        if (earlier := found(job, source, staged)) is not None:
+            return earlier
+        flags = files.with_earlier_outputs(job["flags"])
+        return _fit_locked(job | {"flags": flags}, source, staged, should_stop, fit)
 
     return whole_result(job, files, files.lock(), fit_or_find)
 

@@ -15,7 +15,7 @@ from neuralparts.device import choose_device
 from neuralparts.fitting import FitResult
 from neuralparts.inputs import Labelled, Shape
 from neuralparts.network import NeuralSDF, facts
-from neuralparts.output import StagedFiles
+from neuralparts.output import StagedFiles, outputs_of
 from neuralparts.report import model_card
 from neuralparts.steps import (
     about_fit,
@@ -64,19 +64,21 @@ def finish(
     content: hash of the input. device: name of the one that trained. start: when the part began, by
     time.perf_counter(). members: parts that were trained at once, as one batch. Raises OSError.
     """
+    outputs = outputs_of(vars(flags))
     with watch.timed("reconstruct"):
         surface, failure = reconstruct(network, flags, watch)
-        if surface is not None:
+        if surface is not None and "mesh" in outputs:
             write_reconstruction(surface, shape.transform, flags, files, watch)
     failure = result.collapsed or failure
     missing = failure or ("none was made" if flags.reconstructionRes else "not asked for")
     drawn = (files.name, result, network, shape, surface, missing, watch.in_folder)
-    drawings = beside(lambda: draw_report(*drawn))
+    drawings = beside(lambda: draw_report(*drawn)) if "page" in outputs else None
     with watch.timed("evaluate"), watch.bar("evaluate"):
         evaluation = evaluate(network, shape, surface, flags, watch)
         off_surface = evaluate_off_surface(network, shape, flags.seed)
         network.about = about_fit(Path(name).name, shape, flags, evaluation.metrics)
-        files.write_model(network)
+        if "model" in outputs:
+            files.write_model(network)
     watch.timings["total"] = time.perf_counter() - start
     fit = {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")}
     record = {
@@ -99,7 +101,8 @@ def finish(
     with watch.bar("write the report"):
         if flags.modelCard:
             files.write_card(model_card(files.model.name, facts(network)))
-        write_report(files, record, drawings())
+        if drawings is not None:
+            write_report(files, record, drawings())
         files.write_record(record)
     return record
 

@@ -9,6 +9,7 @@ Importing this module imports no torch, which takes a second. A thread imports i
 
 import gc
 import importlib
+import sys
 import time
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -42,11 +43,13 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
 
 def import_network_stages() -> ModuleType:
     """The module of `train` and `finish`. Garbage collection rests meanwhile: an import makes much, but no garbage."""
+    if "neuralparts.network_stages" in sys.modules:
+        return importlib.import_module("neuralparts.network_stages")
     gc.disable()
     try:
         return importlib.import_module("neuralparts.network_stages")
     finally:
-        gc.freeze()
+        gc.freeze()  # what was imported stays, so it is never searched again
         gc.enable()
 
 

@@ -140,7 +140,8 @@ def _trained(part: dict, trainee: SimpleNamespace, outcome: dict | Exception) ->
 
 def _finish(job: dict, source: Path, staged: StagedFiles, should_stop: ShouldStop, stages: Stages) -> dict:
     """Reconstruct, evaluate and write a part, and put its result in place."""
-    watch, flags, handed = _watch(job, should_stop), SimpleNamespace(**job["flags"]), job["handed"]
+    watch, handed = _watch(job, should_stop), job["handed"]
+    flags = SimpleNamespace(**staged.home.with_earlier_outputs(job["flags"]))
     flags.resume = handed["resume"]
 
     def finish() -> dict:

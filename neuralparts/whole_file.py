@@ -4,6 +4,7 @@ A file that is there is therefore whole, whatever happened while it was written.
 """
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from typing import IO
 
 # O_NOFOLLOW is missing on Windows, where a file made with O_EXCL is new all the same.
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+# What systems answer that cannot sync a folder.
+NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF}
 
 
 @contextmanager
@@ -43,3 +46,17 @@ def write_whole(path: str | os.PathLike, data: bytes) -> None:
     """Write a file whole. Raises OSError."""
     with whole_file(path) as file:
         file.write(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk hold the names in a folder, where the system can. Raises OSError."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in NO_FOLDER_SYNC:
+            raise OSError(error.errno, error.strerror, str(folder)) from error
+    finally:
+        os.close(descriptor)

@@ -13,7 +13,7 @@ from neuralparts.commands import fit, run
 from neuralparts.errors import Interrupted, UserError
 from neuralparts.job import fit_one, fit_sent
 from neuralparts.mesh_files import MeshError
-from neuralparts.output import content_of
+from neuralparts.output import content_of, outputs_of
 from neuralparts.staged_job import run_stage
 from neuralparts.whole_file import write_whole
 
@@ -151,10 +151,14 @@ def read_light(source, name):
 def write_light(source, flags, files, watch, name, content):
     """Write the files of a light fit; returns the record."""
     epochs = b"%d" % getattr(flags, "epochs", 0)
+    outputs = outputs_of(vars(flags))
     for path in (files.model, files.reconstruction, files.page, files.sheet):
+        if files.output_of(path) not in outputs:
+            continue
         write_whole(path, (MODEL_HEAD if path == files.model else b"") + content * 10_000 + epochs)
         time.sleep(0.002)
-    files.write_thumbnail(content + epochs)
+    if "page" in outputs:
+        files.write_thumbnail(content + epochs)
     number = float(int.from_bytes(content[:4].ljust(4), "little"))
     record = {"input": name, "content": content_of(source), "flags": vars(flags), "failure": ""}
     record |= {"metrics": {"surface_error": number}, "fit": {"ended_by": "epochs"}, "timings": {"total": 0.06}}

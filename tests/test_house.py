@@ -15,6 +15,7 @@ PACKAGE = ROOT / "neuralparts"
 # From the ground up: a module imports only what stands before it, or its own folder.
 ORDER = [
     *("choices", "wording", "errors", "domain", "triangles", "stage_bar", "watch", "whole_file", "foreign_files"),
+    "packed",
     *("machine", "beside", "kept", "compiled", "device", "record_values", "verdict"),
     *("metric_names", "flag_types", "command_line", "flags", "mesh_files", "mesh", "distance", "sampling", "network"),
     *("fitting", "marching", "simplification", "metrics", "export", "report", "output", "fleet"),

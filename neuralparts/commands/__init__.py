@@ -25,6 +25,7 @@ VERBS = {
     "compare": "print the figures of several fits side by side",
     "export": "write a model in a form that another tool takes",
     "verify": "compare the files of an output folder with their records",
+    "pack": "put the models of an output folder into tar shards",
 }
 
 

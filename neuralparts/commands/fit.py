@@ -175,7 +175,7 @@ def fit_single(job: dict, folder: Path, program: str) -> int:
     """Fit one input in this process; returns the exit code."""
     from neuralparts.fleet import Stop
     from neuralparts.job import fit_one
-    from neuralparts.output import PartFiles, remove_leavings
+    from neuralparts.output import PartFiles, outputs_of, remove_leavings
 
     remove_leavings(folder, [job["name"]])
     with Stop("stopping at the next check of the fit; once more stops at once") as stop:
@@ -192,17 +192,22 @@ def fit_single(job: dict, folder: Path, program: str) -> int:
         say("done before, with these flags and this content; --overwrite 1 fits it again")
     for line in result["notes"] if result.get("skipped") else ():
         say(line)
-    print_result(result["record"], folder / job["name"], not result.get("skipped"))
-    if job["flags"]["showVis"]:
-        show(folder / f"{job['name']}.html")
+    written = outputs_of(result["record"]["flags"])
+    if not result.get("skipped") and (more := written - outputs_of(job["flags"])):
+        say(f"made again because the earlier fit left them: {', '.join(sorted(more))}; remove them to leave them out")
+    page = folder / f"{job['name']}.{'html' if 'page' in written else 'json'}"
+    print_result(result["record"], page, not result.get("skipped"))
+    if job["flags"]["showVis"] and "page" in written:
+        show(page)
     return 0
 
 
-def print_result(record: dict, stem: Path, fitted: bool = True) -> None:
-    """Print the last lines that a user reads. fitted: by this run, so that its seconds count."""
+def print_result(record: dict, page: Path, fitted: bool = True) -> None:
+    """Print the last lines that a user reads. page, record: see `last_lines`. fitted: by this run, so that its seconds
+    count."""
     from neuralparts.commands.last_lines import last_lines
 
-    print("\n".join(last_lines(record, stem.with_name(f"{stem.name}.html"), process_seconds() if fitted else None)))
+    print("\n".join(last_lines(record, page, process_seconds() if fitted else None)))
 
 
 # -------------------------------------------------------------------------------------------------------- a folder

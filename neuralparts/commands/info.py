@@ -1,5 +1,5 @@
-"""`network.py`, `neuralparts info`: what a model file holds, its signed distance at given points, and a published
-network as a model file.
+"""`network.py`, `neuralparts info`: what a model file or a packed part holds, its signed distance at given points, and
+a published network as a model file.
 """
 
 import sys
@@ -29,8 +29,9 @@ def main(arguments: list[str] | None = None, program: str = "network.py") -> int
     parser = CommandLine(
         prog=program, description="What a model file holds; or its signed distance at points, negative inside."
     )
-    parser.add_argument("model", metavar="MODEL", help="a fitted model, .safetensors; or a published network, .h5")
-    add_flags(parser, "points")
+    accepted = "a fitted model, .safetensors; a packed folder, with --name; or a published network, .h5"
+    parser.add_argument("model", metavar="MODEL", help=accepted)
+    add_flags(parser, "points", "name")
     add_flags(parser, "gpu", help="number of the GPU for --points; -1 is the CPU (default: GPU 0 if there is one)")
     add_flags(parser, "out", help="model file to write from a published network, .safetensors")
     flags = parser.parse_args(arguments)
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None, program: str = "network.py") -> int
         from neuralparts.network import NeuralSDF, facts, read_keras_file
 
         is_keras = Path(flags.model).suffix.lower() in KERAS_SUFFIXES
-        model = read_keras_file(flags.model) if is_keras else NeuralSDF.load(flags.model)
+        model = read_keras_file(flags.model) if is_keras else NeuralSDF.load(flags.model, name=flags.name)
         if flags.out is not None:
             write_converted(model, Path(flags.out), is_keras)
         elif flags.points is None:

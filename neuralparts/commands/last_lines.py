@@ -19,7 +19,8 @@ OF_SAMPLES = ("importance_error",)
 def last_lines(record: dict[str, Any], page: Path, seconds: float | None) -> list[str]:
     """The lines of a fit's record.
 
-    page: of the report. seconds: from the start of the process until now; None if an earlier run made the fit.
+    page: of the report, or the record of a fit without one. seconds: from the start of the process until now; None if
+    an earlier run made the fit.
     """
     return [*_table(record), *_folded(_verdict_line(record)), *_folded(_seconds_line(record, seconds)), _report(page)]
 
@@ -64,5 +65,5 @@ def _folded(line: str) -> list[str]:
 
 
 def _report(page: Path) -> str:
-    """Where the report is: a path stays on one line, so that it can be copied."""
-    return visible(f"report: {page}")
+    """Where the report is, or the record: a path stays on one line, so that it can be copied."""
+    return visible(f"{'record' if page.suffix == '.json' else 'report'}: {page}")

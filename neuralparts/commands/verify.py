@@ -14,7 +14,7 @@ def main(arguments: list[str] | None = None, program: str = "neuralparts verify"
         description="Read every file of an output folder again, compare it with the SHA-256 in its part's record, and "
         "print which are damaged or missing. Nothing is written.",
     )
-    parser.add_argument("folder", metavar="FOLDER", help="an output folder of a fit")
+    parser.add_argument("folder", metavar="FOLDER", help="an output folder of a fit, or a packed folder")
     folder = Path(parser.parse_args(arguments).folder)
     from neuralparts.output import verify_folder
 

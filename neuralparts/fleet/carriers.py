@@ -59,6 +59,7 @@ class Sender:
             record = find_finished(StagedFiles(files, path), job["flags"], source, job["input"])
             if record is not None:
                 return self._release(job, result | outcome(record) | {"skipped": True})
+            job = job | {"flags": files.with_earlier_outputs(job["flags"])}
             checkpoint = files.checkpoint
             kept = checkpoint.read_bytes() if checkpoint.is_file() and not overwrite else None
             is_mesh = source.suffix.lower() in MESH_SUFFIXES

@@ -15,6 +15,7 @@ from neuralparts.output import (
     Summary,
     has_sizes_alone,
     outcome,
+    outputs_of,
     remove_leavings,
     summary_row,
     text,
@@ -50,7 +51,7 @@ class FolderBook:
         # At most 2% of the time for summary.csv, 1% for index.html.
         self.lines, self.pages = RateLimiter(0.02, 1.0), RateLimiter(0.01, 60.0, first=first_page_seconds)
         self.page_is_old = False
-        self.complaint, self.by_size = "", 0
+        self.complaint, self.by_size, self.with_more = "", 0, 0
         self.spelled = {text(name): name for name in names if text(name) != name}
         if fresh:
             self.summary.start()
@@ -67,6 +68,8 @@ class FolderBook:
         if status != "done":
             self.progress.say(visible(f"{status}: {_with_source(job['input'], reason)}"))
         self.by_size += bool(result.get("skipped") and record and has_sizes_alone(record))
+        if record is not None and not result.get("skipped"):
+            self.with_more += bool(outputs_of(record.get("flags", {})) - outputs_of(self.flags))
         self.page_is_old = True
         self._write_if_due()
 
@@ -115,6 +118,9 @@ class FolderBook:
         if self.by_size:
             records = counted(self.by_size, "record")
             lines.append(f"{records} of an earlier version: the sizes of the files were compared, not their contents")
+        if self.with_more:
+            files = f"{counted(self.with_more, 'part')} had more files from an earlier fit than --outputs asks for"
+            lines.append(f"{files}: they were made again too; remove them to leave them out")
         if stopped and self.flags["overwrite"]:
             lines.append(
                 "stopped; the same command without --overwrite 1 resumes; other parts keep their earlier result"

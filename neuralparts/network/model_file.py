@@ -6,7 +6,9 @@ whoever reads a file hands in a function that compares the description with the 
 
 import json
 import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -35,8 +37,10 @@ def write_model(path: str | os.PathLike, description: dict, tensors: dict[str, t
     write_whole(path, save(on_cpu, metadata=metadata))
 
 
-def read_model(path: str | os.PathLike, check: Callable[[dict, Shapes], None]) -> tuple[dict, dict[str, torch.Tensor]]:
-    """(description, tensors by name on the CPU) of a model file.
+def read_model(
+    path: str | os.PathLike | bytes, check: Callable[[dict, Shapes], None]
+) -> tuple[dict, dict[str, torch.Tensor]]:
+    """(description, tensors by name on the CPU) of a model file, or of the bytes of one.
 
     check: see `read_tensors`. Raises FileNotFoundError, or UserError if `write_model` did not write the file, or wrote
     it in another format.
@@ -49,6 +53,11 @@ def read_model(path: str | os.PathLike, check: Callable[[dict, Shapes], None]) -
         check(description, shapes)
 
     try:
+        if isinstance(path, bytes):
+            with tempfile.TemporaryDirectory() as folder:  # the library reads the head of a file alone
+                file = Path(folder) / "model.safetensors"
+                file.write_bytes(path)
+                return read_tensors(file, _KEY, check_format)
         return read_tensors(path, _KEY, check_format)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such model file") from None
@@ -96,8 +105,10 @@ def _shapes(file: Any) -> Shapes:
     return shapes
 
 
-def not_a_model(path: str | os.PathLike, error: Exception) -> UserError:
+def not_a_model(path: str | os.PathLike | bytes, error: Exception) -> UserError:
     """The error for a file that holds no model: one line that names the file, says why, and what to do."""
+    if isinstance(path, bytes):
+        return UserError(f"not the bytes of a model written by this program ({one_line(error)}); fit the mesh again")
     is_named_so = os.fspath(path).lower().endswith(".safetensors")
     cure = "fit the mesh again" if is_named_so else "give the model, NAME.safetensors"
     return UserError(f"{path}: not a model written by this program ({one_line(error)}); {cure}")

@@ -23,6 +23,7 @@ from neuralparts.network.model_file import not_a_model, read_model, write_model
 from neuralparts.network.queries import NARROW, Points, answer, check_points, result_dtype
 from neuralparts.network.scalers import NoScaler, make_scaler
 from neuralparts.network.self_description import html_table, summary_line
+from neuralparts.packed import PackedFolder
 
 # Points evaluated at once on the CPU: 7 MB of activations of the DAM network, which stay in the caches.
 _CPU_BATCH = 4096
@@ -288,13 +289,19 @@ class NeuralSDF(nn.Module):
         return export_model(self, form_of(path), Path(path))
 
     @classmethod
-    def load(cls, path: str | os.PathLike, device: str | torch.device = "cpu") -> "NeuralSDF":
+    def load(
+        cls, path: str | os.PathLike | bytes, device: str | torch.device = "cpu", name: str | None = None
+    ) -> "NeuralSDF":
         """Read a model. Raises FileNotFoundError, or UserError (a ValueError) if the file holds no model.
+
+        path: of a model file, or the bytes of one; of a packed folder with the name of a part in it.
 
         Refused are: what is not a regular file; a description that the tensors contradict, which are compared before
         memory is set aside for either; tensors that are not float32 or not finite; a scaler that does not grow; a
         scale that is not positive.
         """
+        if name is not None:
+            path = PackedFolder(path).read(name)
         description, tensors = read_model(path, check_description)
         try:
             check_finite(tensors)

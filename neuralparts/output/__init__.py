@@ -4,7 +4,8 @@ from neuralparts.output.folder import FOLDER_NAMES, Running, check_folder_free, 
 from neuralparts.output.gallery import write_gallery
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import BusyError, OutputError
-from neuralparts.output.part_files import PartFiles, content_of, decisive, outcome
+from neuralparts.output.packing import Packing, pack_folder
+from neuralparts.output.part_files import PartFiles, content_of, decisive, outcome, outputs_of
 from neuralparts.output.records import has_sizes_alone, read_record
 from neuralparts.output.staging import StagedFiles, failure_line, find_finished
 from neuralparts.output.summary import Summary, summary_row, text
@@ -14,6 +15,7 @@ __all__ = [
     "FOLDER_NAMES",
     "BusyError",
     "OutputError",
+    "Packing",
     "PartFiles",
     "Running",
     "StagedFiles",
@@ -25,6 +27,8 @@ __all__ = [
     "find_finished",
     "has_sizes_alone",
     "outcome",
+    "outputs_of",
+    "pack_folder",
     "plain",
     "prepare_folder",
     "read_record",

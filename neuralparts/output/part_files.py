@@ -1,8 +1,8 @@
 """The files of one part: their names, whose they are, and whether they are complete.
 
 A fit leaves NAME.safetensors, NAME.stl (or another format), NAME.html, NAME.png, with --modelCard 1 NAME.md, in a
-folder run thumbnails/NAME.png, and NAME.json. While a fit runs there are NAME.checkpoint, .NAME.lock and a hidden
-folder (`staging.py`); after a fault of the program, NAME.log.
+folder run thumbnails/NAME.png, and NAME.json; --outputs leaves some of them out. While a fit runs there are
+NAME.checkpoint, .NAME.lock and a hidden folder (`staging.py`); after a fault of the program, NAME.log.
 
 NAME.json, the record, names the other files with their sizes and SHA-256. A part is complete when all of them agree. A
 fit replaces or removes only what the record of an earlier fit names, byte for byte. Any other file is a user's own.
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from neuralparts.choices import OUTPUT_FORMATS
+from neuralparts.choices import OUTPUT_FORMATS, OUTPUTS
 from neuralparts.errors import UserError
 from neuralparts.flags import NEUTRAL_FLAGS
 from neuralparts.mesh_files import hash_source
@@ -95,6 +95,11 @@ class PartFiles:
         ordered = (*self.results(), self.checkpoint, self.log, self.record)
         return {self.relative(path): path for path in ordered}
 
+    def output_of(self, path: Path) -> str:
+        """Which of OUTPUTS a file of this part belongs to; 'card' for the card, which has a flag of its own."""
+        pages = dict.fromkeys((self.page, self.sheet, self.thumbnail), "page")
+        return {self.model: "model", self.record: "record", self.card: "card", **pages}.get(path, "mesh")
+
     def relative(self, path: Path) -> str:
         """A file's name in a record: relative to the folder, with / between, the same in every locale."""
         return as_utf8(path.relative_to(self.folder).as_posix())
@@ -138,14 +143,14 @@ class PartFiles:
         described = None if record is None else self.named(record).get(path)
         return described is not None and is_regular(path) and (agrees(path, described) or is_blank(path))
 
-    def check_free(self, source: Path, given: str = "", input_path: str = "") -> None:
+    def check_free(self, source: Path, given: str = "", input_path: str = "", outputs: Iterable[str] = OUTPUTS) -> None:
         """Raise UserError if a fit of `source` would remove or overwrite that file, or anything that no fit left, or
         the fit of another input.
 
-        given: the input as the user wrote it. input_path: its absolute path.
+        given: the input as the user wrote it. input_path: its absolute path. outputs: those that the fit writes.
         """
-        record = self.read_record()
-        written = {self.record, *self.results(), self.checkpoint}
+        record, kinds = self.read_record(), {*outputs, "card"}
+        written = {self.record, self.checkpoint, *(path for path in self.results() if self.output_of(path) in kinds)}
         present = [path for path in written | set(self.named(record) if record else ()) if is_there(path)]
         if any(path.exists() and path.samefile(source) for path in present):
             raise UserError(f"{source}: the result would overwrite it; give --suffix or another --outputDir")
@@ -238,17 +243,18 @@ class PartFiles:
         """The content of NAME.json, or None if there is no whole record."""
         return read_record(self.record)
 
-    def faults(self, record: dict, by_size: bool = False) -> list[str]:
+    def faults(self, record: dict, by_size: bool = False, outputs: Iterable[str] | None = None) -> list[str]:
         """'NAME.stl is missing', 'is damaged' or 'is no regular file' for each file that is not as the record says.
 
-        by_size: see `agrees`. Raises OSError.
+        by_size: see `agrees`. outputs: those that are looked at, by default all that the fit was to write. Raises
+        OSError.
         """
-        found = []
+        found, kinds = [], {*(outputs_of(record["flags"]) if outputs is None else outputs), "card"}
         for path, described in self.named(record).items():
-            if not agrees(path, described, by_size):
+            if self.output_of(path) in kinds and not agrees(path, described, by_size):
                 why = "damaged" if is_regular(path) else "no regular file" if is_there(path) else "missing"
                 found.append(f"{self.relative(path)} is {why}")
-        if self.model not in self.named(record):
+        if "model" in kinds and self.model not in self.named(record):
             found.append(f"{self.record.name} names no model")
         return found
 
@@ -269,11 +275,16 @@ class PartFiles:
     def finished(self, flags: dict, source: Path | None = None, by_size: bool = False) -> dict | None:
         """The record of a complete fit with these flags and the content of `source`, or None.
 
+        A fit that wrote more outputs than these flags ask for is complete too; those not asked for are not looked at.
+
         source: None to compare the flags alone. by_size: compare the sizes of the files, not their hashes. Raises
         OSError for a source that cannot be read.
         """
         record = self.read_record()
         if record is None or self.is_unfinished():
+            return None
+        asked = outputs_of(flags)
+        if not asked <= outputs_of(record["flags"]):
             return None
         if decisive(LATER_FLAGS | record["flags"]) != decisive(LATER_FLAGS | plain(flags)):
             return None
@@ -281,7 +292,22 @@ class PartFiles:
             return None  # another memory limit may be enough
         if source is not None and content_of(source) != record["content"]:
             return None
-        return None if self.faults(record, by_size) else record
+        return None if self.faults(record, by_size, asked) else record
+
+    def with_earlier_outputs(self, flags: dict) -> dict:
+        """The flags of a fit that is to come, whose outputs are also those that the earlier fit left here.
+
+        Else the earlier page would be lost, or would stand beside another model than the one it shows. Raises OSError.
+        """
+        record, outputs = self.read_record(), outputs_of(flags)
+        if record is not None:
+            outputs |= {self.output_of(path) for path in self.named(record) if self.is_own(path, record)}
+        return flags | {"outputs": ",".join(name for name in OUTPUTS if name in outputs)}
+
+
+def outputs_of(flags: dict) -> set[str]:
+    """Those of OUTPUTS that the flags of a fit ask for; flags of earlier versions ask for all."""
+    return set(str(flags.get("outputs", ",".join(OUTPUTS))).split(","))
 
 
 def staging_name(name: str) -> str:

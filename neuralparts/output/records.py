@@ -40,9 +40,16 @@ def read_record(path: Path) -> dict | None:
     try:
         if not is_regular(path) or path.stat().st_size > LARGEST_RECORD:
             return None
-        data = path.read_bytes()
+        return record_in(path.read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def record_in(data: bytes) -> dict | None:
+    """The record in the bytes of a file, without its own hash; None if they are no whole record."""
+    try:
         value = json.loads(data)
-    except (FileNotFoundError, ValueError, RecursionError):
+    except (ValueError, RecursionError):
         return None
     if not is_record(value):
         return None

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING
 from neuralparts.errors import UserError, lacks_memory, one_line
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError
-from neuralparts.output.part_files import RESULT_SUFFIXES, PartFiles, check_thumbnails, staging_name
+from neuralparts.output.part_files import RESULT_SUFFIXES, PartFiles, check_thumbnails, outputs_of, staging_name
 from neuralparts.output.records import agrees, describe, is_folder, is_regular, is_there, record_bytes
 from neuralparts.verdict import verdict
-from neuralparts.whole_file import NEW_FILE, write_whole
+from neuralparts.whole_file import NEW_FILE, sync_folder, write_whole
 from neuralparts.wording import visible
 
 if TYPE_CHECKING:  # torch takes seconds to import, which a finished part need not wait for
@@ -33,8 +33,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, which a finished part need n
 PART = re.compile(r"\.(?P<whole>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
 # Suffixes of the files by which the stages of a part hand over (`staged_job.py`).
 HANDED_OVER = ("labelled", "fitted")
-# What systems answer that cannot sync a folder.
-NO_FOLDER_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.EACCES, errno.EBADF}
 
 
 class StagedFiles(PartFiles):
@@ -113,7 +111,7 @@ class StagedFiles(PartFiles):
     def complete(self) -> dict | None:
         """The record, if each of its files is here or has been moved already; else None."""
         record = self.read_record() if is_folder(self.folder) else None
-        if record is None or self.model not in self.named(record):
+        if record is None or ("model" in outputs_of(record["flags"]) and self.model not in self.named(record)):
             return None
         for path, described in self.named(record).items():
             if not agrees(path if is_there(path) else self.in_place(path), described):
@@ -166,7 +164,7 @@ class StagedFiles(PartFiles):
         home.unmark_unfinished()
         os.replace(self.record, home.record)
         for folder in {home.folder, *([home.thumbnail.parent] if self.thumbnail in here else [])}:
-            _sync_folder(folder)
+            sync_folder(folder)
 
     def _sync(self, paths: list[Path]) -> None:
         """Have the disk hold these files and their names. Raises OSError."""
@@ -179,7 +177,7 @@ class StagedFiles(PartFiles):
             finally:
                 os.close(descriptor)
         for folder in {path.parent for path in paths}:
-            _sync_folder(folder)
+            sync_folder(folder)
 
     # ------------------------------------------------------------------------------------------------------ cleaning up
 
@@ -242,7 +240,7 @@ def find_finished(staged: StagedFiles, flags: dict, source: Path, given: str) ->
     staged.settle()
     record = None if flags["overwrite"] else home.finished(flags, source)
     if record is None:
-        home.check_free(source, given, staged.input_path)
+        home.check_free(source, given, staged.input_path, outputs_of(home.with_earlier_outputs(flags)))
     else:
         home.remove_checkpoint()
     return record
@@ -261,17 +259,3 @@ def failure_line(error: BaseException, home: PartFiles, given: str) -> str:
     else:
         line = f"{given}: {one_line(error)}" if lacks_memory(error) else one_line(error)
     return visible(line.replace(str(home.folder / staging_name(home.name)), str(home.folder)))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the disk hold the names in a folder, where the system can. Raises OSError."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in NO_FOLDER_SYNC:
-            raise OSError(error.errno, error.strerror, str(folder)) from error
-    finally:
-        os.close(descriptor)

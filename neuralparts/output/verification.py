@@ -1,4 +1,7 @@
-"""Whether the parts of an output folder are as their records say: every file read again, nothing written."""
+"""Whether the parts of an output folder, or of a packed one, are as their records or indexes say.
+
+Every file is read again, nothing is written.
+"""
 
 import os
 from collections.abc import Iterator
@@ -9,6 +12,7 @@ from neuralparts.output.part_files import PartFiles, is_model
 from neuralparts.output.records import has_sizes_alone
 from neuralparts.output.staging import StagedFiles
 from neuralparts.output.summary import Summary, text
+from neuralparts.packed import INDEX, PackedFolder, read_index
 
 
 def verify_folder(folder: Path) -> Iterator[tuple[str, list[str], bool]]:
@@ -16,8 +20,11 @@ def verify_folder(folder: Path) -> Iterator[tuple[str, list[str], bool]]:
 
     faults: what is damaged or missing, one phrase a file; [] for a part that is whole. hashed: False if its record is
     of an earlier version and names sizes alone. A part is known by its record, by a model without a record, or by a
-    line of summary.csv that says done. Raises OSError.
+    line of summary.csv that says done. Of a packed folder, see `PackedFolder.faults`. Raises OSError.
     """
+    if read_index(folder / INDEX) is not None:
+        yield from ((name, faults, True) for name, faults in PackedFolder(folder).faults())
+        return
     names = os.listdir(folder)
     stems = {name.removesuffix(".json") for name in names if name.endswith(".json")}
     models = {stem for name in names if (stem := name.removesuffix(".safetensors")) != name}

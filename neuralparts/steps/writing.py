@@ -45,10 +45,12 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in RECORDED_PACKAGES} | {"python": sys.version.split()[0]}
 
 
-def files_beside(files: StagedFiles, has_surface: bool) -> list[FileLink]:
+def files_beside(files: StagedFiles) -> list[FileLink]:
     """The files that the page has links to: those of this fit, and exports of an earlier model of this name."""
-    own = [FileLink(files.model.name, "the network: weights, transform to file units, errors")]
-    if has_surface:
+    own = []
+    if files.model.is_file():
+        own.append(FileLink(files.model.name, "the network: weights, transform to file units, errors"))
+    if files.reconstruction.is_file():
         own.append(FileLink(files.reconstruction.name, "the marched mesh, in file units"))
     own.append(FileLink(files.sheet.name, "the part, a section and the curves of the fit as a picture"))
     own.append(FileLink(files.record.name, "the record: flags, versions, timings, metrics"))
@@ -99,8 +101,7 @@ def draw_report(
 
 def write_report(files: StagedFiles, record: dict, drawings: Drawings) -> None:
     """Write the page and the sheet of pictures, and the thumbnail of a part in a folder. Raises OSError."""
-    beside = files_beside(files, record["reconstruction"] is not None)
-    page = page_html(files.name, record, drawings.page, drawings.network, beside)
+    page = page_html(files.name, record, drawings.page, drawings.network, files_beside(files))
     files.write_report(page, sheet_png(drawings.sheet, record))
     if drawings.thumbnail is not None:
         files.write_thumbnail(drawings.thumbnail)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import coo_matrix, csgraph
 
 from neuralparts.mesh import EdgeTable
 from neuralparts.mesh.topology import connected_components, corner_parity, drop_unused_vertices, equal_rows, flip_faces
@@ -88,3 +89,11 @@ def test_flipped_faces_have_the_other_parity_and_flip_back():
     assert ((corner_parity(flipped) != corner_parity(faces)) == chosen).all()
     assert np.array_equal(flip_faces(flipped, np.flatnonzero(chosen)), faces)
     assert np.array_equal(corner_parity(np.roll(faces, 1, axis=1)), corner_parity(faces))
+
+
+@pytest.mark.parametrize("count, links", [(1, 0), (5, 3), (300, 150), (300, 290), (300, 2000)])
+def test_components_are_those_of_scipy_in_the_same_order(count, links):
+    first, second = np.random.default_rng(count + links).integers(0, count, (2, links))
+    graph = coo_matrix((np.ones(links, bool), (first, second)), (count, count))
+    found = connected_components(first, second, count)
+    assert np.array_equal(found, csgraph.connected_components(graph, directed=False)[1]) and len(found) == count
