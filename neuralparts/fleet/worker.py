@@ -66,7 +66,7 @@ def _settle(processors: list[int]) -> None:
 
 
 def _give_memory_back() -> None:
-    """Return what the allocator keeps of a part to the system, where it is GNU's: 50 to 140 MiB of a fit's arrays."""
+    """Return what the allocator keeps of a part to the system, where it is GNU's: 50 to 165 MiB of a fit's arrays."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another allocator; Windows
         ctypes.CDLL(None).malloc_trim(0)
 
