@@ -150,7 +150,7 @@ def test_commands_are_of_a_known_kind_and_their_flags_are_right(page, words):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder as the pages have it in mind: part.stl, its fit in out/ and another in other/, points.txt."""
+    """A folder as the pages have it in mind: part.stl, its fit in out/, packed/ and another in other/, points.txt."""
     folder = tmp_path_factory.mktemp("place")
     trimesh.creation.box((20, 30, 40)).export(folder / "part.stl")
     (folder / "points.txt").write_text("0 0 0\n1 2 3\n")
@@ -168,6 +168,7 @@ def place(tmp_path_factory):
     ]
     assert fit.main([str(folder / "part.stl"), *few, "--outputDir", str(folder / "out")]) == 0
     shutil.copytree(folder / "out", folder / "other")
+    assert commands.main(["pack", str(folder / "out"), "--out", str(folder / "packed")]) == 0
     return folder
 
 

@@ -22,9 +22,10 @@ class TriangleSearch:
 
     def __init__(self, triangles: np.ndarray, searched: np.ndarray | None = None, block: int = BLOCK):
         every = np.arange(len(triangles))
+        corners = triangles if searched is None else triangles[searched]
         searched = every if searched is None else searched
-        corners = triangles[searched]
         order, boxes, first, count = search_kernels.build_tree(corners.min(axis=1), corners.max(axis=1))
+        del corners  # memory for the frames
         self.tree = (boxes, first, count)
         # (F,) the face at each position: those of the tree in the order of its leaves, then the others in ascending
         # order. The kernels know triangles by position.

@@ -5,6 +5,7 @@ The driver's side is `worker_processes.py`. Messages are JSON: {"ready": true} o
 """
 
 import contextlib
+import ctypes
 import faulthandler
 import json
 import os
@@ -50,6 +51,7 @@ def work(function: str, descriptor: str, *processors: str) -> None:
     threading.Thread(target=_listen, args=(pipe, jobs, stop), daemon=True).start()
     while (job := jobs.get()) is not None:
         result = json.dumps(call(worker_function, job, stop.is_set)).encode()
+        _give_memory_back()
         with contextlib.suppress(OSError):  # the driver is gone: the part's files are on the disk all the same
             pipe.send_bytes(result)
     os._exit(0)
@@ -61,6 +63,12 @@ def _settle(processors: list[int]) -> None:
         os.sched_setaffinity(0, processors)
     with contextlib.suppress(OSError):  # this file is Linux's
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
+
+
+def _give_memory_back() -> None:
+    """Return what the allocator keeps of a part to the system, where it is GNU's: 50 to 165 MiB of a fit's arrays."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another allocator; Windows
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _listen(pipe: Connection, jobs: queue.SimpleQueue, stop: threading.Event) -> None:

@@ -156,9 +156,8 @@ def test_a_second_run_packs_what_is_new_and_the_same_parts_give_the_same_bytes(t
     assert pack(capsys, out, "--shardParts", 2)[0] == 0
     before = contents(packed)
     code, lines, _ = pack(capsys, out, "--shardParts", 2)
-    assert (code, lines) == (0, [f"0 parts packed (3 before), in 0 new shards: {packed}"]) and contents(
-        packed
-    ) == before
+    assert (code, lines) == (0, [f"0 parts packed (3 before), in 0 new shards: {packed}"])
+    assert contents(packed) == before
     models = {name: a_part(out, name) for name in "ace"}
     for path in out.iterdir():
         os.utime(path, (0, 0))
@@ -280,7 +279,8 @@ def check(outcomes, fault):
         assert found["code"] in ((0, -9) if fault == "SIGKILL" else (0, 1)), found
         assert "Traceback" not in found["printed"] + found["printed again"], found
         assert found["lost"] == found["lost at the end"] == found["faults"] == [], found
-        assert found["again"] == 0 and found["parts"] == 5 and found["left"] == [], found
+        left = [name for name in found["left"] if not name.endswith(".lock")]  # an empty lock file may stay
+        assert found["again"] == 0 and found["parts"] == 5 and left == [], found
         if fault != "EIO":  # a part that cannot be read is left to the next run, and so to another shard
             assert found["as unharmed"], found
 
