@@ -1,7 +1,7 @@
 """Search and winding number on a GPU, beside those of the CPU, for calls of many points.
 
 Comes in: a `TriangleSearch` or a `WindingNumber`, whose arrays are copied to the GPU once, and (N, 3) points. Goes out:
-what they return, within rounding. Importing this needs numba-cuda; `oracle.py` asks for it only if a GPU was chosen.
+what they return, within rounding. Importing this needs numba-cuda; `gpu_choice.py` does so only if a GPU was chosen.
 """
 
 import warnings
@@ -50,7 +50,7 @@ class DeviceSearch:
                 return self.nearest_on_gpu(points, with_points)
             except Exception as error:  # the driver and numba-cuda have many
                 self._is_usable = False
-                say_cpu_takes_over(error)
+                say_cpu_takes_over("distances", error)
         return self.on_cpu.nearest(points, with_points)
 
     def nearest_on_gpu(self, points: np.ndarray, with_points: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -110,7 +110,7 @@ class DeviceWinding:
                 return self.winding_on_gpu(points) > INSIDE_ABOVE
             except Exception as error:
                 self._is_usable = False
-                say_cpu_takes_over(error)
+                say_cpu_takes_over("signs", error)
         return self.on_cpu.inside(points)
 
     def winding_on_gpu(self, points: np.ndarray) -> np.ndarray:
@@ -155,7 +155,7 @@ def checked_twin(
                 raise UserError(f"a distance differs by {difference:.2g}")
             return twin
         if not suits(labeller):
-            raise UserError("this mesh has a long boundary, or bodies within each other, so signs need the CPU")
+            raise UserError("the mesh has a long boundary, or many bodies within each other")
         twin = DeviceWinding(labeller, device)
         wrong = np.count_nonzero((twin.winding_on_gpu(points) > INSIDE_ABOVE) != labeller.inside(points))
         if wrong:

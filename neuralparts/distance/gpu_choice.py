@@ -30,10 +30,10 @@ def on_gpu(
 
         return labeller if gpu is None and gpu_count() == 0 else checked_twin(labeller, gpu or 0, vertices)
     except Exception as error:  # the driver, the compiler and numba-cuda each have their own
-        say_cpu_takes_over(error)
+        say_cpu_takes_over("signs" if isinstance(labeller, WindingNumber) else "distances", error)
         return labeller
 
 
-def say_cpu_takes_over(error: Exception) -> None:
-    """Say why the CPU computes labels."""
-    say(f"labels are computed on the CPU, not on the GPU: {one_line(error)}")
+def say_cpu_takes_over(labels: str, error: Exception) -> None:
+    """Say why the CPU computes distances or signs."""
+    say(f"{labels} are computed on the CPU, not on the GPU: {one_line(error)}")

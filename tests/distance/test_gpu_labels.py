@@ -66,4 +66,4 @@ def test_without_a_usable_gpu_the_cpu_labels_and_says_so_if_one_was_named(
     points = generator.uniform(-1, 1, (100, 3))
     found = DistanceOracle(torus(), gpu=gpu).distance(points)
     assert (found == DistanceOracle(torus()).distance(points)).all()
-    assert capsys.readouterr().err.count("labels are computed on the CPU, not on the GPU: ") == lines
+    assert capsys.readouterr().err.count("distances are computed on the CPU, not on the GPU: ") == lines
