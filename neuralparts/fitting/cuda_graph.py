@@ -22,7 +22,7 @@ def capture(step: StepFrame, kinds: tuple[bool, ...]) -> None:
     """
     before = [tensor.detach().clone() for tensor in step.changed]
     try:
-        graphs = {kind: graph_of(step.body, kind) for kind in kinds}
+        graphs = {kind: graph_of(step.body, kind, step.numbers.device) for kind in kinds}
     except RuntimeError as error:
         reason = str(error).strip().partition("\n")[0]
         say(f"steps are launched one by one, which takes longer: no CUDA graph of them ({reason})")
@@ -34,15 +34,16 @@ def capture(step: StepFrame, kinds: tuple[bool, ...]) -> None:
         step.run = lambda with_statistics: graphs[with_statistics].replay()
 
 
-def graph_of(body: Callable[[bool], None], kind: bool) -> torch.cuda.CUDAGraph:
+def graph_of(body: Callable[[bool], None], kind: bool, device: torch.device) -> torch.cuda.CUDAGraph:
     """The graph of `body(kind)`, after some steps on a stream of their own. Raises RuntimeError."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(_WARM_UP_STEPS):
+    with torch.cuda.device(device):
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(_WARM_UP_STEPS):
+                body(kind)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
             body(kind)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        body(kind)
     return graph

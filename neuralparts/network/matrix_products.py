@@ -52,29 +52,30 @@ def gradient_dtype(matrix: torch.Tensor) -> torch.dtype:
 @contextmanager
 def exact_products(device: torch.device) -> Iterator[None]:
     """Inside the block a GPU multiplies float32 matrices in float32, whatever torch's flags are."""
-    with _products(device, "highest"):
+    with _products(device, are_rounded=False):
         yield
 
 
 @contextmanager
 def gradient_products(device: torch.device) -> Iterator[None]:
     """Inside the block a GPU multiplies float32 matrices in TF32: exact enough for a step's direction (docs/log.md)."""
-    with _products(device, "high"):
+    with _products(device, are_rounded=True):
         yield
 
 
 @contextmanager
-def _products(device: torch.device, precision: str) -> Iterator[None]:
-    """Inside the block torch's precision of float32 products is this one, unless the device is the CPU."""
-    before = torch.get_float32_matmul_precision()
-    if device.type == "cpu" or precision == before:
+def _products(device: torch.device, are_rounded: bool) -> Iterator[None]:
+    """Inside the block a GPU rounds the factors of float32 products to TF32, or does not."""
+    # torch's older getter raises an error where somebody has set the newer flag; its setter sets both.
+    was_rounded = torch.backends.cuda.matmul.fp32_precision == "tf32"
+    if device.type == "cpu" or was_rounded == are_rounded:
         yield
         return
-    torch.set_float32_matmul_precision(precision)
+    torch.set_float32_matmul_precision("high" if are_rounded else "highest")
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(before)
+        torch.set_float32_matmul_precision("high" if was_rounded else "highest")
 
 
 def evaluate(layers: nn.Sequential, values: torch.Tensor) -> torch.Tensor:

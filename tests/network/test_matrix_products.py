@@ -6,7 +6,7 @@ import torch
 from neuralparts.choices import ACTIVATIONS
 from neuralparts.network import gradient_dtype, initialise, is_rounded, make_layers
 from neuralparts.network import matrix_products as products
-from neuralparts.network.matrix_products import evaluate, padded_rows
+from neuralparts.network.matrix_products import evaluate, exact_products, gradient_products, padded_rows
 
 
 def layers_and_points(activation="relu", widths=(96, 64, 5)):
@@ -106,3 +106,29 @@ def test_onednn_meets_few_numbers_of_rows_and_the_padding_is_cut_off():
         for count in counts:
             found = evaluate(layers, points[:count])
             assert found.shape == (count, 1) and torch.allclose(found, whole[:count], rtol=1e-5, atol=1e-6)
+
+
+def set_old_flag(value):
+    torch.set_float32_matmul_precision("high" if value == "tf32" else "highest")
+
+
+def set_new_flag(value):
+    torch.backends.cuda.matmul.fp32_precision = value
+
+
+@pytest.mark.parametrize("set_flag", [set_old_flag, set_new_flag])
+@pytest.mark.parametrize("before", ["tf32", "ieee"])
+def test_products_of_a_gpu_are_as_the_code_says_and_the_users_flag_comes_back(set_flag, before):
+    gpu, cpu = torch.device("cuda"), torch.device("cpu")  # no tensor is made there
+    set_flag(before)
+    try:
+        with gradient_products(gpu):
+            assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+            with exact_products(gpu):
+                assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+            assert torch.backends.cuda.matmul.fp32_precision == "tf32"
+        with gradient_products(cpu), exact_products(cpu):
+            assert torch.backends.cuda.matmul.fp32_precision == before
+        assert torch.backends.cuda.matmul.fp32_precision == before
+    finally:
+        torch.set_float32_matmul_precision("highest")
