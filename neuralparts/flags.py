@@ -328,7 +328,7 @@ def contradiction(flags: argparse.Namespace) -> str:
         return "a grid needs 2 points along an axis or more; 0 is off"
     if flags.simplify and flags.reconstructionRes == 0:
         return "--simplify is for a reconstruction; --reconstructionRes 0 makes none: leave one of them out"
-    if flags.workers == 0 and (flags.partTimeout or flags.workerMemory or flags.ray or flags.partsPerBatch):
+    if flags.workers == 0 and (flags.partTimeout or flags.workerMemory or flags.ray or flags.partsPerBatch > 1):
         return "--partsPerBatch, --partTimeout, --workerMemory and --ray need worker processes; --workers 0 has none"
     if flags.ray and flags.gpu not in (None, -1):
         return f"--gpu {flags.gpu} is for this machine alone: a cluster assigns its own GPUs; give -1 or leave it out"
