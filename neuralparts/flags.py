@@ -350,7 +350,7 @@ def contradiction(flags: argparse.Namespace) -> str:
         return f"--simplify is for the mesh; --outputs {flags.outputs} leaves it out: add mesh, or leave --simplify out"
     if flags.modelCard and "model" not in flags.outputs.split(","):
         return f"--modelCard is about the model; --outputs {flags.outputs} leaves it out: add model, or 0"
-    if flags.workers == 0 and (flags.partTimeout or flags.workerMemory or flags.ray or flags.partsPerBatch):
+    if flags.workers == 0 and (flags.partTimeout or flags.workerMemory or flags.ray or flags.partsPerBatch > 1):
         return "--partsPerBatch, --partTimeout, --workerMemory and --ray need worker processes; --workers 0 has none"
     if flags.ray and flags.gpu not in (None, -1):
         return f"--gpu {flags.gpu} is for this machine alone: a cluster assigns its own GPUs; give -1 or leave it out"

@@ -68,15 +68,16 @@ def _prepare(job: dict, source: Path, staged: StagedFiles, should_stop: ShouldSt
     """Read and label a part, or find that it is finished."""
     if (earlier := found(job, source, staged)) is not None:
         return earlier
-    watch, flags = _watch(job, should_stop), SimpleNamespace(**job["flags"])
+    watch = _watch(job, should_stop)
 
     def prepare() -> dict:
+        flags = SimpleNamespace(**staged.home.with_earlier_outputs(job["flags"]))
         staged.begin()
         begin_overwrite(job, staged.home)
         more = _functions(stages).prepare_part(source, flags, staged, watch)
         resume = flags.resume or staged.checkpoint.is_file()
         more["kind"] += ", resumed" if resume else ""
-        return {"status": "prepared", "handed": _handed(watch, more)}
+        return {"status": "prepared", "handed": _handed(watch, more | {"flags": vars(flags)})}
 
     return _noted(outcome_of(prepare, staged.home, job["input"]), watch)
 
@@ -114,7 +115,7 @@ def _hold(lock: AbstractContextManager[None], held: ExitStack) -> dict:
 
 def _trainee(part: dict, staged: StagedFiles, should_stop: ShouldStop) -> SimpleNamespace:
     """A part as `part_stages.train_parts` takes it; it resumes from its checkpoint if there is one."""
-    flags, watch = SimpleNamespace(**part["flags"]), _watch(part, should_stop)
+    flags, watch = SimpleNamespace(**part["handed"]["flags"]), _watch(part, should_stop)
     flags.resume = int(flags.resume or staged.checkpoint.is_file())
 
     def of_another_fit(error: CheckpointError) -> None:
@@ -141,7 +142,7 @@ def _trained(part: dict, trainee: SimpleNamespace, outcome: dict | Exception) ->
 def _finish(job: dict, source: Path, staged: StagedFiles, should_stop: ShouldStop, stages: Stages) -> dict:
     """Reconstruct, evaluate and write a part, and put its result in place."""
     watch, handed = _watch(job, should_stop), job["handed"]
-    flags = SimpleNamespace(**staged.home.with_earlier_outputs(job["flags"]))
+    flags = SimpleNamespace(**handed["flags"])
     flags.resume = handed["resume"]
 
     def finish() -> dict:
