@@ -12,13 +12,15 @@ Comes in: a `Mesh` in the domain and (N, 3) points. Goes out: (N,) float64.
 - Where a ray meets thousands of triangles (bodies within each other, large triangles everywhere), near points count
   their crossings together (`beam_kernels.py`). Where moreover caps would be about as many as the triangles, the solid
   angles of the triangles themselves are summed, without rays.
+- Where a ray meets a good part of all triangles, the side of one half comes first from such a sum in float32, with a
+  bound on its error (`angle_kernels.py`). What follows serves the few points that it leaves open.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from neuralparts.distance import beam_kernels, cap_kernels, ray_kernels
+from neuralparts.distance import angle_kernels, beam_kernels, cap_kernels, ray_kernels
 from neuralparts.distance.blocks import BLOCK, in_blocks
 from neuralparts.distance.caps import CapTree, cap_tree, close_boundary
 from neuralparts.distance.common_kernels import near_order
@@ -29,6 +31,9 @@ INSIDE_ABOVE = 0.5
 # Points of a call from which those of a crowded mesh count their crossings together. Of 5,000 points on bodies within
 # each other both ways took as long, of 20,000 the rays one by one took 1.5 times as long.
 LEAST_TOGETHER = 8192
+# The solid angles of all triangles are summed where a query would look at more than this fraction of them. One of them
+# took 2 ns, a triangle that a ray meets 15 to 20.
+LEAST_SUMMED = 1 / 12
 # Bins of the ray grid per triangle. The lists of the bins hold at most this many entries per triangle, and a constant
 # that matters for small meshes only.
 BINS_PER_TRIANGLE = 4
@@ -127,6 +132,8 @@ class WindingNumber:
         self._shift = OPEN_SHIFT if boundary else np.zeros(2)
         self.exact = boundary <= exact_boundary
         self._caps = _caps(mesh.vertices, starts, ends, self._grid, triangles) if boundary > exact_inside else None
+        # The triangles for `angle_kernels`, or None if the sum of all their angles would take longer than rays.
+        self._summed = angle_kernels.triangle_blocks(triangles) if self.crowd > LEAST_SUMMED * len(triangles) else None
         self._block = block
 
     @property
@@ -152,6 +159,24 @@ class WindingNumber:
     def _fill(self, points: np.ndarray, most_error: float, winding: np.ndarray) -> None:
         """Fill winding (N,) for one block of points."""
         points = np.ascontiguousarray(points, dtype=np.float64)
+        # Many points of a closed mesh count their crossings together, which is as fast as the sum.
+        if self._summed is not None and most_error == np.inf and (self._caps or len(points) < LEAST_TOGETHER):
+            doubtful = self._fill_sums(points, winding)
+            points, rest = points[doubtful], np.empty(np.count_nonzero(doubtful))
+            self._fill_apart(points, most_error, rest)
+            winding[doubtful] = rest
+        else:
+            self._fill_apart(points, most_error, winding)
+
+    def _fill_sums(self, points: np.ndarray, winding: np.ndarray) -> np.ndarray:
+        """Fill winding (N,) with sums of solid angles; returns (N,) bool: for which the side of INSIDE_ABOVE is open."""
+        places, error = points.copy(), np.empty(len(points))
+        places[:, [self._grid.axis - 2, self._grid.axis - 1]] += self._shift
+        angle_kernels.winding_numbers_with_bounds(places, near_order(points), self._summed, winding, error)
+        return np.abs(winding - INSIDE_ABOVE) <= error
+
+    def _fill_apart(self, points: np.ndarray, most_error: float, winding: np.ndarray) -> None:
+        """Fill winding (N,) by rays, and strips or caps."""
         if self._caps is None or most_error == 0:
             winding[:] = self._exact(points)
             return
