@@ -1,8 +1,8 @@
 """Compiled loops that sum the solid angles of all triangles in float32, with a bound on the error of each sum.
 
-Comes in: corners (9, F) and points (N, 3), float64. Goes out: winding numbers (N,) and the bounds (N,). Where a ray meets
-a good part of all triangles, this is the fastest way to the side of most points. The bound is far below one half, except
-for points on a triangle; the side of those has to be found otherwise.
+Comes in: corners (9, F) and points (N, 3), float64. Goes out: winding numbers (N,) and the bounds (N,). In an open mesh
+of large triangles everywhere, this is the fastest way to the side of most points. The bound is far below one half,
+except for points on a triangle; the side of those has to be found otherwise.
 
 Source of the angle of one triangle: van Oosterom and Strackee, "The solid angle of a plane triangle" (1983).
 """
@@ -20,14 +20,13 @@ vectorised = cached_njit(nogil=True, error_model="numpy", fastmath={"nnan", "nsz
 POINTS, TRIANGLES = 64, 128
 # The arctangent of t from 0 to 1 is t times this polynomial of t^2 (a fit of least error), within ATAN_ERROR.
 C0, C1, C2, C3, C4, C5, C6 = (
-    np.float32(c)
-    for c in (0.99999611, -0.33317368, 0.19807815, -0.13233338, 0.07962360, -0.03360416, 0.0068117754)
+    np.float32(c) for c in (0.99999611, -0.33317368, 0.19807815, -0.13233338, 0.07962360, -0.03360416, 0.0068117754)
 )
 ATAN_ERROR = 1e-6
 # Bound on the rounding of a float32.
 HALF_DIGIT = 2.0**-24
-# Sine and cosine of half a solid angle are computed up to a factor, |a| |b| |c| of the distances to the corners. Bound on
-# their rounding, divided by that factor: some 50 operations.
+# Sine and cosine of half a solid angle are computed up to a factor, the product of the distances to the corners. Bound
+# on their rounding, divided by that factor: some 50 operations.
 ROUNDING = np.float32(50 * HALF_DIGIT)
 # Added to that factor (domain units, cubed): nearer to a corner nothing is known.
 AT_CORNER = np.float32(1e-22)
@@ -85,8 +84,8 @@ def winding_numbers_with_bounds(
 ) -> None:
     """Fill winding (N,) and error (N,) float64: |winding - true winding number| <= error.
 
-    points (N, 3) float64, taken in an order (N,). corners (F / TRIANGLES, 9, TRIANGLES) float64: blocks of triangles, the
-    last one filled up with triangles that are points outside of the domain.
+    points (N, 3) float64, taken in an order (N,). corners (F / TRIANGLES, 9, TRIANGLES) float64: blocks of triangles,
+    the last one filled up with triangles that are points outside of the domain.
     """
     seen = np.empty((9, TRIANGLES), dtype=np.float32)
     for start in range(0, len(points), POINTS):

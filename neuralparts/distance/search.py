@@ -10,8 +10,8 @@ from neuralparts.distance import crowd_search_kernels, search_kernels
 from neuralparts.distance.blocks import BLOCK, in_blocks
 
 NO_GUESS = np.empty(0, dtype=np.int32)
-# A mesh is crowded if a point near it lies in the boxes of more triangles than this, on average over so many points within
-# this distance (domain units) along each axis. Thirty public meshes have 1 to 3.
+# A mesh is crowded if a point near it lies in the boxes of more triangles than this, on average over so many points
+# within this distance (domain units) along each axis. Of 32 public meshes 31 have at most 5, a soup of 100 has 53.
 CROWDED, CROWD_SAMPLES, NEAR = 100, 64, 0.05
 # A tree in which nothing is found: a search that begins with the nearest triangle ends there.
 EMPTY_TREE = (np.full((1, 6), np.inf), np.zeros(1, dtype=np.int32), np.zeros(1, dtype=np.int32))
@@ -34,9 +34,9 @@ class TriangleSearch:
         # order. The kernels know triangles by position.
         self._face = np.concatenate([searched[order], np.delete(every, searched)])
         self._frames = search_kernels.triangle_frames(triangles[self._face])
-        # (14, S) boxes of the triangles in their planes if the mesh is crowded, else None.
-        self._flat = None
-        if triangles_around(corners, self._tree) > CROWDED:
+        # Of a crowded mesh also (14, S) boxes of the triangles in their planes, and (M, 2) triangles of each node.
+        self.is_crowded = _triangles_around(corners, self._tree) > CROWDED
+        if self.is_crowded:
             self._flat = crowd_search_kernels.flat_boxes(self._frames[: len(searched)])
             self._ranges = crowd_search_kernels.node_ranges(first, count)
         self._block = block
@@ -57,7 +57,7 @@ class TriangleSearch:
             position = np.empty(len(block_points), dtype=np.int32)
             outputs = (position, closest[block], distance[block])
             start, tree = guess[block], self._tree
-            if self._flat is not None and len(guess) == 0:
+            if self.is_crowded and len(guess) == 0:
                 start, tree = self._nearest_in_crowd(block_points), EMPTY_TREE
             search_kernels.search_block(block_points, start, tree, self._frames, *outputs)
             face[block] = self._face[position]
@@ -71,7 +71,7 @@ class TriangleSearch:
         return crowd_search_kernels.nearest_in_crowd(points, boxes, first, self._ranges, self._frames, self._flat)
 
 
-def triangles_around(corners: np.ndarray, tree: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
+def _triangles_around(corners: np.ndarray, tree: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
     """How many of the triangles (S, 3, 3) of a tree have boxes that hold a point near them, on average."""
     some = corners[:: -(-len(corners) // CROWD_SAMPLES) or 1].mean(axis=1)
     points = some + np.random.default_rng(0).uniform(-NEAR, NEAR, some.shape)
