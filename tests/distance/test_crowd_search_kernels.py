@@ -27,17 +27,17 @@ def assert_closest(mesh, points, is_crowded=True):
 def test_all_kinds_of_meshes(name, generator, monkeypatch):
     monkeypatch.setattr(search, "CROWDED", -1)
     mesh = {**CLOSED, **OPEN}[name](generator)
-    assert_closest(mesh, points_around(mesh, 200, generator))
+    assert_closest(mesh, points_around(mesh, 80, generator))
 
 
 @pytest.mark.parametrize(
     "name", ["soup", "moebius", "fan_at_edge", "fan_at_point", "pencil", "bodies_nested", "bodies_overlapping_mixed"]
 )
-@pytest.mark.parametrize("triangles", [2500, pytest.param(20_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("triangles", [1200, pytest.param(20_000, marks=pytest.mark.long)])
 def test_crowded_meshes(name, triangles, generator, monkeypatch):
     monkeypatch.setattr(search, "CROWDED", 10)
     mesh = in_domain(SHAPES[name](triangles))
-    assert_closest(mesh, points_around(mesh, 100, generator))
+    assert_closest(mesh, points_around(mesh, 60, generator))
 
 
 def test_points_far_outside_of_the_domain(generator):
