@@ -165,7 +165,7 @@ def checked_twin(
 
 def suits(winding: WindingNumber) -> bool:
     """True if a GPU can take this mesh: rays meet few triangles, and the boundary is short."""
-    return winding.grid.beams is None and winding.edges.shape[1] <= MOST_EDGES
+    return winding.grid.slopes is None and winding.edges.shape[1] <= MOST_EDGES
 
 
 def in_batches(launch: Callable[..., Callable[[], None]], points: np.ndarray, device: int, batch: int) -> None:
