@@ -26,7 +26,8 @@ class MemberFit:
     """The fit of one member, as far as this process takes it.
 
     state: changes with every step, and a checkpoint holds all of it. outcome: how the attempt ended, or None as long as
-    it goes on. held_out: (M, 3) points of the surface on the device, or None. `begin` comes first; then, for each attempt, `start`, what the loop does at its steps, and an end.
+    it goes on. held_out: (M, 3) points of the surface on the device, or None. `begin` comes first; then, for each
+    attempt, `start`, what the loop does at its steps, and an end.
     """
 
     def __init__(self, member: Member, batches: Batches, settings: FitSettings):
@@ -114,8 +115,8 @@ class MemberFit:
     def check(self, loss_sum: float, held_out: float, rate: float) -> None:
         """Add a value to each curve, report progress, and end the attempt if the target error is reached.
 
-        loss_sum: of the steps since the last check. held_out: `held_out_error`. Raises CollapseError if the mean loss since the last check is not finite, or if
-        the network is constant when half of a time budget is over.
+        loss_sum: of the steps since the last check. held_out: `held_out_error`. Raises CollapseError if the mean loss
+        since the last check is not finite, or if the network is constant when half of a time budget is over.
         """
         state, hooks = self.state, self.member.hooks
         loss = loss_sum / max(1, state.loss_steps)
