@@ -15,7 +15,7 @@ from neuralparts.network.matrix_products import (
 )
 from neuralparts.network.model_file import read_tensors
 from neuralparts.network.neural_sdf import NeuralSDF
-from neuralparts.network.scalers import LOGARITHM_BELOW, fit_scaler
+from neuralparts.network.scalers import LOGARITHM_BELOW, fit_scaler, inverse_of_each
 from neuralparts.network.self_description import facts
 from neuralparts.network.side_streams import SideStreams
 from neuralparts.network.stacked_layers import StackedLayers, can_be_stacked
@@ -42,6 +42,7 @@ __all__ = [
     "has_compiled_step",
     "initialise",
     "interpolate_hash_grid",
+    "inverse_of_each",
     "is_rounded",
     "make_layers",
     "read_keras_file",
