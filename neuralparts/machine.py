@@ -174,6 +174,16 @@ def may_have_gpus() -> bool:
     return bool(shutil.which("nvidia-smi")) or any(Path(f"/dev/{name}").exists() for name in devices)
 
 
+def gpu_memory() -> int:
+    """Bytes of the smallest NVIDIA GPU's memory; 0 if unknown."""
+    words = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        mebibytes = subprocess.run(words, capture_output=True, text=True).stdout.split()
+    except OSError:
+        return 0
+    return min((int(number) * 2**20 for number in mebibytes if number.isdigit()), default=0)
+
+
 def usable_gpus() -> list[str]:
     """Names of this machine's GPUs for CUDA_VISIBLE_DEVICES. Nothing is imported here that occupies a GPU."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:

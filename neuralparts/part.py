@@ -32,7 +32,7 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     # A GPU that the user names is tried before the work.
     is_named = flags.gpu is not None and flags.gpu >= 0
     device = stages().choose_device(flags.gpu, watch) if is_named else ""
-    shape, data = prepare(source, flags, watch)
+    shape, data = prepare(source, flags, watch, flags.gpu)
     with watch.bar("load the libraries"):
         later = stages()
     device = device or later.choose_device(flags.gpu, watch)
@@ -53,9 +53,12 @@ def import_network_stages() -> ModuleType:
         gc.enable()
 
 
-def prepare(source: Path, flags: SimpleNamespace, watch: Watch) -> tuple[Shape, Labelled]:
-    """Read, repair and label an input: what it is, and what the training needs of it. Raises as `fit_part`."""
+def prepare(source: Path, flags: SimpleNamespace, watch: Watch, gpu: int | None) -> tuple[Shape, Labelled]:
+    """Read, repair and label an input: what it is, and what the training needs of it. Raises as `fit_part`.
+
+    gpu: may compute labels; as --gpu.
+    """
     with watch.timed("load"), watch.bar("load"):
-        shape, content = load(source, flags, watch, flags.gpu)
+        shape, content = load(source, flags, watch, gpu)
     with watch.timed("label"):
         return shape, labelled(shape, content, flags, watch)

@@ -26,7 +26,14 @@ from neuralparts.choices import (
 from neuralparts.commands import complain, show
 from neuralparts.errors import UserError, missing_package
 from neuralparts.flags import parse_fit_flags
-from neuralparts.machine import check_address_space, process_seconds, settle_threads, usable_gpus, usable_processors
+from neuralparts.machine import (
+    check_address_space,
+    gpu_memory,
+    process_seconds,
+    settle_threads,
+    usable_gpus,
+    usable_processors,
+)
 from neuralparts.wording import counted, say
 
 if TYPE_CHECKING:
@@ -36,6 +43,8 @@ if TYPE_CHECKING:
 WORKER_BYTES, BYTES_PER_POINT = 2**30, 100
 # The GPUs of a process that shall see none.
 NO_GPU = [""]
+# Memory of a GPU that each process takes which computes there, and the fraction of the GPU that the workers may take.
+CONTEXT_BYTES, CONTEXTS_FRACTION = 600 * 2**20, 0.25
 
 
 class Workers(NamedTuple):
@@ -319,4 +328,6 @@ def processes(
         place = Processes(workers.stage, count, [], *limits)
         return Staged(place, place, count, batch)
     trainers = Processes(workers.stage, len(gpus), divided, *limits)
-    return Staged(Processes(workers.stage, count, NO_GPU, *limits), trainers, len(gpus), batch)
+    are_large = -(-count // len(gpus)) * CONTEXT_BYTES <= CONTEXTS_FRACTION * gpu_memory()
+    processors = Processes(workers.stage, count, gpus if are_large else NO_GPU, *limits)
+    return Staged(processors, trainers, len(gpus), batch)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numba import cuda
-from numba.core.errors import NumbaPerformanceWarning
 
 from neuralparts.distance import device_kernels
 from neuralparts.distance.common_kernels import near_order
@@ -17,6 +16,9 @@ from neuralparts.distance.gpu_choice import say_cpu_takes_over
 from neuralparts.distance.search import TriangleSearch
 from neuralparts.distance.winding import INSIDE_ABOVE, WindingNumber
 from neuralparts.errors import UserError
+
+# numba-cuda warns of calls of few points. Those of `checked_twin` are, on purpose.
+warnings.filterwarnings("ignore", ".*will likely result in GPU under-utilization")
 
 # Points on the GPU at a time: 60 bytes each, and more than its threads, 270,000 on the largest.
 BATCH = 2**20
@@ -146,26 +148,24 @@ def checked_twin(
     generator = np.random.default_rng(0)
     near = vertices[generator.integers(len(vertices), size=CHECKED)] + 0.02 * generator.standard_normal((CHECKED, 3))
     points = np.concatenate([near, generator.uniform(-1, 1, (CHECKED, 3))])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NumbaPerformanceWarning)  # few points, on purpose
-        if isinstance(labeller, TriangleSearch):
-            twin = DeviceSearch(labeller, device)
-            difference = np.abs(twin.nearest_on_gpu(points, False)[2] - labeller.nearest(points, False)[2]).max()
-            if not difference <= LARGEST_DIFFERENCE:
-                raise UserError(f"a distance differs by {difference:.2g}")
-            return twin
-        if not suits(labeller):
-            raise UserError("the mesh has a long boundary, or many bodies within each other")
-        twin = DeviceWinding(labeller, device)
-        wrong = np.count_nonzero((twin.winding_on_gpu(points) > INSIDE_ABOVE) != labeller.inside(points))
-        if wrong:
-            raise UserError(f"{wrong} of {len(points)} signs differ")
+    if isinstance(labeller, TriangleSearch):
+        twin = DeviceSearch(labeller, device)
+        difference = np.abs(twin.nearest_on_gpu(points, False)[2] - labeller.nearest(points, False)[2]).max()
+        if not difference <= LARGEST_DIFFERENCE:
+            raise UserError(f"a distance differs by {difference:.2g}")
         return twin
+    if not suits(labeller):
+        raise UserError("the mesh has a long boundary, or many bodies within each other")
+    twin = DeviceWinding(labeller, device)
+    wrong = np.count_nonzero((twin.winding_on_gpu(points) > INSIDE_ABOVE) != labeller.inside(points))
+    if wrong:
+        raise UserError(f"{wrong} of {len(points)} signs differ")
+    return twin
 
 
 def suits(winding: WindingNumber) -> bool:
     """True if a GPU can take this mesh: rays meet few triangles, and the boundary is short."""
-    return winding.grid.beams is None and winding.edges.shape[1] <= MOST_EDGES
+    return winding.grid.slopes is None and winding.edges.shape[1] <= MOST_EDGES
 
 
 def in_batches(launch: Callable[..., Callable[[], None]], points: np.ndarray, device: int, batch: int) -> None:

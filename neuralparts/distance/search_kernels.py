@@ -128,7 +128,7 @@ def _coordinates(px, py, pz, frame):
 
 
 @compiled
-def _triangle_distance2(px, py, pz, frame, reach2):
+def triangle_distance2(px, py, pz, frame, reach2):
     """The squared distance to a triangle; if it is over reach2, any number over reach2."""
     x, y, height = _coordinates(px, py, pz, frame)
     distance2 = height * height
@@ -282,7 +282,7 @@ def _grow(group, added):
 
 
 @compiled
-def _box_distance2(px, py, pz, boxes, node):
+def box_distance2(px, py, pz, boxes, node):
     """The squared distance to the box of a node; 0 inside it."""
     x = max(boxes[node, 0] - px, px - boxes[node, 3], 0.0)
     y = max(boxes[node, 1] - py, py - boxes[node, 4], 0.0)
@@ -297,17 +297,17 @@ def search_tree(px, py, pz, nearest, boxes, first, count, frames, stack, stack2)
     nearest: the position of any triangle; the nearer it is, the faster the search. stack, stack2 (STACK,): space for
     the nodes still to visit and the squared distances to their boxes.
     """
-    best2 = _triangle_distance2(px, py, pz, frames[nearest], np.inf)
+    best2 = triangle_distance2(px, py, pz, frames[nearest], np.inf)
     waiting = 1
-    stack[0], stack2[0] = 0, _box_distance2(px, py, pz, boxes, 0)
+    stack[0], stack2[0] = 0, box_distance2(px, py, pz, boxes, 0)
     while waiting > 0:
         waiting -= 1
         node, distance2 = stack[waiting], stack2[waiting]
         # Go down to the nearer child each time, and keep the other for later if it is near enough.
         while distance2 < best2 and count[node] == 0:
             left, right = first[node], first[node] + 1
-            left2 = _box_distance2(px, py, pz, boxes, left)
-            right2 = _box_distance2(px, py, pz, boxes, right)
+            left2 = box_distance2(px, py, pz, boxes, left)
+            right2 = box_distance2(px, py, pz, boxes, right)
             if right2 < left2:
                 left, right, left2, right2 = right, left, right2, left2
             if right2 < best2:
@@ -317,7 +317,7 @@ def search_tree(px, py, pz, nearest, boxes, first, count, frames, stack, stack2)
         # A leaf: compare its triangles.
         if distance2 < best2:
             for j in range(first[node], first[node] + count[node]):
-                candidate2 = _triangle_distance2(px, py, pz, frames[j], best2)
+                candidate2 = triangle_distance2(px, py, pz, frames[j], best2)
                 if candidate2 < best2:
                     best2, nearest = candidate2, j
     return nearest

@@ -21,7 +21,7 @@ from typing import IO
 from neuralparts.errors import UserError, one_line
 from neuralparts.output.locks import BusyError, OutputError, locked
 from neuralparts.output.part_files import PartFiles, outputs_of
-from neuralparts.output.records import LARGEST_RECORD, agrees, is_regular, is_there, record_in
+from neuralparts.output.records import LARGEST_RECORD, agrees, describe, is_regular, is_there, record_in
 from neuralparts.packed import FORMAT, INDEX, SHARD, digest, key_of, read_index, shard_name
 from neuralparts.whole_file import sync_folder, whole_file
 
@@ -262,9 +262,9 @@ def _remove_part(home: PartFiles, files: dict) -> str:
     if not agrees(home.record, _described(files[f"{key}.json"])) or (record := home.read_record()) is None:
         return "they were fitted again since they were packed"
     present = [path for path in home.named(record) if is_there(path)]
-    packed = {(place["bytes"], place["sha256"]) for place in files.values()}
+    packed = [_described(place) for place in files.values()]
     for path in present:
-        if not is_regular(path) or digest(path) not in packed:
+        if not is_regular(path) or describe(path) not in packed:
             return "they have files that are not packed (--outputs), or that were changed"
     for path in present:
         path.unlink()
