@@ -29,14 +29,14 @@ class TriangleSearch:
         every = np.arange(len(triangles))
         corners = triangles if searched is None else triangles[searched]
         searched = every if searched is None else searched
-        order, boxes, first, count = search_kernels.build_tree(corners.min(axis=1), corners.max(axis=1))
+        order, boxes, first, count = search_kernels.build_tree(*search_kernels.triangle_boxes(corners))
         self.tree = (boxes, first, count)
         self.is_crowded = _triangles_around(corners, self.tree) > CROWDED
         del corners  # memory for the frames
         # (F,) the face at each position: those of the tree in the order of its leaves, then the others in ascending
         # order. The kernels know triangles by position.
         self.face = np.concatenate([searched[order], np.delete(every, searched)])
-        self.frames = search_kernels.triangle_frames(triangles[self.face])
+        self.frames = search_kernels.triangle_frames(triangles, self.face)
         # Of a crowded mesh also (14, S) boxes of the triangles in their planes, and (M, 2) triangles of each node.
         if self.is_crowded:
             self._flat = crowd_search_kernels.flat_boxes(self.frames[: len(searched)])
