@@ -24,6 +24,7 @@ STACK = DEEP + 40
 # corner's coordinates along and across.
 FRAME_COLUMNS = 15
 
+
 @compiled
 def triangle_boxes(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(F, 3, 3) float64 corners -> the low and high corners of their boxes, (F, 3) each."""

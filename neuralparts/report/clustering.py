@@ -46,9 +46,7 @@ def _ways(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return 2 * axis + (np.take_along_axis(along, axis[:, None], axis=1)[:, 0] > 0)
 
 
-def _united(
-    vertices: np.ndarray, faces: np.ndarray, way: np.ndarray, edge: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _united(vertices: np.ndarray, faces: np.ndarray, way: np.ndarray, edge: float) -> tuple[np.ndarray, np.ndarray]:
     """With the vertices of cubes of an edge united: numbers (W,) of those that are kept, and the faces (G, 3) of them.
 
     way (V,): only vertices of the same way are united. Faces that lost a side are left out.

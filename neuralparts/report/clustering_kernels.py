@@ -40,7 +40,7 @@ def nearest_to(vertices: np.ndarray, number: np.ndarray, mean: np.ndarray) -> np
 
 @cached_njit(nogil=True)
 def numbered_keys(keys: np.ndarray) -> tuple[np.ndarray, int]:
-    """Numbers (V,) int64, equal for equal keys (V,) int64, in the order in which these appear; and how many there are."""
+    """Numbers (V,) int64, equal for equal keys (V,) int64, in the order in which these appear; how many there are."""
     bits = 1
     while 1 << bits < 2 * len(keys):
         bits += 1

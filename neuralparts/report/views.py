@@ -71,13 +71,15 @@ class Frame(NamedTuple):
 
 
 class ShownMeshes(NamedTuple):
-    """views: by the names of the meshes. frame: of all of them, None without any.
+    """views: by the names of the meshes. drawn: those meshes as they are drawn, vertices (W, 3) in file units and faces
+    (G, 3). frame: of all of them, None without any.
 
     deviation: of the vertices that are shown of `reconstruction`; None where it is not known. tolerance: the deviation
     at the ends of the colours at first, file units.
     """
 
     views: dict[str, View]
+    drawn: dict[str, MeshArrays]
     frame: Frame | None
     deviation: Deviation | None
     tolerance: float
@@ -96,18 +98,19 @@ def shown_meshes(
     """
     checked = {name: _checked_mesh(name, *mesh) for name, mesh in meshes.items() if len(mesh[1])}
     if not checked:
-        return ShownMeshes({}, None, None, 0.0)
+        return ShownMeshes({}, {}, None, None, 0.0)
     frame = _frame(checked.values())
     tolerance = first_tolerance(next(iter(checked.values())))  # by the input, which is the first
-    deviation, views = None, {}
+    deviation, views, drawn = None, {}, {}
     for name, (vertices, faces) in checked.items():
-        drawn = simplified(vertices, faces, most_triangles)
+        drawn[name] = simplified(vertices, faces, most_triangles)
         if name == "reconstruction" and signed_distance is not None:
-            deviation = deviation_of(*drawn, _checked_distances(signed_distance, _nearest(vertices, drawn[0])))
-            views[name] = _view(drawn, len(faces), frame, deviation.values, tolerance)
+            measured = _checked_distances(signed_distance, _nearest(vertices, drawn[name][0]))
+            deviation = deviation_of(*drawn[name], measured)
+            views[name] = _view(drawn[name], len(faces), frame, deviation.values, tolerance)
         else:
-            views[name] = _view(drawn, len(faces), frame)
-    return ShownMeshes(views, frame, deviation, tolerance)
+            views[name] = _view(drawn[name], len(faces), frame)
+    return ShownMeshes(views, drawn, frame, deviation, tolerance)
 
 
 def first_tolerance(mesh: MeshArrays) -> float:
