@@ -26,27 +26,29 @@ FRAME_COLUMNS = 15
 
 
 @compiled
-def triangle_boxes(triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(F, 3, 3) float64 corners -> the low and high corners of their boxes, (F, 3) each."""
-    low, high = np.empty((len(triangles), 3)), np.empty((len(triangles), 3))
-    for t in range(len(triangles)):
-        for k in range(3):
-            a, b, c = triangles[t, 0, k], triangles[t, 1, k], triangles[t, 2, k]
-            low[t, k], high[t, k] = min(a, b, c), max(a, b, c)
+def triangle_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """vertices (V, 3) float64, faces (F, 3) int64 -> the low and high corners of the faces' boxes, (F, 3) each."""
+    low, high = np.empty((len(faces), 3)), np.empty((len(faces), 3))
+    for t in range(len(faces)):
+        for x in range(3):
+            a, b, c = vertices[faces[t, 0], x], vertices[faces[t, 1], x], vertices[faces[t, 2], x]
+            low[t, x], high[t, x] = min(a, b, c), max(a, b, c)
     return low, high
 
 
 @compiled
-def triangle_frames(triangles: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """(F, 3, 3) float64 corners, order (F,) int64 -> (F, 15) frames in that order, see FRAME_COLUMNS.
+def triangle_frames(vertices: np.ndarray, faces: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Frames (F, 15) of the faces (F, 3) int64 over vertices (V, 3) float64, in an order (F,); see FRAME_COLUMNS.
 
     In its frame a needle is as harmless as any other triangle, because nothing is divided by its area. A triangle
     without area gets any direction across and acts as its longest side.
     """
     frames = np.empty((len(order), FRAME_COLUMNS))
-    side, third, direction = np.empty(3), np.empty(3), np.empty(3)
+    triangle, side, third, direction = np.empty((3, 3)), np.empty(3), np.empty(3), np.empty(3)
     for i in range(len(order)):
-        triangle, frame = triangles[order[i]], frames[i]
+        for k in range(3):
+            triangle[k] = vertices[faces[order[i], k]]
+        frame = frames[i]
         along, across = frame[3:6], frame[6:9]
         # The longest side: side k runs from corner k to corner k + 1. The frame begins where it begins.
         longest, length2 = 0, -1.0

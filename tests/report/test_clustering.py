@@ -15,7 +15,7 @@ def plate(thickness, side=60):
     corner = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).ravel()
     up = np.stack([corner, corner + side, corner + 1, corner + side, corner + side + 1, corner + 1], 1).reshape(-1, 3)
     layer = np.stack([x.ravel(), y.ravel(), np.zeros(side**2)], axis=1)
-    return np.concatenate([layer, layer + [0, 0, thickness]]), np.concatenate([up[:, ::-1], up + side**2])
+    return np.concatenate([layer, layer + np.array([0, 0, thickness])]), np.concatenate([up[:, ::-1], up + side**2])
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
