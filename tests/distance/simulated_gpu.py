@@ -45,7 +45,7 @@ def differences(mesh, count, generator):
     closest, face, distance = twin.nearest_on_gpu(points, True)
     numbers = DeviceWinding(winding, 0, batch=len(points) // 2 + 1).winding_on_gpu(points)
     own = [
-        brute_distance(closest[i : i + 1], as_mesh(mesh.vertices[mesh.faces][face[i]], [[0, 1, 2]]))
+        brute_distance(closest[i : i + 1], as_mesh(mesh.vertices[mesh.faces[face[i]]], [[0, 1, 2]]))
         for i in range(len(points))
     ]
     return {
