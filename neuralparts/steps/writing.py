@@ -91,10 +91,13 @@ def draw_report(
 
     measured = signed_distance if shape.oracle is not None else None
     page = draw_page(result.history, shown_input, shown_surface, measured)
-    deviation = measured(shown_surface[0]) if measured and shown_surface else None
+    # The pictures show the meshes as the page draws them: finer than their pixels.
+    drawn_input, drawn_surface = (page.shown.drawn.get(key) for key in ("input", "reconstruction"))
+    deviation = None if page.shown.deviation is None else page.shown.deviation.values
     section = section_through(network, shown_input or shown_surface)
-    sheet = draw_sheet(name, result.history, missing, shown_input, shown_surface, deviation, section)
-    pictured = shown_surface or shown_input
+    marched = None if surface is None else len(surface.faces)
+    sheet = draw_sheet(name, result.history, missing, drawn_input, drawn_surface, deviation, section, marched)
+    pictured = drawn_surface or drawn_input
     thumbnail = thumbnail_png(*pictured) if in_folder and pictured is not None else None
     return Drawings(page, sheet, network_view(network), thumbnail)
 
