@@ -1,7 +1,7 @@
 """A model as a Python module that needs numpy and safetensors alone, and its weights beside.
 
 In: a model, the path of the module. Out: the module, with a function for the signed distance and one for its gradient,
-and its weights in float32, from which the module reads: the model's own file NAME.safetensors, or for a model in another
+and its weights in float32, from which it reads: the model's own file NAME.safetensors, or for a model in another
 precision NAME.weights.safetensors. The code is templates/numpy_module.py.j2.
 """
 
@@ -55,9 +55,10 @@ def holds_tensors(path: Path, sdf: NeuralSDF) -> bool:
 
 
 def _are_equal(tensors: dict[str, torch.Tensor], sdf: NeuralSDF) -> bool:
-    """True if these are the tensors of the model."""
+    """True if these are the tensors of the model, in its dtype."""
     own = sdf.state_dict()
-    return tensors.keys() == own.keys() and all(torch.equal(own[name].cpu(), tensors[name]) for name in own)
+    same_kinds = {name: value.dtype for name, value in tensors.items()} == {name: own[name].dtype for name in own}
+    return same_kinds and all(torch.equal(own[name].cpu(), tensors[name]) for name in own)
 
 
 def module_text(arrays: NetworkArrays, weights: str) -> str:

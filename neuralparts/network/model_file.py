@@ -42,8 +42,8 @@ def read_model(
 ) -> tuple[dict, dict[str, torch.Tensor]]:
     """(description, tensors by name on the CPU) of a model file, or of the bytes of one.
 
-    check, dtypes: see `read_tensors`. Raises FileNotFoundError, or UserError if `write_model` did not write the file, or wrote
-    it in another format.
+    check, dtypes: see `read_tensors`. Raises FileNotFoundError, or UserError if `write_model` did not write the file,
+    or wrote it in another format.
     """
 
     def check_format(description: dict, shapes: Shapes) -> None:
@@ -74,8 +74,9 @@ def read_tensors(
     """(JSON dictionary that the metadata hold under `key`, tensors by name on the CPU) of a safetensors file.
 
     check: called with the dictionary and the tensors' shapes before any tensor is read; it raises ValueError to refuse
-    them. dtypes: from the dictionary, safetensors' names of the tensors' dtypes by the first part of the tensors' names;
-    those that it does not name are float32. Raises FileNotFoundError, or ValueError with the reason in one line, which does not name the file.
+    them. dtypes: gives for the dictionary the dtypes of tensors, such as {"layers": "F16"} for all layers.*, by the
+    names of safetensors; the others are F32. Raises FileNotFoundError, or ValueError with the reason in one line, which
+    does not name the file.
     """
     try:
         if fault := fault_of_kind(path):

@@ -320,7 +320,8 @@ class NeuralSDF(nn.Module):
         path: of a model file, or the bytes of one; of a packed folder with the name of a part in it.
 
         Refused are: what is not a regular file; a description that the tensors contradict, which are compared before
-        memory is set aside for either; tensors that are not float32 or not finite; a scaler that does not grow; a
+        memory is set aside for either; tensors of another dtype or not finite; packed bytes that are damaged or that
+        unpack to another size; a scaler that does not grow; a
         scale that is not positive.
         """
         if name is not None:

@@ -8,8 +8,8 @@ float16: all weights, and the table of the hash grid, as float16.
 int8: one tensor of bytes, "coded": an .xz stream (LZMA, CRC32), then zeros that make the tensor at least a 64th as
 long as its content. The content is, little-endian:
     steps     of each level and feature of the hash grid, float32
-    table     whole numbers, level by level, feature by feature: times the step they are the table's. As 16 bits without
-              sign (0, -1, 1, -2, ... are 0, 1, 2, 3, ...): first the low bytes of all, then the high bytes, nearly all 0
+    table     whole numbers, level by level, feature by feature: times the step they are the table. As 16 bits without
+              sign (0, -1, 1, -2, ... are 0, 1, 2, 3, ...): the low bytes of all, then the high bytes, nearly all 0
     layers    weights and biases in the order of their layers, float16: the low bytes of all, then the high bytes
 """
 
@@ -152,7 +152,7 @@ def _compressed(content: bytes, levels: int) -> bytes:
 
 
 def check_coded(grid: dict[str, int] | None, coded_bytes: int, rows: int, layers: Shapes) -> None:
-    """Raise ValueError unless a `coded` of so many bytes can hold a hash grid of these sizes and layers of these shapes."""
+    """Raise ValueError unless so many packed bytes can hold a hash grid of these sizes and layers of these shapes."""
     if _content_size(grid, rows, layers) > MOST_RATIO * coded_bytes:
         raise ValueError(f"the tensor {CODED} is too short for the sizes that the description says")
 

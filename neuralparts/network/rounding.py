@@ -1,11 +1,11 @@
-"""A fitted network, rounded to the numbers that its file can hold: what is measured and marched is then what is written.
+"""A fitted network, rounded to the numbers that its file can hold, so that what is measured is what is written.
 
 In: a fitted network, and points where its error is known. Out: the same network, changed in place.
 
 With int8 every feature of every level of the hash grid is rounded to whole numbers of steps. The steps are those with
-the fewest bits for a given error, by Lagrange's multiplier: at a fine step each number costs -log2(step) bits and adds
-(dependence * step)^2 / 12 to the mean square error, where the dependence is that of the network's value near the surface
-on the feature. So a step is proportional to sqrt(rows of the level) / dependence. The common factor is the largest that
+the fewest bits for a given error, by Lagrange's multiplier: each number costs -log2(step) bits, and a feature adds
+(dependence * step)^2 / 12 to the mean square error, where the dependence is that of the distance near the surface on
+the feature. So a step is proportional to sqrt(rows of the level) / dependence. The common factor is the largest that
 lets the error rise by MOST_LOSS at most (docs/log.md has the bytes and errors of other steps).
 """
 
@@ -18,8 +18,11 @@ from neuralparts.network.precision import LARGEST_INTEGER, Precision, as_float16
 
 # The error on the given points may rise by this factor.
 MOST_LOSS = 1.05
-# The first step tried, in units of the error, and the factor from each to the next.
-_FIRST_STEP, _NEXT_STEP = 4.0, 0.85
+# The first step tried, in units of the error; the factor from each to the next; how many are tried, down to 2e-6 of the
+# first.
+_FIRST_STEP, _NEXT_STEP, _TRIES = 4.0, 0.85, 80
+# The error of a fit is taken for this at least, domain units: far below what float32 gives.
+_LEAST_ERROR = 1e-9
 # How far points lie from the given ones where the dependence on features is taken too, domain units.
 _SPREAD = 0.02
 
@@ -60,17 +63,17 @@ def _round_table(network: NeuralSDF, points: np.ndarray, distances: np.ndarray) 
     def error() -> float:
         return float(np.abs(network.domain(points) - distances).mean())
 
-    allowed = MOST_LOSS * error()
-    step = _FIRST_STEP * allowed
-    while True:
+    allowed = max(_LEAST_ERROR, MOST_LOSS * error())
+    for attempt in range(_TRIES):
+        step = _FIRST_STEP * allowed * _NEXT_STEP**attempt
         wanted = step / np.maximum(cost, step / largest)
         steps = np.maximum(wanted, largest / (LARGEST_INTEGER - 1)).astype(np.float32)
         rounded = torch.from_numpy(table_of(table_integers(table, steps, grid), steps, grid))
         with torch.no_grad():
             grid.table.copy_(rounded)
-        if error() <= allowed or (steps > wanted).all():
-            return steps
-        step *= _NEXT_STEP
+        if error() <= allowed:
+            break
+    return steps
 
 
 def _dependence(network: NeuralSDF, points: np.ndarray) -> np.ndarray:
