@@ -33,7 +33,9 @@ RECORDED_PACKAGES = ("torch", "numpy", "numba", "libigl", "scipy", "scikit-image
 
 def about_fit(source: str, shape: Shape, flags: SimpleNamespace, metrics: dict[str, float]) -> dict:
     """What the model file says of its fit. It goes where the model goes, so it names no folder and no machine."""
-    about = {"source": source, "version": neuralparts.__version__, "metrics": metrics, "flags": decisive(vars(flags))}
+    # The description of the model itself names the precision.
+    recorded = {name: value for name, value in decisive(vars(flags)).items() if name != "precision"}
+    about = {"source": source, "version": neuralparts.__version__, "metrics": metrics, "flags": recorded}
     if shape.mesh is not None:
         corners = np.stack([shape.mesh.vertices.min(axis=0), shape.mesh.vertices.max(axis=0)])  # (2, 3)
         about["bounds"] = shape.transform.to_file(corners)
