@@ -363,6 +363,8 @@ def contradiction(flags: argparse.Namespace) -> str:
         return f"--gpu {flags.gpu} is for this machine alone: a cluster assigns its own GPUs; give -1 or leave it out"
     if flags.rayTransfer != "paths" and not flags.ray:
         return "--rayTransfer is for --ray"
+    if flags.rayTransfer == "bytes" and flags.partsPerBatch > 1:
+        return "--partsPerBatch needs a folder that all machines see; --rayTransfer bytes trains each part for itself"
     if sign := next((sign for sign in (os.sep, os.altsep, "\0") if sign and sign in flags.suffix), ""):
         return f"--suffix {flags.suffix!r}: a file name cannot hold {sign!r}; --outputDir names the folder"
     return sampling_contradiction(flags) or hash_contradiction(flags)

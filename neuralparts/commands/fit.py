@@ -27,6 +27,7 @@ from neuralparts.commands import complain, show
 from neuralparts.errors import UserError, missing_package
 from neuralparts.flags import parse_fit_flags
 from neuralparts.machine import (
+    allow_open_files,
     check_address_space,
     gpu_memory,
     process_seconds,
@@ -239,6 +240,7 @@ def fit_folder(
     from neuralparts.stage_bar import stage_bar
 
     folder = Path(flags.outputDir)
+    allow_open_files()  # of each worker its pipe and its output, of each part in stages its lock
     stop = Stop("stopping: checkpoints are written; once more stops at once")
     with ExitStack() as held:
         try:
@@ -293,13 +295,19 @@ def place_to_run(flags: argparse.Namespace, parts: int, stop: Callable[[], bool]
         say("worker processes need Linux or macOS; the parts are fitted in this process")
     if flags.workers == 0 or os.name == "nt":
         return Here(workers.whole, stop)
-    # Without --gpu the GPUs are divided among processes. With it, all use that one, or none: one process then.
+    # Without --gpu the GPUs are divided among processes. With it, all use that one, or none.
     divided = usable_gpus() if flags.gpu is None else []
-    counted = [str(flags.gpu)] if flags.gpu not in (None, -1) else divided
+    counted = [name_of_gpu(flags.gpu)] if flags.gpu not in (None, -1) else divided
     count = flags.workers or default_workers(parts, WORKER_BYTES + BYTES_PER_POINT * flags.num_points)
     if count < min(parts, len(usable_processors())) and not flags.workers:
         say(f"worker processes: {count}, as many as memory holds")
     return processes(flags, parts, min(count, parts), counted, divided, workers)
+
+
+def name_of_gpu(number: int) -> str:
+    """The name for CUDA_VISIBLE_DEVICES of the GPU that this process sees under a number."""
+    names = usable_gpus() if "CUDA_VISIBLE_DEVICES" in os.environ else []
+    return names[number] if number < len(names) else str(number)
 
 
 def parts_of_a_worker(flags: argparse.Namespace, parts: int, workers: int) -> int:
