@@ -199,5 +199,5 @@ def test_a_process_that_is_killed_while_it_puts_a_result_in_place_is_followed_by
         killed = staged_results(jobs)
     assert killed["box_0"]["status"] == "killed"
     monkeypatch.setattr(part_stages, "finish_part", lambda *_: pytest.fail("the part was finished before"))
-    job = jobs[0] | {"stage": "finish", "handed": {"flags": jobs[0]["flags"], "resume": 0, "notes": [], "timings": {}}}
+    job = jobs[0] | {"stage": "finish", "handed": {"flags": jobs[0]["flags"], "resume": 0}}
     assert run_stage(job)["status"] == "done" and (tmp_path / "out/box_0.json").is_file()

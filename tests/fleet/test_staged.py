@@ -186,19 +186,19 @@ def test_parts_that_cannot_be_locked_leave_no_room_for_ever_more(tmp_path, monke
 
 
 def test_a_batch_that_was_stopped_has_a_result_for_each_part(tmp_path):
-    """The worker was asked to stop, the run was not: only the parts that stopped begin again."""
+    """One that failed before is not called stopped."""
+    bad = {"status": "failed", "reason": "a2.stl: the network is constant"}
 
     def stops(job):
-        result = answer(job)
-        if job["stage"] == "train" and len(job["parts"]) > 1:
-            bad = {"status": "failed", "reason": "a2.stl: the network is constant"}
-            stopped = {"status": "stopped", "reason": ""}
-            result |= {"status": "stopped", "results": {"a1": stopped, "a2": bad}}
-        return result
+        stopped = {"status": "stopped", "reason": ""}
+        return stopped | {"results": {"a1": stopped, "a2": bad}} if job["stage"] == "train" else answer(job)
 
-    results, place = flow(tmp_path, ["a1", "a2"], answers=stops)
-    assert {name: result["status"] for name, result in results.items()} == {"a1": "done", "a2": "failed"}
-    assert batches(place) == ["a1 a2", "a1"]
+    place = Staged(Hands(stops, 2), Hands(stops, 1), 1, 4)
+    flags = {"outputDir": str(tmp_path), "outputFormat": "stl"}
+    for name in ("a1", "a2"):
+        place.submit({"name": name, "input": f"{name}.stl", "flags": flags})
+    ended = [pair for _ in range(3) for pair in place.wait(0.0)]
+    assert {job["name"]: result["status"] for job, result in ended} == {"a1": "stopped", "a2": "failed"}
 
 
 def test_a_named_gpu_is_one_of_those_that_this_process_sees(monkeypatch):
