@@ -4,6 +4,7 @@ Imports neither torch nor anything else that starts threads, so that `settle_thr
 """
 
 import contextlib
+import ctypes
 import os
 import shutil
 import subprocess
@@ -156,6 +157,12 @@ def resident_memory(process: int | None = None) -> int:
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (OSError, IndexError):
         return 0
+
+
+def give_memory_back() -> None:
+    """Return what GNU's allocator keeps of freed arrays to the system: 50 to 165 MiB after a fit."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another allocator; Windows
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _resident_memory_by_ps(process: int) -> int:

@@ -14,6 +14,7 @@ from neuralparts.beside import beside
 from neuralparts.device import choose_device
 from neuralparts.fitting import FitResult
 from neuralparts.inputs import Labelled, Shape
+from neuralparts.machine import give_memory_back
 from neuralparts.network import NeuralSDF, facts
 from neuralparts.output import StagedFiles, outputs_of
 from neuralparts.report import model_card
@@ -73,6 +74,7 @@ def finish(
         surface, failure = reconstruct(network, flags, watch)
         if surface is not None and "mesh" in outputs:
             write_reconstruction(surface, shape.transform, flags, files, watch)
+    give_memory_back()  # the evaluation needs as much as the fit and the marching did
     failure = result.collapsed or failure
     missing = failure or ("none was made" if flags.reconstructionRes else "not asked for")
     drawn = (files.name, result, network, shape, surface, missing, watch.in_folder)

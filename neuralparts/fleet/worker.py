@@ -5,7 +5,6 @@ The driver's side is `worker_processes.py`. Messages are JSON: {"ready": true} o
 """
 
 import contextlib
-import ctypes
 import faulthandler
 import json
 import os
@@ -17,6 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from neuralparts.fleet.loop import call, resolve
+from neuralparts.machine import give_memory_back
 
 # Every thread pool of the numerical libraries, by the variable that limits it.
 THREAD_VARIABLES = (
@@ -51,7 +51,7 @@ def work(function: str, descriptor: str, *processors: str) -> None:
     threading.Thread(target=_listen, args=(pipe, jobs, stop), daemon=True).start()
     while (job := jobs.get()) is not None:
         result = json.dumps(call(worker_function, job, stop.is_set)).encode()
-        _give_memory_back()
+        give_memory_back()
         with contextlib.suppress(OSError):  # the driver is gone: the part's files are on the disk all the same
             pipe.send_bytes(result)
     os._exit(0)
@@ -63,12 +63,6 @@ def _settle(processors: list[int]) -> None:
         os.sched_setaffinity(0, processors)
     with contextlib.suppress(OSError):  # this file is Linux's
         Path("/proc/self/oom_score_adj").write_text(str(OOM_SCORE))
-
-
-def _give_memory_back() -> None:
-    """Return what the allocator keeps of a part to the system, where it is GNU's: 50 to 165 MiB of a fit's arrays."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another allocator; Windows
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _listen(pipe: Connection, jobs: queue.SimpleQueue, stop: threading.Event) -> None:

@@ -15,6 +15,8 @@ from neuralparts.triangles import triangle_areas
 # Gaussian noise of these standard deviations (domain units).
 ON_SURFACE_FRACTION = 0.5
 SURFACE_DEVIATIONS = (0.005, 0.05)
+# Triangles whose areas are computed at a time: a few MiB of temporary arrays.
+AREAS = 2**15
 
 
 def surface_samples(
@@ -55,15 +57,16 @@ def _displaced_points(mesh: Mesh, size: int, generator: np.random.Generator) -> 
 def points_on_surface(mesh: Mesh, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Points uniform by area on a mesh: (count, 3) float32 in the domain, and their faces (count,) int64."""
     # (count,) faces, each as likely as its area is large: a uniform number looked up in the running total.
-    triangles = mesh.vertices[mesh.faces]
-    area = triangle_areas(triangles)
+    area = np.empty(len(mesh.faces))
+    for start in range(0, len(area), AREAS):
+        area[start : start + AREAS] = triangle_areas(mesh.vertices[mesh.faces[start : start + AREAS]])
     total = np.cumsum(area)
     face = np.searchsorted(total, generator.random(count) * total[-1], side="right")
     face = np.minimum(face, np.flatnonzero(area)[-1])  # the product may be rounded up to the whole total
     points = np.empty((count, 3), dtype=np.float32)
     for start in range(0, count, CHUNK):
         # (C, 3, 3) corners; (C, 1) weights. The square root makes the points uniform within the triangle.
-        corners = triangles[face[start : start + CHUNK]]
+        corners = mesh.vertices[mesh.faces[face[start : start + CHUNK]]]
         root, along = np.sqrt(generator.random((len(corners), 1))), generator.random((len(corners), 1))
         points[start : start + CHUNK] = (
             (1 - root) * corners[:, 0] + root * (1 - along) * corners[:, 1] + root * along * corners[:, 2]
