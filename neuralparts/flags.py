@@ -54,6 +54,12 @@ FLAGS = {
         ",".join(choices.OUTPUTS),
         metavar=",".join(choices.OUTPUTS),
     ),
+    "precision": one_of(
+        "how the model's numbers are written, and rounded before the surface is marched and measured: float16 takes "
+        "half the bytes; int8 packs the table of a hash grid as whole numbers, in a seventh of the bytes for up to a "
+        "twentieth more surface error, and the layers in float16",
+        choices.PRECISIONS,
+    ),
     "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, choices.RECONSTRUCTION_RESOLUTION),
     "outputFormat": one_of("format of the reconstruction", choices.OUTPUT_FORMATS),
     "simplify": Flag(
@@ -206,6 +212,7 @@ FIT_GROUPS = {
         "outputDir",
         "suffix",
         "outputs",
+        "precision",
         "reconstructionRes",
         "outputFormat",
         "simplify",

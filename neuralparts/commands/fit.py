@@ -173,7 +173,8 @@ def check_folder_flags(source: Path, folder: Path, flags: argparse.Namespace) ->
         if folder.exists() and folder.samefile(source):
             raise UserError(f"{folder}: the results would be inputs of the next run; choose another --outputDir")
         return
-    given = {name: getattr(flags, name) for name in ("workers", "ray", "partTimeout", "workerMemory", "partsPerBatch")}
+    given = {name: getattr(flags, name) for name in ("workers", "ray", "partTimeout", "workerMemory")}
+    given["partsPerBatch"] = flags.partsPerBatch > 1  # one part alone is what a single file is
     if wrong := [name for name, value in given.items() if value]:
         raise UserError(f"--{wrong[0]} is for a folder; {source} is fitted in this process alone: leave it out")
 

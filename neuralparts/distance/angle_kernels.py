@@ -11,11 +11,8 @@ import math
 
 import numpy as np
 
-from neuralparts.compiled import cached_njit
-from neuralparts.distance.common_kernels import compiled
+from neuralparts.distance.common_kernels import compiled, vectorised
 
-# Without NaN and signed zeros, and sums in any order, so that the compiler can vectorise a loop.
-vectorised = cached_njit(nogil=True, error_model="numpy", fastmath={"nnan", "nsz", "reassoc", "contract"})
 # Points and triangles that are taken together, so that their numbers stay in the fastest cache.
 POINTS, TRIANGLES = 64, 128
 # The arctangent of t from 0 to 1 is t times this polynomial of t^2 (a fit of least error), within ATAN_ERROR.
@@ -28,8 +25,8 @@ HALF_DIGIT = 2.0**-24
 # Sine and cosine of half a solid angle are computed up to a factor, the product of the distances to the corners. Bound
 # on their rounding, divided by that factor: some 50 operations.
 ROUNDING = np.float32(50 * HALF_DIGIT)
-# Added to that factor (domain units, cubed): nearer to a corner nothing is known.
-AT_CORNER = np.float32(1e-22)
+# Nearer to a corner (domain units) the products of coordinates may leave the range of float32, and nothing is known.
+AT_CORNER = np.float32(1e-10)
 # Coordinate of a corner outside of the domain.
 FAR = 9.0
 
@@ -61,7 +58,7 @@ def _sum_angles(seen):
         sine = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
         cosine = a * b * c + (ax * bx + ay * by + az * bz) * c
         cosine += (bx * cx + by * cy + bz * cz) * a + (cx * ax + cy * ay + cz * az) * b
-        rounding = ROUNDING * (a * b * c + AT_CORNER)
+        rounding = ROUNDING * (a * b * c)
         # The arctangent of the smaller over the larger; then the angle by the signs of both.
         upright, flat = abs(sine), abs(cosine)
         inverse = one / (max(upright, flat) + tiny)
@@ -74,7 +71,8 @@ def _sum_angles(seen):
         size_of_all += angle
         error += rounding * inverse
         # On the triangle, or nearly: rounding may put the point on its other side.
-        jumps += one if (cosine < rounding) & (upright < rounding) else zero
+        is_open = ((cosine < rounding) & (upright < rounding)) | (min(a, min(b, c)) < AT_CORNER)
+        jumps += one if is_open else zero
     return total, error + 2 * pi * jumps + size_of_all * np.float32(TRIANGLES * HALF_DIGIT)
 
 

@@ -12,12 +12,9 @@ the compiler vectorises. Few pass, since such a box is not much larger than its 
 
 import numpy as np
 
-from neuralparts.compiled import cached_njit
-from neuralparts.distance.common_kernels import compiled, near_order
+from neuralparts.distance.common_kernels import compiled, near_order, vectorised
 from neuralparts.distance.search_kernels import STACK, box_distance2, triangle_distance2
 
-# Without NaN and signed zeros, so that the compiler can vectorise a loop with comparisons.
-vectorised = cached_njit(nogil=True, error_model="numpy", fastmath={"nnan", "nsz", "reassoc", "contract"})
 # Triangles in a leaf of the search, at most; smaller leaves of the tree are taken together. On five crowded meshes 128
 # was faster than 32 on all, and than 64 on all but one, where it was as fast.
 LEAF_SIZE = 128
@@ -91,7 +88,7 @@ def _fill_bounds(px, py, pz, rounding, flat, start, end, bounds):
 
 @compiled
 def _search(px, py, pz, nearest, boxes, first, ranges, frames, flat, stack, stack2, bounds):
-    """The position of the triangle nearest to a point; as `search_kernels._search`, with larger leaves."""
+    """The position of the triangle nearest to a point; as `search_kernels.search_tree`, with larger leaves."""
     best2 = triangle_distance2(px, py, pz, frames[nearest], np.inf)
     rounding = np.float32(ROUNDING * (1 + abs(px) + abs(py) + abs(pz)))
     waiting = 1
