@@ -1,9 +1,9 @@
 """Single steps of fits on a device beside the same steps in float64: a part of `benchmarks/gpu.py`.
 
 A short fit says little about a fault. Two deep networks whose first weights differ in the sixth digit may end with
-errors of which one is twice the other (docs/log.md). A step does not have that freedom: from the same weights, moments and samples, the device's and
-the exact one differ by rounding alone. A value that is read before it is written, or padding that is not zero, shows as
-a difference of the size of the step itself.
+errors of which one is twice the other (docs/log.md). A step does not have that freedom: from the same weights, moments
+and samples, the device's and the exact one differ by rounding alone. A value that is read before it is written, or
+padding that is not zero, shows as a difference of the size of the step itself.
 """
 
 from copy import deepcopy
