@@ -44,8 +44,8 @@ def main() -> int:
     seconds, (near, _) = timed(lambda: importance_samples(DistanceOracle(mesh), flags.num_points, generator, 60.0, 0.0))
     tell("CPU", f"ready and {flags.num_points:,} importance samples in {seconds:.1f} s, compiling included")
     points = {"near": near, "far": generator.uniform(-1, 1, near.shape).astype(np.float32)}
-    triangles = mesh.vertices[mesh.faces]
-    search = attempt("distance", compare, "distance", TriangleSearch(triangles), mesh, points, flags.gpu)
+    search = TriangleSearch(mesh.vertices, mesh.faces)
+    search = attempt("distance", compare, "distance", search, mesh, points, flags.gpu)
     winding = attempt("sign", compare, "sign", WindingNumber(mesh), mesh, points, flags.gpu)
     attempt("sampling", compare_sampling, mesh, flags)
     open_mesh = opened(mesh)
@@ -114,13 +114,13 @@ def compare(what, labeller, mesh, points, gpu):
         on_cpu, on_gpu = labeller.inside, (lambda p: twin.winding_on_gpu(p) > device_labels.INSIDE_ABOVE)
     for kind, some in points.items():
         few = some[: len(some) // 8]
-        cpu, expected = min((timed(lambda few=few: on_cpu(few)) for _ in range(2)), key=lambda one: one[0])
-        gpu, found = min((timed(lambda some=some: on_gpu(some)) for _ in range(2)), key=lambda one: one[0])
+        cpu_seconds, expected = min((timed(lambda few=few: on_cpu(few)) for _ in range(2)), key=lambda one: one[0])
+        gpu_seconds, found = min((timed(lambda some=some: on_gpu(some)) for _ in range(2)), key=lambda one: one[0])
         wrong = found[: len(few)] != expected
         differ = f"{np.count_nonzero(wrong)} of {len(few):,} differ"
         if found.dtype != bool:
             differ += f", by {np.abs(found[: len(few)] - expected).max():.2g} at most"
-        tell(f"{what}, {kind}", f"{rate(some, gpu)} on the GPU, {rate(few, cpu)} on the CPU; {differ}")
+        tell(f"{what}, {kind}", f"{rate(some, gpu_seconds)} on the GPU, {rate(few, cpu_seconds)} on the CPU; {differ}")
     return twin
 
 
@@ -141,31 +141,24 @@ def time_kernels(search, winding, points, gpu):
     from neuralparts.distance import device_kernels
 
     cuda, count, points = numba_cuda(), len(points), points.astype(np.float64)
-    seconds, order = timed(lambda: near_order(points))
-    tell("kernels", f"sorting on one core: {rate(points, seconds)}")
     with cuda.gpus[gpu]:
         seconds, unsorted = timed(lambda: cuda.to_device(points))
         tell("kernels", f"copy to the GPU: {points.nbytes / seconds / 1e9:.1f} GB/s")
         position, away = cuda.device_array(count, np.int32), cuda.device_array(count, np.float32)
         foot, found = cuda.device_array((0, 3), np.float32), cuda.device_array(count, np.float64)
-        plain = cuda.to_device(np.arange(count))
-        cases = {
-            "sorted by index": (unsorted, cuda.to_device(order)),
-            "sorted": (cuda.to_device(points[order]), plain),
-            "unsorted": (unsorted, plain),
-        }
+        cases = {"sorted": cuda.to_device(points[near_order(points)]), "unsorted": unsorted}
 
         def launch(kernel, threads, run, *arguments):
             kernel[-(-count // (threads * run)), threads](*arguments)
             cuda.synchronize()
 
-        for case, pair in cases.items():
+        for case, there in cases.items():
             for threads, run in itertools.product((64, 128, 256), (1, 4, 8, 16)):
-                arguments = *pair, run, *search.arrays, position, foot, away
+                arguments = there, run, *search.arrays, position, foot, away
                 work = (device_kernels.search_points, threads, run, *arguments)
                 seconds = min(timed(lambda work=work: launch(*work))[0] for _ in range(2))
                 tell("kernels", f"search, {case}, {threads} threads, {run} points a thread: {rate(points, seconds)}")
-            work = (device_kernels.winding_of_points, 128, 1, *pair, *winding.arrays, found)
+            work = (device_kernels.winding_of_points, 128, 1, there, *winding.arrays, found)
             seconds = min(timed(lambda work=work: launch(*work))[0] for _ in range(2))
             tell("kernels", f"crossings, {case}: {rate(points, seconds)}")
         for kernel in (device_kernels.search_points, device_kernels.winding_of_points):

@@ -3,6 +3,7 @@
 Imports neither torch nor anything else that starts threads, so that `settle_threads` can run before them.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -172,6 +173,29 @@ def may_have_gpus() -> bool:
         return False
     devices = ("nvidiactl", "dxg", "kfd")
     return bool(shutil.which("nvidia-smi")) or any(Path(f"/dev/{name}").exists() for name in devices)
+
+
+def gpu_memory() -> int:
+    """Bytes of the smallest NVIDIA GPU's memory; 0 if unknown."""
+    words = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    try:
+        mebibytes = subprocess.run(words, capture_output=True, text=True).stdout.split()
+    except OSError:
+        return 0
+    return min((int(number) * 2**20 for number in mebibytes if number.isdigit()), default=0)
+
+
+def allow_open_files(count: int = 4096) -> None:
+    """Let this process open so many files at a time, as far as the system allows it; many begin with 256 or 1,024."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if most == resource.RLIM_INFINITY else min(count, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def usable_gpus() -> list[str]:

@@ -32,13 +32,14 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     # A GPU that the user names is tried before the work.
     is_named = flags.gpu is not None and flags.gpu >= 0
     device = stages().choose_device(flags.gpu, watch) if is_named else ""
-    shape, data = prepare(source, flags, watch)
+    shape, data = prepare(source, flags, watch, flags.gpu)
     with watch.bar("load the libraries"):
         later = stages()
     device = device or later.choose_device(flags.gpu, watch)
     network, result = later.train(data, device, flags, files, watch)
-    shown = later.device_name(device)
-    return later.finish(shape, data.content, network, result, shown, flags, files, watch, name or source, start)
+    shown, content = later.device_name(device), data.content
+    del data  # memory for the evaluation
+    return later.finish(shape, content, network, result, shown, flags, files, watch, name or source, start)
 
 
 def import_network_stages() -> ModuleType:
@@ -53,9 +54,12 @@ def import_network_stages() -> ModuleType:
         gc.enable()
 
 
-def prepare(source: Path, flags: SimpleNamespace, watch: Watch) -> tuple[Shape, Labelled]:
-    """Read, repair and label an input: what it is, and what the training needs of it. Raises as `fit_part`."""
+def prepare(source: Path, flags: SimpleNamespace, watch: Watch, gpu: int | None) -> tuple[Shape, Labelled]:
+    """Read, repair and label an input: what it is, and what the training needs of it. Raises as `fit_part`.
+
+    gpu: may compute labels; as --gpu.
+    """
     with watch.timed("load"), watch.bar("load"):
-        shape, content = load(source, flags, watch, flags.gpu)
+        shape, content = load(source, flags, watch, gpu)
     with watch.timed("label"):
         return shape, labelled(shape, content, flags, watch)

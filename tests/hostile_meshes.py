@@ -884,9 +884,13 @@ def _address_space(key: str) -> int:
 
 
 def warm_up(folder: Path) -> None:
-    """Have the libraries and the compiled loops loaded, for closed and open meshes, before memory is limited."""
+    """Have the libraries and the compiled loops loaded, for all kinds of meshes, before memory is limited."""
     write_mesh(folder / "closed.stl", *sphere(2))
     label(folder / "closed.stl")
+    for name in ("soup", "bodies_nested"):  # both crowded
+        write_mesh(folder / "crowded.stl", *SHAPES[name](12_000))
+        oracle = DistanceOracle(load_mesh(folder / "crowded.stl"))
+        oracle.signed_distance(np.zeros((9, 3)))
     # One hole; then a boundary so long that caps close it.
     for name, faces in (("open.stl", slice(1, None)), ("long.stl", slice(None, None, 2))):
         write_mesh(folder / name, sphere(3)[0], sphere(3)[1][faces])

@@ -11,6 +11,8 @@ from neuralparts.compiled import cached_njit
 compiled = cached_njit(nogil=True)
 # Without the check for division by zero, which would keep the compiler from vectorising a loop.
 quick = cached_njit(nogil=True, error_model="numpy")
+# Moreover without NaN and signed zeros, and with sums in any order. Results may differ between CPUs.
+vectorised = cached_njit(nogil=True, error_model="numpy", fastmath={"nnan", "nsz", "reassoc", "contract"})
 
 # Bits per axis of the Morton code by which a block is sorted: 2^18 cells, which is one pass of counting sort.
 ORDER_BITS = 6

@@ -87,37 +87,35 @@ _sum_of_two = device_function(ray_kernels.sum_of_two)
 
 
 @kernel
-def search_points(points, order, run, boxes, first, count, frames, nearest, closest, distance):
-    """As `search_kernels.search_block`, for points (N, 3) taken in an order (N,) in which neighbours follow each other.
+def search_points(points, run, boxes, first, count, frames, nearest, closest, distance):
+    """As `search_kernels.search_block`, for points (N, 3) in any order.
 
-    A warp takes WARP * run points of the order, WARP at a time; each thread starts the search for its next point from
-    the answer for its last.
+    A warp takes WARP * run points, WARP at a time; each thread starts the search for its next point from the answer for
+    its last.
     """
     thread = cuda.grid(1)
     start = thread // WARP * WARP * run + thread % WARP
     stack, stack2 = cuda.local.array(STACK, np.int32), cuda.local.array(STACK, np.float64)
     position = 0
-    for i in range(start, min(start + WARP * run, len(order)), WARP):
-        p = order[i]
-        px, py, pz = points[p, 0], points[p, 1], points[p, 2]
+    for i in range(start, min(start + WARP * run, len(points)), WARP):
+        px, py, pz = points[i, 0], points[i, 1], points[i, 2]
         position = _search_tree(px, py, pz, position, boxes, first, count, frames, stack, stack2)
-        nearest[p] = position
-        foot_x, foot_y, distance[p] = _foot_and_distance(px, py, pz, frames[position])
+        nearest[i] = position
+        foot_x, foot_y, distance[i] = _foot_and_distance(px, py, pz, frames[position])
         if len(closest) > 0:
-            _place_of_foot(frames[position], foot_x, foot_y, closest[p])
+            _place_of_foot(frames[position], foot_x, foot_y, closest[i])
 
 
 @kernel
-def winding_of_points(points, order, axis, shift, records, start, entries, place, resolution, edges, winding):
+def winding_of_points(points, axis, shift, records, start, entries, place, resolution, edges, winding):
     """Winding numbers (N,) of the points, one thread a point: the crossings of `ray_kernels.crossings_block`, and the
     strips of `add_strips`.
 
     shift: (2,); place: (4,) low_u, low_v, scale_u, scale_v of the ray grid. The strips' angles are added edge by edge.
     """
     i = cuda.grid(1)
-    if i < len(order):
-        p = order[i]
-        u, v, w = points[p, (axis + 1) % 3] + shift[0], points[p, (axis + 2) % 3] + shift[1], points[p, axis]
+    if i < len(points):
+        u, v, w = points[i, (axis + 1) % 3] + shift[0], points[i, (axis + 2) % 3] + shift[1], points[i, axis]
         bins = (start, entries, place[0], place[1], place[2], place[3], resolution)
         total = _count_crossings(u, v, w, records, bins)
         sine, cosine, revolutions = 0.0, 1.0, 0.0
@@ -125,4 +123,4 @@ def winding_of_points(points, order, axis, shift, records, start, entries, place
             more_sine, more_cosine = _strip_tangent(u, v, w, edges, e)
             sine, cosine, passed = _sum_of_two(sine, cosine, more_sine, more_cosine)
             revolutions += passed
-        winding[p] = total + math.atan2(sine, cosine) / (2 * math.pi) + revolutions
+        winding[i] = total + math.atan2(sine, cosine) / (2 * math.pi) + revolutions

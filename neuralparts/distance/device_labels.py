@@ -6,19 +6,21 @@ what they return, within rounding. Importing this needs numba-cuda; `gpu_choice.
 
 import warnings
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numba import cuda
-from numba.core.errors import NumbaPerformanceWarning
 
 from neuralparts.distance import device_kernels
-from neuralparts.distance.common_kernels import near_order
 from neuralparts.distance.gpu_choice import say_cpu_takes_over
 from neuralparts.distance.search import TriangleSearch
 from neuralparts.distance.winding import INSIDE_ABOVE, WindingNumber
 from neuralparts.errors import UserError
 
-# Points on the GPU at a time: 60 bytes each, and more than its threads, 270,000 on the largest.
+# numba-cuda warns of calls of few points. Those of `checked_twin` are, on purpose.
+warnings.filterwarnings("ignore", ".*will likely result in GPU under-utilization")
+
+# Points on the GPU at a time: up to 44 bytes each, in two batches, and more than its threads, 270,000 on the largest.
 BATCH = 2**20
 # Calls of fewer points are left to the CPU: they would not fill the GPU.
 LEAST_POINTS = 2**14
@@ -32,7 +34,7 @@ CHECKED, LARGEST_DIFFERENCE = 500, 1e-6
 
 
 class DeviceSearch:
-    """Closest points on triangles, as `TriangleSearch`; large calls on a GPU.
+    """Closest points on triangles, as `TriangleSearch`; large calls on a GPU, if it `suits` the mesh.
 
     search: the one of the CPU. device: number of the GPU. batch: points there at a time. For the kernel it holds
     arrays, those of the search on the GPU.
@@ -58,19 +60,19 @@ class DeviceSearch:
         closest = np.empty((len(points) if with_points else 0, 3), dtype=np.float32)
         face, distance = np.empty(len(points), dtype=np.int64), np.empty(len(points), dtype=np.float32)
 
-        def launch(block: slice, *there) -> Callable[[], None]:
-            count = len(there[0])
+        def launch(block: slice, there: Any) -> Callable[[], None]:
+            count = len(there)
             position, foot = cuda.device_array(count, np.int32), cuda.device_array(closest[block].shape, np.float32)
             away = cuda.device_array(count, np.float32)
             run = min(-(-count // FULL), MOST_RUN)
             grid = -(-count // (THREADS * run)), THREADS
-            device_kernels.search_points[grid](*there, run, *self.arrays, position, foot, away)
+            device_kernels.search_points[grid](there, run, *self.arrays, position, foot, away)
 
             def fetch() -> None:
                 face[block] = self.on_cpu.face[position.copy_to_host()]
-                distance[block] = away.copy_to_host()
+                away.copy_to_host(distance[block])
                 if with_points:
-                    closest[block] = foot.copy_to_host()
+                    foot.copy_to_host(closest[block])
 
             return fetch
 
@@ -117,13 +119,13 @@ class DeviceWinding:
         """(N,) float64 winding numbers of (N, 3) points, exact, however few the points."""
         winding = np.empty(len(points))
 
-        def launch(block: slice, *there) -> Callable[[], None]:
-            found = cuda.device_array(len(there[0]), np.float64)
+        def launch(block: slice, there: Any) -> Callable[[], None]:
+            found = cuda.device_array(len(there), np.float64)
             grid = -(-len(found) // THREADS), THREADS
-            device_kernels.winding_of_points[grid](*there, *self.arrays, found)
+            device_kernels.winding_of_points[grid](there, *self.arrays, found)
 
             def fetch() -> None:
-                winding[block] = found.copy_to_host()
+                found.copy_to_host(winding[block])
 
             return fetch
 
@@ -146,42 +148,46 @@ def checked_twin(
     generator = np.random.default_rng(0)
     near = vertices[generator.integers(len(vertices), size=CHECKED)] + 0.02 * generator.standard_normal((CHECKED, 3))
     points = np.concatenate([near, generator.uniform(-1, 1, (CHECKED, 3))])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", NumbaPerformanceWarning)  # few points, on purpose
-        if isinstance(labeller, TriangleSearch):
-            twin = DeviceSearch(labeller, device)
-            difference = np.abs(twin.nearest_on_gpu(points, False)[2] - labeller.nearest(points, False)[2]).max()
-            if not difference <= LARGEST_DIFFERENCE:
-                raise UserError(f"a distance differs by {difference:.2g}")
-            return twin
-        if not suits(labeller):
-            raise UserError("the mesh has a long boundary, or many bodies within each other")
-        twin = DeviceWinding(labeller, device)
-        wrong = np.count_nonzero((twin.winding_on_gpu(points) > INSIDE_ABOVE) != labeller.inside(points))
-        if wrong:
-            raise UserError(f"{wrong} of {len(points)} signs differ")
+    if not suits(labeller):
+        raise UserError("the mesh has a long boundary, many bodies within each other, or large triangles everywhere")
+    if isinstance(labeller, TriangleSearch):
+        twin = DeviceSearch(labeller, device)
+        difference = np.abs(twin.nearest_on_gpu(points, False)[2] - labeller.nearest(points, False)[2]).max()
+        if not difference <= LARGEST_DIFFERENCE:
+            raise UserError(f"a distance differs by {difference:.2g}")
         return twin
+    twin = DeviceWinding(labeller, device)
+    wrong = np.count_nonzero((twin.winding_on_gpu(points) > INSIDE_ABOVE) != labeller.inside(points))
+    if wrong:
+        raise UserError(f"{wrong} of {len(points)} signs differ")
+    return twin
 
 
-def suits(winding: WindingNumber) -> bool:
-    """True if a GPU can take this mesh: rays meet few triangles, and the boundary is short."""
-    return winding.grid.beams is None and winding.edges.shape[1] <= MOST_EDGES
+def suits(labeller: TriangleSearch | WindingNumber) -> bool:
+    """True if a GPU can take this mesh: points and rays meet few triangles, and the boundary is short.
+
+    In a crowded mesh one kernel would run for long: the GPU lacks the CPU's loops for such meshes, and nothing
+    interrupts a kernel but a driver that then ends all work of the process on that GPU.
+    """
+    if isinstance(labeller, TriangleSearch):
+        return not labeller.is_crowded
+    return labeller.grid.slopes is None and labeller.edges.shape[1] <= MOST_EDGES
 
 
 def in_batches(launch: Callable[..., Callable[[], None]], points: np.ndarray, device: int, batch: int) -> None:
-    """Have launch(block, points, order) start the kernels for each batch on a GPU. It gets the slice of the points, and
-    on the device the points (B, 3) float64 and their order (B,) int64; it returns a function that fetches the results.
+    """Have launch(block, points) start the kernels for each batch on a GPU. It gets the slice of the points, and on the
+    device the points (B, 3) float64; it returns a function that fetches the results.
 
-    While a batch is computed, the CPU sorts the next.
+    The points keep their order: sorting them on the CPU took far longer than the kernels for unsorted ones. While a
+    batch is computed, the next is made ready.
     """
     fetch = None
     with cuda.gpus[device]:
         for start in range(0, len(points), batch):
             block = slice(start, min(start + batch, len(points)))
             part = np.ascontiguousarray(points[block], dtype=np.float64)
-            order = near_order(part)
             if fetch is not None:
                 fetch()
-            fetch = launch(block, cuda.to_device(part), cuda.to_device(order))
+            fetch = launch(block, cuda.to_device(part))
         if fetch is not None:
             fetch()

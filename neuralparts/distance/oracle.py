@@ -44,10 +44,10 @@ class DistanceOracle:
 
     @functools.cached_property
     def _search(self):
-        triangles = self.mesh.vertices[self.mesh.faces]
+        vertices, faces = self.mesh.vertices, self.mesh.faces
         if self.engine == "open3d":
-            return Open3dSearch(triangles, block=self._block)
-        return on_gpu(TriangleSearch(triangles, block=self._block), self._gpu, self.mesh.vertices)
+            return Open3dSearch(vertices[faces], block=self._block)
+        return on_gpu(TriangleSearch(vertices, faces, block=self._block), self._gpu, vertices)
 
     @functools.cached_property
     def _winding(self):

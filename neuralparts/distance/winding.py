@@ -9,16 +9,19 @@ Comes in: a `Mesh` in the domain and (N, 3) points. Goes out: (N,) float64.
   Martens and Bessmeltsev 2025).
 - That sum takes as long as the boundary. Caps close a longer one, and a tree over them takes its place (`caps.py`).
   Where the bound on its error leaves the side of one half open, the exact sum decides.
-- Where a ray meets thousands of triangles (bodies within each other, large triangles everywhere), near points count
-  their crossings together (`beam_kernels.py`). Where moreover caps would be about as many as the triangles, the solid
-  angles of the triangles themselves are summed, without rays.
+- Where a ray meets thousands of triangles (bodies within each other, large triangles everywhere), it is compared with
+  many at once (`bin_kernels.py`). Where moreover caps would be about as many as the triangles, the solid angles of the
+  triangles themselves are summed, without rays.
+- Where a query of an open mesh looks at a good part of all triangles, the side of one half comes first from the sum of
+  all solid angles in float32, with a bound on its error (`angle_kernels.py`). The other ways serve the few points that
+  this leaves open.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 
-from neuralparts.distance import beam_kernels, cap_kernels, ray_kernels
+from neuralparts.distance import angle_kernels, bin_kernels, cap_kernels, ray_kernels
 from neuralparts.distance.blocks import BLOCK, in_blocks
 from neuralparts.distance.caps import CapTree, cap_tree, close_boundary
 from neuralparts.distance.common_kernels import near_order
@@ -26,9 +29,9 @@ from neuralparts.mesh import EdgeTable, Mesh
 
 # A point is inside if its winding number is above this.
 INSIDE_ABOVE = 0.5
-# Points of a call from which those of a crowded mesh count their crossings together. Of 5,000 points on bodies within
-# each other both ways took as long, of 20,000 the rays one by one took 1.5 times as long.
-LEAST_TOGETHER = 8192
+# In an open mesh the solid angles of all triangles are summed where a query would look at more than this fraction of
+# them in other ways. A triangle took 2 ns in the sum, and 4 to 20 in the other ways.
+LEAST_SUMMED = 1 / 12
 # Bins of the ray grid per triangle. The lists of the bins hold at most this many entries per triangle, and a constant
 # that matters for small meshes only.
 BINS_PER_TRIANGLE = 4
@@ -57,7 +60,7 @@ class RayGrid(NamedTuple):
 
     axis: 0, 1 or 2, that of the rays. records: (F, 11) float64 triangles, highest top first. start, entries: bin b
     lists the records entries[start[b] : start[b + 1]]. low_u to scale_v: bin = (coordinate - low) * scale. resolution:
-    bins along a side. beams: (F, BEAM_COLUMNS) of the records if the grid is crowded, else None.
+    bins along a side. slopes: (F, 3) of the records if the grid is crowded, else None.
     """
 
     axis: int
@@ -69,7 +72,7 @@ class RayGrid(NamedTuple):
     scale_u: float
     scale_v: float
     resolution: int
-    beams: np.ndarray | None
+    slopes: np.ndarray | None
 
     @property
     def listed(self) -> float:
@@ -82,12 +85,12 @@ class RayGrid(NamedTuple):
         shift: (2,) added to u and v.
         """
         crossings = np.empty(len(points))
-        if self.beams is None or len(points) < LEAST_TOGETHER:
-            bins = self.start, self.entries, self.low_u, self.low_v, self.scale_u, self.scale_v, self.resolution
+        bins = self.start, self.entries, self.low_u, self.low_v, self.scale_u, self.scale_v, self.resolution
+        if self.slopes is None:
             ray_kernels.crossings_block(points, order, self.axis, shift, self.records, bins, crossings)
         else:
             places = points[:, [self.axis - 2, self.axis - 1, self.axis]] + [*shift, 0]  # (N, 3) u, v, w
-            beam_kernels.crossings_together(places, self.records, self.beams, crossings)
+            bin_kernels.crossings_in_bins(places, self.records, self.slopes, bins, crossings)
         return crossings
 
 
@@ -128,13 +131,16 @@ class WindingNumber:
         self.shift = OPEN_SHIFT if boundary else np.zeros(2)
         self.exact = boundary <= exact_boundary
         self._caps = _caps(mesh.vertices, starts, ends, self.grid, triangles) if boundary > exact_inside else None
+        # The triangles for `angle_kernels`, or None if caps or rays are faster than the sum of all angles.
+        is_summed = self._caps is not None and self.crowd > LEAST_SUMMED * len(triangles)
+        self._summed = angle_kernels.triangle_blocks(triangles) if is_summed else None
         self._block = block
 
     @property
     def crowd(self) -> float:
         """Triangles and caps that a query looks at, about, if there are thousands; else 0."""
         near, has_rays = (self._caps.near, self._caps.grid is not None) if self._caps else (0.0, True)
-        return near + (self.grid.listed if has_rays and self.grid.beams is not None else 0.0)
+        return near + (self.grid.listed if has_rays and self.grid.slopes is not None else 0.0)
 
     def __call__(self, points: np.ndarray) -> np.ndarray:
         """(N, 3) float32 or float64 points of the domain -> (N,) float64."""
@@ -153,6 +159,23 @@ class WindingNumber:
     def _fill(self, points: np.ndarray, most_error: float, winding: np.ndarray) -> None:
         """Fill winding (N,) for one block of points."""
         points = np.ascontiguousarray(points, dtype=np.float64)
+        if self._summed is not None and most_error == np.inf:
+            doubtful = self._fill_sums(points, winding)
+            points, rest = points[doubtful], np.empty(np.count_nonzero(doubtful))
+            self._fill_apart(points, most_error, rest)
+            winding[doubtful] = rest
+        else:
+            self._fill_apart(points, most_error, winding)
+
+    def _fill_sums(self, points: np.ndarray, winding: np.ndarray) -> np.ndarray:
+        """Fill winding (N,) with sums of solid angles; returns (N,) bool: where the side of INSIDE_ABOVE is open."""
+        places, error = points.copy(), np.empty(len(points))
+        places[:, [self.grid.axis - 2, self.grid.axis - 1]] += self.shift
+        angle_kernels.winding_numbers_with_bounds(places, near_order(points), self._summed, winding, error)
+        return np.abs(winding - INSIDE_ABOVE) <= error
+
+    def _fill_apart(self, points: np.ndarray, most_error: float, winding: np.ndarray) -> None:
+        """Fill winding (N,) by rays, and strips or caps."""
         if self._caps is None or most_error == 0:
             winding[:] = self._exact(points)
             return
@@ -182,7 +205,7 @@ def _caps(vertices: np.ndarray, starts: np.ndarray, ends: np.ndarray, grid: RayG
     """The caps of the boundary edges from starts (B,) to ends (B,). grid: of the mesh's triangles (F, 3, 3)."""
     corners = vertices[close_boundary(starts, ends)]
     near = _near_caps(corners)
-    if 2 * len(corners) >= len(triangles) and (near or grid.beams is not None):
+    if 2 * len(corners) >= len(triangles) and (near or grid.slopes is not None):
         return Caps(None, cap_tree(triangles), max(_near_caps(triangles), CROWDED))
     return Caps(ray_grid(corners, grid.axis), cap_tree(corners), near)
 
@@ -220,8 +243,8 @@ def ray_grid(triangles: np.ndarray, axis: int | None = None, entry_limit: int | 
         scale_u, scale_v = (resolution / max(extent, LEAST_EXTENT) for extent in (high_u - low_u, high_v - low_v))
         start, entries = ray_kernels.fill_bins(records, low_u, low_v, scale_u, scale_v, resolution, entry_limit)
         if len(entries) > 0:
-            beams = beam_kernels.triangle_beams(records) if len(entries) > CROWDED * resolution**2 else None
-            return RayGrid(axis, records, start, entries, low_u, low_v, scale_u, scale_v, resolution, beams)
+            slopes = bin_kernels.record_slopes(records) if len(entries) > CROWDED * resolution**2 else None
+            return RayGrid(axis, records, start, entries, low_u, low_v, scale_u, scale_v, resolution, slopes)
         resolution //= 2
 
 

@@ -18,6 +18,8 @@ from neuralparts.mesh_files import MeshError, SourceFile, read_triangles
 FLAT_THICKNESS = 1e-6
 # Coordinates farther out, and parts smaller than this, file units: their differences leave the range of float64.
 LARGEST_COORDINATE, SMALLEST_SIZE = 1e300, 1e-300
+# A surface has two triangles a vertex, a solid of tetrahedra with all its faces a dozen.
+MOST_TRIANGLES_A_VERTEX = 100
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,7 @@ def load_mesh(path: str | Path | SourceFile, reconstruction_res: int = 256) -> M
     faces, sliver_changes = drop_slivers(faces, sliver)
     faces, duplicates, duplicate_changes = drop_duplicates(in_unit_box, faces)
     vertices, faces = drop_unused_vertices(vertices, faces)
+    _check_joined(path, vertices, faces)
     _check_thickness(path, vertices)
     # Orient and normalise.
     faces, shells, flawed, orient_changes = orient(_unit_box(vertices), faces)
@@ -79,6 +82,15 @@ def load_mesh(path: str | Path | SourceFile, reconstruction_res: int = 256) -> M
     diagnosis["coordinate_step"] = coordinate_step(vertices)
     diagnosis["changes"] = [*changes, *weld_changes, *sliver_changes, *duplicate_changes, *orient_changes]
     return Mesh(placed, faces, transform, shells.all_closed, diagnosis, path)
+
+
+def _check_joined(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
+    """Raise MeshError if many triangles join few vertices: they cross one another everywhere, and bound no part."""
+    if len(faces) > MOST_TRIANGLES_A_VERTEX * len(vertices):
+        raise MeshError(
+            f"{path}: {len(faces):,} different triangles join only {len(vertices):,} vertices, so they are no surface; "
+            "export the part as a triangle mesh"
+        )
 
 
 def _check_triangles(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:

@@ -15,6 +15,7 @@ from neuralparts.network.matrix_products import (
 )
 from neuralparts.network.model_file import read_tensors
 from neuralparts.network.neural_sdf import NeuralSDF
+from neuralparts.network.rounding import round_network
 from neuralparts.network.scalers import LOGARITHM_BELOW, fit_scaler, inverse_of_each
 from neuralparts.network.self_description import facts
 from neuralparts.network.side_streams import SideStreams
@@ -47,5 +48,6 @@ __all__ = [
     "make_layers",
     "read_keras_file",
     "read_tensors",
+    "round_network",
     "threads_for",
 ]

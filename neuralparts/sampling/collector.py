@@ -40,6 +40,6 @@ class SampleCollector:
             order = np.delete(order, kept + generator.choice(self.size - kept, self.size - self.count, replace=False))
         generator.shuffle(order)
         # One array after the other replaces its unordered self, so that only one exists twice at a time.
-        self.points = self.points[order]
+        self.points = self.points.take(order, axis=0)  # for rows three times as fast as an index in brackets
         self.sdf = self.sdf[order]
         return self.points, self.sdf

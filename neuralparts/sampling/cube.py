@@ -12,4 +12,7 @@ ROUNDING = 1e-6
 
 def uniform_points(count: int, generator: np.random.Generator) -> np.ndarray:
     """(count, 3) float32 points uniform over the cube [-1, 1]^3."""
-    return 2 * generator.random((count, 3), dtype=np.float32) - 1
+    points = generator.random((count, 3), dtype=np.float32)
+    points *= 2
+    points -= 1
+    return points

@@ -139,7 +139,8 @@ class ImportanceCells:
         variable of mean 1 / beta. Many can be refused by their distance from the centre alone.
         """
         # (P, 3) offsets from the centres, and (P,) the limits of |d|.
-        offset = uniform_points(len(cell), generator) * self.half[cell, None]
+        offset = uniform_points(len(cell), generator)
+        offset *= self.half[cell, None]
         limit = generator.standard_exponential(len(cell), dtype=np.float32)
         limit *= np.float32(1 / self.importance_weight)
         limit += self.nearest[cell]
@@ -148,10 +149,11 @@ class ImportanceCells:
         hopeful = np.flatnonzero(self.distance[cell] - radius < limit)
         cell, limit = cell[hopeful], limit[hopeful]
         # Query the distance of these only.
-        points = self.centre[cell] + offset[hopeful]
+        points = self.centre.take(cell, axis=0)  # for rows `take` is faster than an index in brackets
+        points += offset.take(hopeful, axis=0)
         distance = self.oracle.distance(points)
         accepted = np.flatnonzero(distance < limit)
-        return cell[accepted], points[accepted], distance[accepted]
+        return cell[accepted], points.take(accepted, axis=0), distance[accepted]
 
     def _inside(self, cell: np.ndarray, points: np.ndarray) -> np.ndarray:
         """(K,) bool: which of (K, 3) points, in ascending order of their cells (K,), are inside.
@@ -163,7 +165,7 @@ class ImportanceCells:
             return self.oracle.inside(points)
         inside = np.empty(len(cell), dtype=bool)
         # (K,) the surface does not enter the cell of the point.
-        whole = self.distance[cell] > HALF_DIAGONAL * self.half[cell] + ROUNDING
+        whole = (self.distance > HALF_DIAGONAL * self.half + ROUNDING)[cell]
         inside[~whole] = self.oracle.inside(points[~whole])
         # Query each such cell once, at the first of its points, and give the answer to all of them.
         settled = cell[whole]

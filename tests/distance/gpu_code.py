@@ -15,8 +15,8 @@ numba.cuda.dispatcher.get_current_device = lambda: SimpleNamespace(compute_capab
 double, single, long, short = (
     {n: types.Array(of, n, "C") for n in (1, 2)} for of in (types.float64, types.float32, types.int64, types.int32)
 )
-SEARCH = (double[2], long[1], types.int64, double[2], short[1], short[1], double[2], short[1], single[2], single[1])
-WINDING = (double[2], long[1], types.int64, double[1], double[2], long[1], short[1], double[1], types.int64)
+SEARCH = (double[2], types.int64, double[2], short[1], short[1], double[2], short[1], single[2], single[1])
+WINDING = (double[2], types.int64, double[1], double[2], long[1], short[1], double[1], types.int64)
 KERNELS = {
     device_kernels.search_points: SEARCH,
     device_kernels.winding_of_points: (*WINDING, double[2], double[1]),

@@ -13,12 +13,13 @@ os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
 import numpy as np
 
 from neuralparts.distance import device_kernels
-from neuralparts.distance.common_kernels import near_order
 from neuralparts.distance.device_labels import DeviceSearch, DeviceWinding, checked_twin
 from neuralparts.distance.search import TriangleSearch
 from neuralparts.distance.winding import INSIDE_ABOVE, WindingNumber
 from neuralparts.errors import UserError
 from tests.distance.brute import as_mesh, box, brute_distance, joined, points_around, soup, torus, without
+from tests.distance.test_bin_kernels import in_domain
+from tests.hostile_meshes import SHAPES
 
 MESHES = {
     "closed": lambda generator: torus(),
@@ -32,19 +33,27 @@ MESHES = {
 def main(count, *names):
     generator = np.random.default_rng(3)
     found = {name: differences(MESHES[name](generator), int(count), generator) for name in names}
-    refused = [refusal(Wrong(box().vertices[box().faces]), box()), refusal(Flipped(box()), box())]
+    crowd = in_domain(SHAPES["soup"](2000))
+    refused = [
+        refusal(Wrong(box().vertices[box().faces]), box()),
+        refusal(Flipped(box()), box()),
+        refusal(TriangleSearch(crowd.vertices[crowd.faces]), crowd),
+    ]
     print(json.dumps({"differences": found, "refused": refused}))
 
 
 def differences(mesh, count, generator):
     """Of one mesh: the largest differences, and the number of signs that differ."""
-    triangles, points = mesh.vertices[mesh.faces], points_around(mesh, count, generator)
-    search, winding = TriangleSearch(triangles), WindingNumber(mesh, exact_boundary=10_000)
+    points = points_around(mesh, count, generator)
+    search, winding = TriangleSearch(mesh.vertices, mesh.faces), WindingNumber(mesh, exact_boundary=10_000)
     # Two batches, of different length.
     twin, expected = DeviceSearch(search, 0, batch=len(points) // 2 + 1), search.nearest(points)
     closest, face, distance = twin.nearest_on_gpu(points, True)
     numbers = DeviceWinding(winding, 0, batch=len(points) // 2 + 1).winding_on_gpu(points)
-    own = [brute_distance(closest[i : i + 1], as_mesh(triangles[face[i]], [[0, 1, 2]])) for i in range(len(points))]
+    own = [
+        brute_distance(closest[i : i + 1], as_mesh(mesh.vertices[mesh.faces[face[i]]], [[0, 1, 2]]))
+        for i in range(len(points))
+    ]
     return {
         "closest": float(np.abs(closest - expected[0]).max()),
         "distance": float(np.abs(distance - expected[2]).max()),
@@ -60,7 +69,7 @@ def in_runs(twin, points):
     position, distance = np.empty(len(points), np.int32), np.empty(len(points), np.float32)
     points = points.astype(np.float64)
     outputs = position, np.empty((0, 3), np.float32), distance
-    device_kernels.search_points[-(-len(points) // 256), 64](points, near_order(points), 4, *twin.arrays, *outputs)
+    device_kernels.search_points[-(-len(points) // 256), 64](points, 4, *twin.arrays, *outputs)
     return distance
 
 

@@ -28,8 +28,9 @@ def check_simulated(count, *names):
     for name in names:
         assert found["differences"][name].pop("signs") == 0
         assert max(found["differences"][name].values()) <= FLOAT32_TOLERANCE, found
-    distance, sign = found["refused"]
+    distance, sign, crowd = found["refused"]
     assert "a distance differs by 0.0001" in distance and "1000 of 1000 signs differ" in sign
+    assert "large triangles everywhere" in crowd
 
 
 @SIMULATED

@@ -84,3 +84,15 @@ def test_sizes_beyond_the_range_of_arithmetic_are_refused_in_one_line(tmp_path, 
     write_mesh(tmp_path / "part.obj", vertices * factor, faces)
     with pytest.raises(MeshError, match=r"part.obj: .*; export "):
         load_mesh(tmp_path / "part.obj")
+
+
+def test_triangles_that_join_few_vertices_over_and_over_are_no_surface(tmp_path):
+    generator = np.random.default_rng(0)
+    faces = np.array([generator.choice(60, 3, replace=False) for _ in range(9000)])
+    with pytest.raises(MeshError, match="join only 60 vertices, so they are no surface"):
+        loaded(tmp_path, generator.normal(size=(60, 3)), faces)
+
+
+def test_a_part_that_stands_a_hundred_times_in_its_file_counts_once(tmp_path):
+    vertices, faces = box()
+    assert len(loaded(tmp_path, vertices, np.tile(faces, (150, 1))).faces) == len(faces)
