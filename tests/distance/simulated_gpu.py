@@ -32,7 +32,7 @@ MESHES = {
 def main(count, *names):
     generator = np.random.default_rng(3)
     found = {name: differences(MESHES[name](generator), int(count), generator) for name in names}
-    refused = [refusal(Wrong(box().vertices[box().faces]), box()), refusal(Flipped(box()), box())]
+    refused = [refusal(Wrong(box().vertices, box().faces), box()), refusal(Flipped(box()), box())]
     print(json.dumps({"differences": found, "refused": refused}))
 
 
