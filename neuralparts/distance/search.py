@@ -8,11 +8,14 @@ import numpy as np
 
 from neuralparts.distance import crowd_search_kernels, search_kernels
 from neuralparts.distance.blocks import BLOCK, in_blocks
+from neuralparts.machine import give_memory_back
 
 NO_GUESS = np.empty(0, dtype=np.int32)
 # A mesh is crowded if a point near it lies in the boxes of more triangles than this, on average over so many points
 # within this distance (domain units) along each axis. Of 32 public meshes 31 have at most 5, a soup of 100 has 53.
 CROWDED, CROWD_SAMPLES, NEAR = 100, 64, 0.05
+# Of a mesh of more triangles, what building the tree took is given back before the frames are made: 60 bytes each.
+LARGE = 100_000
 # A tree in which nothing is found: a search that begins with the nearest triangle ends there.
 EMPTY_TREE = (np.full((1, 6), np.inf), np.zeros(1, dtype=np.int32), np.zeros(1, dtype=np.int32))
 
@@ -33,6 +36,8 @@ class TriangleSearch:
         order, boxes, first, count = search_kernels.build_tree(*search_kernels.triangle_boxes(vertices, held))
         self.tree = (boxes, first, count)
         self.is_crowded = _triangles_around(vertices, held, self.tree) > CROWDED
+        if len(faces) > LARGE:
+            give_memory_back()
         # (F,) the face at each position: those of the tree in the order of its leaves, then the others in ascending
         # order. The kernels know triangles by position.
         self.face = np.concatenate([searched[order], np.delete(every, searched)])
