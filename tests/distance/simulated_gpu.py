@@ -33,7 +33,12 @@ MESHES = {
 def main(count, *names):
     generator = np.random.default_rng(3)
     found = {name: differences(MESHES[name](generator), int(count), generator) for name in names}
-    refused = [refusal(Wrong(box().vertices, box().faces), box()), refusal(Flipped(box()), box())]
+    crowd = in_domain(SHAPES["soup"](2000))
+    refused = [
+        refusal(Wrong(box().vertices, box().faces), box()),
+        refusal(Flipped(box()), box()),
+        refusal(TriangleSearch(crowd.vertices, crowd.faces), crowd),
+    ]
     print(json.dumps({"differences": found, "refused": refused}))
 
 
