@@ -1,15 +1,17 @@
 """Parts an hour and memory of a folder by the instant preset, and the packing of many parts: `make bench-folder`.
 
-    make bench-folder ARGS="--old REVISION"   # 40 parts of data/geometry_200 by the flags of presets/instant.sh: the
-                                              # old revision, this tree, this tree with --outputs model,record, in turn
-    make bench-folder ARGS="pack"             # 10,000 small parts: packed, packed once more, their originals removed
+    make bench-folder               # 10 parts of data/geometry_200 by the flags of presets/instant.sh, two workers: an
+                                    # earlier revision, this tree, this tree with --outputs model,record, in turn
+    make bench-folder ARGS="pack"   # 10,000 small parts: packed, packed once more, their originals removed
 
-The 40 parts are every fifth of the sorted names. Each round takes 20 of them; the second runs in the reverse order. The
-whole command counts, from its start to its end. One part beforehand compiles the loops and is not counted.
+The 10 parts are every 20th of the sorted names; of --count N parts, every 200/N-th. The second round runs in the
+reverse order. The whole command counts, from its start to its end. One part beforehand compiles the loops, which are
+kept, and is not counted. Ten parts take about five minutes on two quiet cores.
 """
 
 import argparse
 import json
+import os
 import platform
 import resource
 import shutil
@@ -25,6 +27,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.instant import EARLIER, checked_out
 from neuralparts.machine import usable_processors
 from neuralparts.output.records import describe, record_bytes
 
@@ -34,10 +37,13 @@ LEAN = ("--outputs", "model,record")
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", default="parts", choices=("parts", "pack"))
-    parser.add_argument("--old", help="revision of git to compare with; left out: this tree alone")
-    parser.add_argument("--count", type=int, help="parts (40; 10,000 to pack)")
+    parser.add_argument(
+        "--old", default=EARLIER, help="revision of git to compare with (%(default)s); '': this tree alone"
+    )
+    parser.add_argument("--count", type=int, help="parts (10; 10,000 to pack)")
+    parser.add_argument("--rounds", type=int, default=2, help="runs of each tree (%(default)s)")
     parser.add_argument("--bytes", type=int, default=8_000, help="to pack: of a model (%(default)s)")
-    parser.add_argument("--workers", help="worker processes (the trainer's own number)")
+    parser.add_argument("--workers", type=int, default=2, help="worker processes (%(default)s)")
     flags = parser.parse_args()
     print(f"{platform.processor() or platform.machine()}, {len(usable_processors())} CPUs, {platform.platform()}")
     with tempfile.TemporaryDirectory() as place:
@@ -47,51 +53,54 @@ def main():
 # --------------------------------------------------------------------------------------------------- parts an hour
 
 
-def preset_flags():
-    """The flags of presets/instant.sh, without --showVis."""
-    text = (ROOT / "presets/instant.sh").read_text().partition('impeller.stl" \\')[2].partition("-- ")[0]
+def preset_flags(tree):
+    """The flags of a tree's presets/instant.sh, without --outputDir and --showVis."""
+    text = (tree / "presets/instant.sh").read_text().partition('impeller.stl" \\')[2].partition("-- ")[0]
     words = text.replace("\\", " ").split()
-    place = words.index("--showVis")
-    return words[:place] + words[place + 2 :]
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return [word for pair in pairs if pair[0] not in ("--outputDir", "--showVis") for word in pair]
 
 
 def parts(flags, place):
-    """Run the folder by each revision in turn, in two rounds; print parts an hour, CPU and memory."""
-    inputs = sorted((ROOT / "data/geometry_200").iterdir())[::5][: flags.count or 40]
+    """Run the folder by each tree in turn; print parts an hour, CPU and memory."""
+    every = sorted((ROOT / "data/geometry_200").iterdir())
+    count = min(flags.count or 10, len(every))
+    inputs = every[:: len(every) // count][:count]
     trees = {"new": (ROOT, ()), "new, model and record": (ROOT, LEAN)}
     if flags.old:
-        (place / "old").mkdir()
-        archive = subprocess.run(["git", "archive", flags.old], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout
-        subprocess.run(["tar", "x", "-C", place / "old"], input=archive, check=True)
-        trees = {f"old ({flags.old})": (place / "old", ()), **trees}
-    workers = ("--workers", flags.workers) if flags.workers else ()
+        kept = ROOT / "results/bench-folder"
+        kept.mkdir(parents=True, exist_ok=True)
+        trees = {f"old ({flags.old})": (checked_out(flags.old, kept / flags.old), ()), **trees}
+    workers = ("--workers", str(flags.workers))
     for tree in dict.fromkeys(tree for tree, _ in trees.values()):
-        run_folder(tree, inputs[:1], place / "warm", ())
-    half = (len(inputs) + 1) // 2
+        run_folder(tree, inputs[:1], place / "warm", workers)
     runs = {name: [] for name in trees}
-    for chunk, order in ((inputs[:half], list(trees)), (inputs[half:], list(trees)[::-1])):
-        for name in order:
+    for number in range(flags.rounds):
+        for name in list(trees)[:: 1 if number % 2 == 0 else -1]:
             tree, more = trees[name]
-            runs[name].append(run_folder(tree, chunk, place / "out", (*more, *workers)))
-            print(f"{name}: {runs[name][-1]['seconds']:.1f} s for {len(chunk)} parts", flush=True)
-    print_rates(runs, len(inputs))
+            runs[name].append(run_folder(tree, inputs, place / "out", (*more, *workers)))
+            load = os.getloadavg()[0]
+            print(f"{name}: {runs[name][-1]['seconds']:.1f} s for {count} parts, load {load:.1f}", flush=True)
+    print_rates(runs, count * flags.rounds)
 
 
 def print_rates(runs, count):
-    """Parts an hour of each revision, against the first; CPU seconds a part; the largest worker; medians of stages."""
+    """Of each tree: parts an hour and CPU seconds a part, with their ratios to the first; the largest worker; medians
+    of the seconds of stages and of the surface error."""
     first = None
     for name, found in runs.items():
-        rate = 3600 * count / sum(run["seconds"] for run in found)
-        first = first or rate
-        cpu, memory = sum(run["cpu"] for run in found) / count, max(run["memory"] for run in found)
+        rate, cpu = 3600 * count / sum(run["seconds"] for run in found), sum(run["cpu"] for run in found) / count
+        first = first or (rate, cpu)
         records = [record for run in found for record in run["records"]]
         stages = ", ".join(
             f"{stage} {statistics.median(record['timings'][stage] for record in records):.2f}"
             for stage in records[0]["timings"]
         )
         error = statistics.median(record["metrics"]["surface_error"] for record in records)
-        print(f"{name}: {rate:,.0f} parts an hour ({rate / first:.2f}), {cpu:.2f} s of CPU a part, the largest worker")
-        print(f"    {memory / 2**20:,.0f} MiB; seconds {stages}; surface error {error:.6f}; {len(records)} parts done")
+        largest = " ".join(f"{run['memory'] / 2**20:,.0f}" for run in found)
+        print(f"{name}: {rate:,.0f} parts an hour ({rate / first[0]:.2f}), {cpu:.2f} s of CPU a part", end="")
+        print(f" ({cpu / first[1]:.2f}), the largest worker of each round {largest} MiB")
+        print(f"    median seconds: {stages}; surface error {error:.6f}; {len(records)} parts done")
 
 
 def run_folder(tree, inputs, out, more):
@@ -100,9 +109,12 @@ def run_folder(tree, inputs, out, more):
     source.mkdir()
     for path in inputs:
         shutil.copy(path, source)
-    words = [sys.executable, str(tree / "trainer.py"), str(source), "--outputDir", str(out), *preset_flags(), *more]
+    words = [sys.executable, str(tree / "trainer.py"), str(source), "--outputDir", str(out), *preset_flags(tree), *more]
     start, cpu = time.perf_counter(), children_seconds()
-    process = subprocess.Popen(words, cwd=tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Python's own compiled modules are kept, as for a user.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    process = subprocess.Popen(words, cwd=tree, env=environment, **quiet)
     largest = [0]
     watcher = threading.Thread(target=watch_memory, args=(process, largest))
     watcher.start()

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.gpu_findings import Findings, seconds_of, wait_for
+from benchmarks.gpu_steps import LARGEST_DIFFERENCE, box_samples, step_differences
 from neuralparts.choices import ACTIVATIONS, LOSSES, OPTIMIZERS, SCALERS
 from neuralparts.distance import DistanceOracle
 from neuralparts.errors import Interrupted
@@ -34,6 +35,8 @@ IMPELLER = Path(__file__).resolve().parents[1] / "data/impeller/impeller.stl"
 STEADY = FitSettings(batch_size=500, learning_rate=1e-3, time_budget=1.0)
 # Steps between which a step is timed: a refresh of SOAP's bases is among them, as in every hundred, but no check.
 TIMED = (205, 305)
+# Networks fitted in a batch and alone.
+FITS = 8
 # Points of the surface for the error at the end.
 SCORED_POINTS = 20_000
 
@@ -80,14 +83,6 @@ def machine(findings: Findings, flags: argparse.Namespace) -> None:
 # --- correctness
 
 
-def box_samples(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Points (count, 3) uniform over the cube and their signed distances (count,) to a cube of side 1."""
-    points = np.random.default_rng(seed).uniform(-1, 1, (count, 3)).astype(np.float32)
-    outside = np.abs(points) - 0.5
-    distances = np.linalg.norm(np.maximum(outside, 0), axis=1) + np.minimum(outside.max(axis=1), 0)
-    return points, distances.astype(np.float32)
-
-
 def combinations() -> list[tuple[str, str, str, str, bool]]:
     """Every activation with every loss; optimizers, scalers and the hash grid take turns."""
     pairs = itertools.product(ACTIVATIONS, LOSSES)
@@ -114,14 +109,18 @@ def error_of(network: NeuralSDF, points: np.ndarray, sdf: np.ndarray) -> float:
 def correct(findings: Findings, flags: argparse.Namespace) -> None:
     """Fits on the device are those of the CPU, wait for nothing, and can be resumed."""
     findings.attempt("steps that wait", lambda: waiting_steps(flags.device), "none")
-    findings.attempt("error over the CPU's", lambda: error_ratios(flags.device, flags.small), "about 1")
+    for optimizer, count in itertools.product(OPTIMIZERS, (1, 4)):
+        plan = flags.device, widths_of(flags), optimizer, count
+        name, asked = f"steps of {count} by {optimizer} against float64", f"at most {LARGEST_DIFFERENCE}"
+        findings.attempt(name, lambda plan=plan: step_differences(*plan), asked)
+    findings.attempt("error over the CPU's", lambda: error_ratios(flags.device, flags.small), "as of another order")
     for name, count, has_encoding, asked in (
         ("DAM", 1, False, "the same"),
         ("4 x DAM", 4, False, "the same"),
         ("hash grid", 1, True, "atomic sums: others"),
     ):
         findings.attempt(f"bits of {name}", lambda a=(count, has_encoding): repeated(*a, flags), asked)
-    findings.attempt("4 in a batch over 4 alone", lambda: batch_over_alone(flags), "about 1")
+    findings.attempt(f"{FITS} in a batch over alone", lambda: batch_over_alone(flags), "alike, both about 1")
 
 
 def waiting_steps(device: str) -> str:
@@ -152,31 +151,49 @@ def waiting_steps(device: str) -> str:
 
 
 def error_ratios(device: str, small: int) -> str:
-    """Errors of fits on the device over those on the CPU: least, median, largest; and how far values are apart."""
+    """Errors of fits on the device over those on the CPU, beside those of the CPU over its own with the samples in
+    another order, as a GPU has it: least, median, largest of each optimizer; and how far values are apart."""
     points, sdf = box_samples(3000)
-    ratios, apart, failed = [], 0.0, []
+    other_order = np.random.default_rng(1).permutation(len(points))
+    ratios, apart, failed = {name: [] for name in OPTIMIZERS}, 0.0, []
     for combination in combinations()[: 4 if small else None]:
         try:
             errors = []
-            for place in ("cpu", device):
+            for place, order in (("cpu", slice(None)), (device, slice(None)), ("cpu", other_order)):
                 network, settings = combined(combination, sdf, FitSettings(epochs=8, batch_size=500))
-                fit(network.to(place), points, sdf, settings)
+                fit(network.to(place), points[order], sdf[order], settings)
                 errors.append(error_of(network, points, sdf))
-            ratios.append(errors[1] / errors[0])
-            values, slopes = network(points), network.gradient(points)
-            there = torch.from_numpy(points).to(device)
-            assert network(there).device == there.device == network.gradient(there).device
-            network.cpu()
-            apart = max(apart, float(np.abs(values - network(points)).max()))
-            slopes_apart = float(np.median(np.abs(slopes - network.gradient(points))))
-            assert slopes_apart < 1e-4, f"gradients are {slopes_apart:.2g} apart"
+                if order is not other_order:
+                    apart = max(apart, differences_of_places(network, points, device))
+            ratios[settings.optimizer].append((errors[1] / errors[0], errors[2] / errors[0]))
         except Exception as error:
             failed.append(f"{combination}: {type(error).__name__} {error}")
-    if not ratios:
+    if not any(ratios.values()):
         raise RuntimeError(failed[0])
-    low, middle, high = np.percentile(ratios, (0, 50, 100))
-    text = f"{low:.3f} to {high:.3f}, median {middle:.3f}; one network's values {apart:.1g} apart on both"
+    texts = []
+    for optimizer, pairs in ratios.items():
+        if pairs:
+            one, other = map(spread, np.transpose(pairs))
+            texts.append(f"{optimizer} {one} (another order {other})")
+    text = f"{', '.join(texts)}; one network's values {apart:.1g} apart on both"
     return text + f"; {len(failed)} failed: {'; '.join(failed)[:200]}" * bool(failed)
+
+
+def spread(ratios: np.ndarray) -> str:
+    """Least, geometric mean and largest."""
+    return f"{ratios.min():.3f} {np.exp(np.log(ratios).mean()):.3f} {ratios.max():.3f}"
+
+
+def differences_of_places(network: NeuralSDF, points: np.ndarray, device: str) -> float:
+    """Largest difference of a network's values on the device and on the CPU; AssertionError for its gradients."""
+    network.to(device)
+    values, slopes = network(points), network.gradient(points)
+    there = torch.from_numpy(points).to(device)
+    assert network(there).device == there.device == network.gradient(there).device
+    network.cpu()
+    slopes_apart = float(np.median(np.abs(slopes - network.gradient(points))))
+    assert slopes_apart < 1e-4, f"gradients are {slopes_apart:.2g} apart"
+    return float(np.abs(values - network(points)).max())
 
 
 def widths_of(flags: argparse.Namespace) -> tuple[int, ...]:
@@ -246,14 +263,19 @@ def same_bits(ones: list[Member], others: list[Member]) -> str:
 
 
 def batch_over_alone(flags: argparse.Namespace) -> str:
-    """Errors of four networks fitted at once over those of the same, each fitted alone, on the device."""
+    """Errors of networks fitted at once over those of the same, each fitted alone, on the device; and of these alone
+    with samples moved in the seventh digit over the same: the `spread` of both.
+
+    A fault makes the former worse than the latter. That the ratios differ from 1 is what a short fit's rounding does.
+    """
     settings = FitSettings(epochs=4, batch_size=500)
-    together, alone = (some_members(4, False, flags, flags.device) for _ in range(2))
+    together, alone, moved = (some_members(FITS, False, flags, flags.device) for _ in range(3))
     fit_batch(together, settings)
-    for member in alone:
+    for member, other in zip(alone, moved, strict=True):
         fit(member.network, member.points, member.sdf, settings)
-    errors = [[error_of(m.network, m.points, m.sdf) for m in members] for members in (together, alone)]
-    return ", ".join(f"{one / other:.3f}" for one, other in zip(*errors, strict=True))
+        fit(other.network, other.points * np.float32(1 + 3e-7), other.sdf, settings)
+    one, *others = [np.array([error_of(m.network, m.points, m.sdf) for m in ms]) for ms in (alone, together, moved)]
+    return f"{spread(others[0] / one)}; alone with moved samples {spread(others[1] / one)}"
 
 
 # --- seconds

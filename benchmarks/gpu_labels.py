@@ -44,8 +44,8 @@ def main() -> int:
     seconds, (near, _) = timed(lambda: importance_samples(DistanceOracle(mesh), flags.num_points, generator, 60.0, 0.0))
     tell("CPU", f"ready and {flags.num_points:,} importance samples in {seconds:.1f} s, compiling included")
     points = {"near": near, "far": generator.uniform(-1, 1, near.shape).astype(np.float32)}
-    triangles = mesh.vertices[mesh.faces]
-    search = attempt("distance", compare, "distance", TriangleSearch(triangles), mesh, points, flags.gpu)
+    search = TriangleSearch(mesh.vertices, mesh.faces)
+    search = attempt("distance", compare, "distance", search, mesh, points, flags.gpu)
     winding = attempt("sign", compare, "sign", WindingNumber(mesh), mesh, points, flags.gpu)
     attempt("sampling", compare_sampling, mesh, flags)
     open_mesh = opened(mesh)

@@ -10,6 +10,8 @@ SAMPLES_SUFFIX = ".npz"
 # Suffixes of the published networks that are read as models.
 KERAS_SUFFIXES = (".h5", ".hdf5")
 OUTPUT_FORMATS = ("stl", "ply", "obj", "glb", "3mf", "off")
+# How the numbers of a model are kept in its file.
+PRECISIONS = ("float32", "float16", "int8")
 # What a fit writes for a part (--outputs). The record is always written: it says that the part is done.
 OUTPUTS = ("model", "mesh", "page", "record")
 # Forms that a model is exported to, and the suffix that each form's file has. Every suffix belongs to one form.

@@ -54,6 +54,12 @@ FLAGS = {
         ",".join(choices.OUTPUTS),
         metavar=",".join(choices.OUTPUTS),
     ),
+    "precision": one_of(
+        "how the model's numbers are written, and rounded before the surface is marched and measured: float16 takes "
+        "half the bytes; int8 packs the table of a hash grid as whole numbers, in a seventh of the bytes for up to a "
+        "twentieth more surface error, and the layers in float16",
+        choices.PRECISIONS,
+    ),
     "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, choices.RECONSTRUCTION_RESOLUTION),
     "outputFormat": one_of("format of the reconstruction", choices.OUTPUT_FORMATS),
     "simplify": Flag(
@@ -206,6 +212,7 @@ FIT_GROUPS = {
         "outputDir",
         "suffix",
         "outputs",
+        "precision",
         "reconstructionRes",
         "outputFormat",
         "simplify",
@@ -356,6 +363,8 @@ def contradiction(flags: argparse.Namespace) -> str:
         return f"--gpu {flags.gpu} is for this machine alone: a cluster assigns its own GPUs; give -1 or leave it out"
     if flags.rayTransfer != "paths" and not flags.ray:
         return "--rayTransfer is for --ray"
+    if flags.rayTransfer == "bytes" and flags.partsPerBatch > 1:
+        return "--partsPerBatch needs a folder that all machines see; --rayTransfer bytes trains each part for itself"
     if sign := next((sign for sign in (os.sep, os.altsep, "\0") if sign and sign in flags.suffix), ""):
         return f"--suffix {flags.suffix!r}: a file name cannot hold {sign!r}; --outputDir names the folder"
     return sampling_contradiction(flags) or hash_contradiction(flags)

@@ -3,6 +3,7 @@
 Imports neither torch nor anything else that starts threads, so that `settle_threads` can run before them.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -182,6 +183,19 @@ def gpu_memory() -> int:
     except OSError:
         return 0
     return min((int(number) * 2**20 for number in mebibytes if number.isdigit()), default=0)
+
+
+def allow_open_files(count: int = 4096) -> None:
+    """Let this process open so many files at a time, as far as the system allows it; many begin with 256 or 1,024."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count if most == resource.RLIM_INFINITY else min(count, most)
+    if now != resource.RLIM_INFINITY and now < wanted:
+        with contextlib.suppress(OSError, ValueError):  # macOS has a lower limit than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def usable_gpus() -> list[str]:

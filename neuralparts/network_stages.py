@@ -26,6 +26,7 @@ from neuralparts.steps import (
     make_network,
     open_log,
     reconstruct,
+    round_fitted,
     versions,
     write_reconstruction,
     write_report,
@@ -59,12 +60,15 @@ def finish(
     start: float,
     members: int = 1,
 ) -> dict:
-    """Reconstruct, evaluate and write a fitted part; returns its record.
+    """Round, reconstruct, evaluate and write a fitted part; returns its record.
 
     content: hash of the input. device: name of the one that trained. start: when the part began, by
-    time.perf_counter(). members: parts that were trained at once, as one batch. Raises OSError.
+    time.perf_counter(). members: parts that were trained at once, as one batch. Raises OSError, and UserError for
+    weights that --precision cannot hold.
     """
     outputs = outputs_of(vars(flags))
+    with watch.timed("fit"), watch.bar("round"):
+        round_fitted(network, shape, flags.precision, flags.seed)
     with watch.timed("reconstruct"):
         surface, failure = reconstruct(network, flags, watch)
         if surface is not None and "mesh" in outputs:
@@ -94,6 +98,7 @@ def finish(
         "diagnosis": shape.mesh.diagnosis if shape.mesh is not None else {},
         "device": device,
         "parameters": network.parameter_count,
+        "precision": network.precision.facts(network.parameter_count),
         "transform": {"center": shape.transform.center.tolist(), "scale": shape.transform.scale},
         "fit": fit | ({"members": members} if members > 1 else {}),  # `seconds` are those of the whole batch
         "timings": watch.timings,

@@ -143,6 +143,8 @@ def _is_index(value: Any) -> bool:
     for name, files in value["parts"].items():
         if not isinstance(files, dict) or f"{key_of(name)}.json" not in files:
             return False
+        if "/" in name or os.sep in name:  # it would name a file of another folder
+            return False
         if not all(_has(row, place) for row in files.values()):
             return False
     return bool(value["parts"])

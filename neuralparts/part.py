@@ -37,8 +37,9 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
         later = stages()
     device = device or later.choose_device(flags.gpu, watch)
     network, result = later.train(data, device, flags, files, watch)
-    shown = later.device_name(device)
-    return later.finish(shape, data.content, network, result, shown, flags, files, watch, name or source, start)
+    shown, content = later.device_name(device), data.content
+    del data  # memory for the evaluation
+    return later.finish(shape, content, network, result, shown, flags, files, watch, name or source, start)
 
 
 def import_network_stages() -> ModuleType:

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 
 from neuralparts.device import choose_device
-from neuralparts.errors import CheckpointError, UserError, lacks_memory, lost_device, one_line
+from neuralparts.errors import CheckpointError, Interrupted, UserError, lacks_memory, lost_device, one_line
 from neuralparts.fitting import FitResult, FitSettings, Member, fit_batch, members_at_once, shape_key
 from neuralparts.inputs import load
 from neuralparts.network import NeuralSDF
@@ -57,8 +57,8 @@ def prepare_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch
 def train_parts(trainees: Sequence[Trainee]) -> list[dict | Exception]:
     """Train parts of one kind as a batch; for each what `finish_part` needs of it, or the error that ended it.
 
-    Writes the fitted networks. If memory runs out, the batch is halved. Raises Interrupted, and UserError for a device
-    that cannot be used.
+    Writes the fitted networks. If memory runs out, the batch is halved. The error of a part that was asked to stop is
+    Interrupted. Raises UserError for a device that cannot be used.
     """
     found = Watch(in_folder=True)
     device = choose_device(trainees[0].flags.gpu, found)
@@ -126,11 +126,11 @@ def _member(trainee: Trainee, device: str) -> Member:
 def _fit(trainees: list[Trainee], members: list[Member], device: str) -> list[dict | Exception]:
     """Fit one batch, and write its networks; the outcome of each. A checkpoint of another fit begins its fit anew."""
     start, settings = time.perf_counter(), fit_settings(trainees[0].flags)
-    outcomes = fit_batch(members, settings)
+    outcomes = _fit_or_stop(members, settings)
     if anew := [k for k, outcome in enumerate(outcomes) if isinstance(outcome, CheckpointError)]:
         for k in anew:
             trainees[k].begin_anew(outcomes[k])
-        again = fit_batch([replace(members[k], resume=False) for k in anew], settings)
+        again = _fit_or_stop([replace(members[k], resume=False) for k in anew], settings)
         for k, outcome in zip(anew, again, strict=True):
             outcomes[k] = outcome
     seconds = time.perf_counter() - start
@@ -140,6 +140,14 @@ def _fit(trainees: list[Trainee], members: list[Member], device: str) -> list[di
         handed.append(outcome if isinstance(outcome, Exception) else _hand_on(trainee, one, outcome))
     common = {"device": device_name(device), "members": len(members)}
     return [one if isinstance(one, Exception) else one | common for one in handed]
+
+
+def _fit_or_stop(members: list[Member], settings: FitSettings) -> list[FitResult | Exception]:
+    """`fit_batch`, with Interrupted as an outcome: what was fitted before these members is not lost."""
+    try:
+        return fit_batch(members, settings)
+    except Interrupted as error:
+        return [error] * len(members)
 
 
 def _hand_on(trainee: Trainee, member: Member, result: FitResult) -> dict | OSError:

@@ -7,7 +7,8 @@ A job has `stage`: prepare, train or finish. Of the last two it has `handed`, wh
 key: notes, timings, and more of `part_stages.py`. A job of the stage train has `parts`, the jobs of its parts, instead
 of a part of its own; its result has `results`, a result for each by name.
 
-status is prepared or trained if the next stage may begin; any other ends the part.
+status is prepared or trained if the next stage may begin; any other ends the part. A batch is stopped if no part of it
+is trained because the worker was asked to stop.
 """
 
 import os
@@ -28,7 +29,7 @@ from neuralparts.job import (
     settled,
     whole_result,
 )
-from neuralparts.output import StagedFiles, plain
+from neuralparts.output import StagedFiles, outcome, plain
 from neuralparts.watch import Watch
 from neuralparts.wording import visible
 
@@ -103,8 +104,10 @@ def _train(job: dict, should_stop: ShouldStop, stages: Stages) -> dict:
             outcomes = [error]
         for (part, trainee), outcome in zip(trainees, outcomes, strict=True):
             results[part["name"]] |= _trained(part, trainee, outcome)
+    statuses = {result["status"] for result in results.values()}
+    status = "stopped" if "stopped" in statuses and "trained" not in statuses else "trained"
     fatal = any(result.get("fatal") for result in results.values())
-    return {"status": "trained", "reason": "", "results": results, "fatal": fatal}
+    return {"status": status, "reason": "", "results": results, "fatal": fatal}
 
 
 def _hold(lock: AbstractContextManager[None], held: ExitStack) -> dict:
@@ -146,7 +149,10 @@ def _finish(job: dict, source: Path, staged: StagedFiles, should_stop: ShouldSto
     flags.resume = handed["resume"]
 
     def finish() -> dict:
-        if (record := staged.complete()) is None:  # else a process was killed while it put the result in place
+        # Another process may have been killed before its answer came: after it had put the result in place, ...
+        if not staged.fitted.is_file() and (record := staged.home.finished(handed["flags"], source)) is not None:
+            return outcome(record)
+        if (record := staged.complete()) is None:  # ... or meanwhile
             record = _functions(stages).finish_part(source, flags, staged, watch, job["input"], handed)
         return settled(record, staged)
 

@@ -115,7 +115,10 @@ def test_a_part_that_fails_does_not_leave_its_drawing_to_the_next(monkeypatch):
 
     for name, stub in (("reconstruct", lambda *_: (None, "")), ("draw_report", draws), ("evaluate", fails)):
         monkeypatch.setattr(network_stages, name, stub)
-    flags, files = SimpleNamespace(outputs="page", reconstructionRes=0), SimpleNamespace(name="part")
+    flags, files = (
+        SimpleNamespace(outputs="page", reconstructionRes=0, precision="float32", seed=0),
+        SimpleNamespace(name="part"),
+    )
     result = SimpleNamespace(collapsed="")
     with pytest.raises(OSError, match="no space left"):
         network_stages.finish(None, "", None, result, "cpu", flags, files, Watch(), "part.stl", 0.0)

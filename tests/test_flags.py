@@ -5,6 +5,7 @@ import argparse
 import pytest
 
 from neuralparts import flag_types
+from neuralparts.flags import parse_fit_flags
 
 
 @pytest.mark.parametrize(
@@ -58,3 +59,14 @@ def test_taken(kind, text, value):
 def test_refused(kind, text):
     with pytest.raises(argparse.ArgumentTypeError):
         getattr(flag_types, kind)(text)
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2])
+def test_parts_whose_files_travel_are_trained_one_by_one(batch, capsys):
+    words = ["parts", "--ray", "local", "--rayTransfer", "bytes", "--partsPerBatch", str(batch)]
+    if batch < 2:
+        assert parse_fit_flags(words).partsPerBatch == batch
+        return
+    with pytest.raises(SystemExit):
+        parse_fit_flags(words)
+    assert "--rayTransfer bytes trains each part for itself" in capsys.readouterr().err

@@ -71,3 +71,17 @@ def test_the_seconds_of_a_process_include_its_start():
     before = time.monotonic()
     said = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True).stdout
     assert (0.5 if Path("/proc/self/stat").exists() else 0.0) <= float(said) <= time.monotonic() - before + 0.02
+
+
+def test_a_process_may_open_as_many_files_as_the_system_allows():
+    program = """
+import resource
+from neuralparts.machine import allow_open_files
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 200))
+for count in (100, 4096, 80):
+    allow_open_files(count)
+    print(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+    pytest.importorskip("resource", reason="Windows has no limit of open files")
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["100", "200", "200", "200", "200", "200"]

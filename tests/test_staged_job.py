@@ -9,12 +9,14 @@ import trimesh
 
 from neuralparts import fitting, part_stages
 from neuralparts.domain import Transform
+from neuralparts.errors import Interrupted
 from neuralparts.flags import parse_fit_flags
 from neuralparts.inputs import Labelled
 from neuralparts.job import fit_one
 from neuralparts.output import PartFiles
 from neuralparts.staged_job import run_stage
 from neuralparts.steps import read_labelled, write_labelled
+from tests.fleet_stubs import LightStages
 
 FLAGS = ["--num_points", "3000", "--batchSize", "128", "--numLayers", "2", "--reconstructionRes", "24", "--epochs", "2"]
 FLAGS += ["--numPairs", "300", "--validationRes", "6", "--gpu", "-1"]
@@ -116,6 +118,50 @@ def test_a_batch_without_memory_is_halved_and_a_part_alone_fails(tmp_path, monke
     assert results["box_2"]["again"] and "out of memory" in results["box_2"]["reason"]
 
 
+def test_what_was_fitted_before_a_stop_is_finished(tmp_path, monkeypatch):
+    """The memory holds one part, so the batch is fitted in two, and asked to stop in the second."""
+    fitted, fit = [], fitting.fit_batch
+
+    def stops(members, settings):
+        if fitted:
+            raise Interrupted("stopped on request")
+        fitted.append(members)
+        return fit(members, settings)
+
+    monkeypatch.setattr(part_stages, "fit_batch", stops)
+    monkeypatch.setattr(part_stages, "members_at_once", lambda *_: 1)
+    results = staged_results(jobs_of(tmp_path / "parts", tmp_path / "out", 2, "--reconstructionRes", "0"))
+    assert {name: result["status"] for name, result in results.items()} == {"box_0": "done", "box_1": "stopped"}
+
+
+def light_jobs(tmp_path, *contents):
+    """Prepared jobs of parts for light stages, which are named by their contents."""
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "out").mkdir()
+    for content in contents:
+        (tmp_path / f"parts/{content}.stl").write_text(content)
+    jobs = jobs_of(tmp_path / "parts", tmp_path / "out", 0)
+    return [job | {"handed": run_stage(job | {"stage": "prepare"}, None, LightStages)["handed"]} for job in jobs]
+
+
+def test_a_batch_whose_worker_was_asked_to_stop_is_stopped(tmp_path):
+    """By this status the driver knows that somebody sent the worker SIGTERM, and replaces it."""
+    batch = {"name": "", "input": "a batch", "stage": "train", "parts": light_jobs(tmp_path, "long", "good")}
+    result = run_stage(batch, lambda: True, LightStages)
+    assert result["status"] == "stopped"
+    assert {one["status"] for one in result["results"].values()} == {"stopped"} and len(result["results"]) == 2
+
+
+def test_a_part_whose_last_answer_was_lost_is_done(tmp_path):
+    jobs = light_jobs(tmp_path, "good")
+    batch = {"name": "", "input": "a batch", "stage": "train", "parts": jobs}
+    trained = run_stage(batch, lambda: False, LightStages)["results"]["good"]
+    job = jobs[0] | {"stage": "finish", "handed": trained["handed"]}
+    first, again = (run_stage(job, None, LightStages) for _ in range(2))
+    assert first["status"] == again["status"] == "done"
+    assert first["record"]["input"] == again["record"]["input"] == job["input"]
+
+
 def test_a_batch_whose_result_was_lost_is_trained_again(tmp_path):
     jobs = jobs_of(tmp_path / "parts", tmp_path / "out", 1, "--reconstructionRes", "0")
     assert staged_results(jobs, batches=2)["box_0"]["status"] == "done"
@@ -153,5 +199,5 @@ def test_a_process_that_is_killed_while_it_puts_a_result_in_place_is_followed_by
         killed = staged_results(jobs)
     assert killed["box_0"]["status"] == "killed"
     monkeypatch.setattr(part_stages, "finish_part", lambda *_: pytest.fail("the part was finished before"))
-    job = jobs[0] | {"stage": "finish", "handed": {"resume": 0, "notes": [], "timings": {}}}
+    job = jobs[0] | {"stage": "finish", "handed": {"flags": jobs[0]["flags"], "resume": 0}}
     assert run_stage(job)["status"] == "done" and (tmp_path / "out/box_0.json").is_file()

@@ -27,6 +27,7 @@ from neuralparts.commands import complain, show
 from neuralparts.errors import UserError, missing_package
 from neuralparts.flags import parse_fit_flags
 from neuralparts.machine import (
+    allow_open_files,
     check_address_space,
     gpu_memory,
     process_seconds,
@@ -172,7 +173,8 @@ def check_folder_flags(source: Path, folder: Path, flags: argparse.Namespace) ->
         if folder.exists() and folder.samefile(source):
             raise UserError(f"{folder}: the results would be inputs of the next run; choose another --outputDir")
         return
-    given = {name: getattr(flags, name) for name in ("workers", "ray", "partTimeout", "workerMemory", "partsPerBatch")}
+    given = {name: getattr(flags, name) for name in ("workers", "ray", "partTimeout", "workerMemory")}
+    given["partsPerBatch"] = flags.partsPerBatch > 1  # one part alone is what a single file is
     if wrong := [name for name, value in given.items() if value]:
         raise UserError(f"--{wrong[0]} is for a folder; {source} is fitted in this process alone: leave it out")
 
@@ -239,6 +241,7 @@ def fit_folder(
     from neuralparts.stage_bar import stage_bar
 
     folder = Path(flags.outputDir)
+    allow_open_files()  # of each worker its pipe and its output, of each part in stages its lock
     stop = Stop("stopping: checkpoints are written; once more stops at once")
     with ExitStack() as held:
         try:
@@ -293,13 +296,19 @@ def place_to_run(flags: argparse.Namespace, parts: int, stop: Callable[[], bool]
         say("worker processes need Linux or macOS; the parts are fitted in this process")
     if flags.workers == 0 or os.name == "nt":
         return Here(workers.whole, stop)
-    # Without --gpu the GPUs are divided among processes. With it, all use that one, or none: one process then.
+    # Without --gpu the GPUs are divided among processes. With it, all use that one, or none.
     divided = usable_gpus() if flags.gpu is None else []
-    counted = [str(flags.gpu)] if flags.gpu not in (None, -1) else divided
+    counted = [name_of_gpu(flags.gpu)] if flags.gpu not in (None, -1) else divided
     count = flags.workers or default_workers(parts, WORKER_BYTES + BYTES_PER_POINT * flags.num_points)
     if count < min(parts, len(usable_processors())) and not flags.workers:
         say(f"worker processes: {count}, as many as memory holds")
     return processes(flags, parts, min(count, parts), counted, divided, workers)
+
+
+def name_of_gpu(number: int) -> str:
+    """The name for CUDA_VISIBLE_DEVICES of the GPU that this process sees under a number."""
+    names = usable_gpus() if "CUDA_VISIBLE_DEVICES" in os.environ else []
+    return names[number] if number < len(names) else str(number)
 
 
 def parts_of_a_worker(flags: argparse.Namespace, parts: int, workers: int) -> int:

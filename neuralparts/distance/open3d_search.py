@@ -31,7 +31,9 @@ class Open3dSearch:
     def __init__(self, triangles: np.ndarray, block: int = BLOCK, chunk: int = CHUNK):
         sliver = relative_height(triangles) < TRUSTED_HEIGHT
         self._sliver_count = np.count_nonzero(sliver)
-        self._search = TriangleSearch(triangles, np.flatnonzero(sliver), block)
+        corners = triangles.reshape(-1, 3)
+        faces = np.arange(len(corners)).reshape(-1, 3)
+        self._search = TriangleSearch(corners, faces, np.flatnonzero(sliver), block)
         self._scene = None if sliver.all() else _scene(triangles[~sliver])
         self._chunk = chunk
 

@@ -67,10 +67,10 @@ class DistanceOracle:
         return self._built[name]
 
     def _build_search(self) -> "TriangleSearch | Open3dSearch | DeviceSearch":
-        triangles = self.mesh.vertices[self.mesh.faces]
+        vertices, faces = self.mesh.vertices, self.mesh.faces
         if self.engine == "open3d":
-            return Open3dSearch(triangles, block=self._block)
-        return on_gpu(TriangleSearch(triangles, block=self._block), self._gpu, self.mesh.vertices)
+            return Open3dSearch(vertices[faces], block=self._block)
+        return on_gpu(TriangleSearch(vertices, faces, block=self._block), self._gpu, vertices)
 
     def _build_winding(self) -> "WindingNumber | DeviceWinding":
         return on_gpu(WindingNumber(self.mesh, block=self._block), self._gpu, self.mesh.vertices)

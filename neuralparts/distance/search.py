@@ -1,7 +1,7 @@
 """Closest points on a mesh: a float64 search over a tree of boxes, exact for needles and slivers too.
 
-Comes in: triangles (F, 3, 3) float64 in the domain and (N, 3) points. Goes out: the closest points, their triangles and
-the unsigned distances. On each of thirty meshes it was faster than Open3D and libigl (docs/log.md).
+Comes in: vertices (V, 3) float64 in the domain, faces (F, 3), and (N, 3) points. Goes out: the closest points, their
+triangles and the unsigned distances. On each of thirty meshes it was faster than Open3D and libigl (docs/log.md).
 """
 
 import numpy as np
@@ -20,23 +20,23 @@ EMPTY_TREE = (np.full((1, 6), np.inf), np.zeros(1, dtype=np.int32), np.zeros(1, 
 class TriangleSearch:
     """Closest points on triangles.
 
-    triangles: (F, 3, 3) float64 corners. searched: (S,) ascending numbers of the triangles that the tree holds; by
-    default all. The others can only be found as a guess. block: points that a thread takes at a time. For the kernels
-    it holds tree and frames, as `search_kernels.search_block` takes them, and face (F,), the face at each position.
+    vertices: (V, 3) float64. faces: (F, 3) int64. searched: (S,) ascending numbers of the triangles that the tree
+    holds; by default all. The others can only be found as a guess. block: points that a thread takes at a time. For the
+    kernels it holds tree and frames, as `search_kernels.search_block` takes them, and face (F,), the face at each
+    position. No array of all corners is made: the frames of a million triangles alone take 120 MB.
     """
 
-    def __init__(self, triangles: np.ndarray, searched: np.ndarray | None = None, block: int = BLOCK):
-        every = np.arange(len(triangles))
-        corners = triangles if searched is None else triangles[searched]
+    def __init__(self, vertices: np.ndarray, faces: np.ndarray, searched: np.ndarray | None = None, block: int = BLOCK):
+        every = np.arange(len(faces))
+        held = faces if searched is None else faces[searched]
         searched = every if searched is None else searched
-        order, boxes, first, count = search_kernels.build_tree(corners.min(axis=1), corners.max(axis=1))
+        order, boxes, first, count = search_kernels.build_tree(*search_kernels.triangle_boxes(vertices, held))
         self.tree = (boxes, first, count)
-        self.is_crowded = _triangles_around(corners, self.tree) > CROWDED
-        del corners  # memory for the frames
+        self.is_crowded = _triangles_around(vertices, held, self.tree) > CROWDED
         # (F,) the face at each position: those of the tree in the order of its leaves, then the others in ascending
         # order. The kernels know triangles by position.
         self.face = np.concatenate([searched[order], np.delete(every, searched)])
-        self.frames = search_kernels.triangle_frames(triangles[self.face])
+        self.frames = search_kernels.triangle_frames(vertices, faces, self.face)
         # Of a crowded mesh also (14, S) boxes of the triangles in their planes, and (M, 2) triangles of each node.
         if self.is_crowded:
             self._flat = crowd_search_kernels.flat_boxes(self.frames[: len(searched)])
@@ -73,8 +73,10 @@ class TriangleSearch:
         return crowd_search_kernels.nearest_in_crowd(points, boxes, first, self._ranges, self.frames, self._flat)
 
 
-def _triangles_around(corners: np.ndarray, tree: tuple[np.ndarray, np.ndarray, np.ndarray]) -> float:
-    """How many of the triangles (S, 3, 3) of a tree have boxes that hold a point near them, on average."""
-    some = corners[:: -(-len(corners) // CROWD_SAMPLES) or 1].mean(axis=1)
+def _triangles_around(
+    vertices: np.ndarray, faces: np.ndarray, tree: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> float:
+    """How many of the faces (S, 3) of a tree have boxes that hold a point near them, on average."""
+    some = vertices[faces[:: -(-len(faces) // CROWD_SAMPLES) or 1]].mean(axis=1)
     points = some + np.random.default_rng(0).uniform(-NEAR, NEAR, some.shape)
     return crowd_search_kernels.triangles_around(points, *tree)

@@ -8,7 +8,6 @@ import math
 import numpy as np
 
 from neuralparts.distance.common_kernels import clamp, compiled, near_order
-from neuralparts.triangles import cross
 
 # Bins along an axis between which a node of the tree may be split; more bins do not make the search faster.
 SPLIT_BINS = 16
@@ -24,61 +23,114 @@ STACK = DEEP + 40
 # vector across it, in the plane of the triangle (3); the unit normal (3); the length of the longest side; the third
 # corner's coordinates along and across.
 FRAME_COLUMNS = 15
-# Triangles whose frames are made at a time, to bound the temporary arrays (30 MiB).
-FRAME_CHUNK = 65536
+# The place of the third corner along the longest side if all corners are at one place: a length that is no length.
+TINY = 1e-300
 
 
-def triangle_frames(triangles: np.ndarray) -> np.ndarray:
-    """(F, 3, 3) float64 corners -> (F, 15) frames, see FRAME_COLUMNS.
+@compiled
+def triangle_boxes(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """vertices (V, 3) float64, faces (F, 3) int64 -> the low and high corners of the faces' boxes, (F, 3) each."""
+    low, high = np.empty((len(faces), 3)), np.empty((len(faces), 3))
+    for t in range(len(faces)):
+        for x in range(3):
+            a, b, c = vertices[faces[t, 0], x], vertices[faces[t, 1], x], vertices[faces[t, 2], x]
+            low[t, x], high[t, x] = min(a, b, c), max(a, b, c)
+    return low, high
+
+
+@compiled
+def triangle_frames(vertices: np.ndarray, faces: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Frames (F, 15) of the faces (F, 3) int64 over vertices (V, 3) float64, in an order (F,); see FRAME_COLUMNS.
 
     In its frame a needle is as harmless as any other triangle, because nothing is divided by its area. A triangle
     without area gets any direction across and acts as its longest side.
     """
-    frames = np.empty((len(triangles), FRAME_COLUMNS))
-    for start in range(0, len(triangles), FRAME_CHUNK):
-        _fill_frames(triangles[start : start + FRAME_CHUNK], frames[start : start + FRAME_CHUNK])
+    frames = np.empty((len(order), FRAME_COLUMNS))
+    triangle, side, third, direction = np.empty((3, 3)), np.empty(3), np.empty(3), np.empty(3)
+    for i in range(len(order)):
+        for k in range(3):
+            triangle[k] = vertices[faces[order[i], k]]
+        frame = frames[i]
+        along, across = frame[3:6], frame[6:9]
+        # The longest side: side k runs from corner k to corner k + 1. The frame begins where it begins.
+        longest, length2 = 0, -1.0
+        for k in range(3):
+            side2 = 0.0
+            for x in range(3):
+                side2 += (triangle[(k + 1) % 3, x] - triangle[k, x]) ** 2
+            if side2 > length2:
+                longest, length2 = k, side2
+        for x in range(3):
+            frame[x] = triangle[longest, x]
+            side[x] = triangle[(longest + 1) % 3, x] - frame[x]
+            third[x] = triangle[(longest + 2) % 3, x] - frame[x]
+        # The unit vector along it, or any if all corners are at one place.
+        length = math.sqrt(_dot(side, side))
+        if length == 0:
+            side[0], side[1], side[2] = 1.0, 0.0, 0.0
+        _divide(side, math.sqrt(_dot(side, side)), along)
+        # The third corner's coordinate along it, and the unit vector towards that corner, at right angles to the side.
+        position = _dot(third, along)
+        for x in range(3):
+            direction[x] = third[x] - position * along[x]
+        _set_across(along, direction, across)
+        frame[9], frame[10], frame[11] = (
+            along[1] * across[2] - along[2] * across[1],
+            along[2] * across[0] - along[0] * across[2],
+            along[0] * across[1] - along[1] * across[0],
+        )
+        # Rounding may put the foot of the third corner outside of the longest side, or the corner below it: clamp both.
+        frame[12], frame[13], frame[14] = length, clamp(position, 0.0, length), max(_dot(third, across), 0.0)
+        if length == 0:
+            frame[13] = TINY  # or `_plane_foot` would take a point above the frame's first axis for one inside
     return frames
 
 
-def _fill_frames(triangles, frames):
-    """Fill (F, 15) frames of (F, 3, 3) triangles."""
-    rows = np.arange(len(triangles))
-    # (F,) number of the longest side; side k runs from corner k to corner k + 1.
-    longest = ((np.roll(triangles, -1, axis=1) - triangles) ** 2).sum(axis=2).argmax(axis=1)
-    # (F, 3) the longest side and the third corner, from the origin of the frame.
-    origin = triangles[rows, longest]
-    side, third = triangles[rows, longest - 2] - origin, triangles[rows, longest - 1] - origin
-    # (F, 3) unit vector along the longest side, or any if all corners are at one place.
-    length = np.linalg.norm(side, axis=1)
-    along = np.where(length[:, None] > 0, side, [1.0, 0.0, 0.0])
-    along /= np.linalg.norm(along, axis=1)[:, None]
-    # (F,) the third corner's coordinate along it; (F, 3) unit vector towards the third corner, at right angles to it.
-    position = (third * along).sum(axis=1)
-    across = _across(along, third - position[:, None] * along)
-    frames[:, 0:3], frames[:, 3:6], frames[:, 6:9] = origin, along, across
-    frames[:, 9:12] = cross(along, across)
-    # Rounding may put the foot of the third corner outside of the longest side, or the corner below it: clamp both.
-    frames[:, 12], frames[:, 13] = length, np.clip(position, 0.0, length)
-    frames[:, 14] = np.maximum((third * across).sum(axis=1), 0.0)
+@compiled
+def _dot(a, b):
+    """The scalar product of two vectors (3,)."""
+    return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]
 
 
-def _across(along, direction):
-    """(F, 3) unit vectors at right angles to `along`, nearest to `direction`, or any if that is zero.
+@compiled
+def _divide(vector, number, result):
+    """Fill result (3,) with a vector (3,) over a number."""
+    for x in range(3):
+        result[x] = vector[x] / number
 
-    `direction` (F, 3) is at right angles to `along` except for rounding. If more of it lies along `along` than across,
-    it is nothing but rounding, and is ignored.
+
+@compiled
+def _set_across(along, direction, across):
+    """Fill across (3,): the unit vector at right angles to `along` nearest to `direction`, or any if that is zero.
+
+    `direction` (3,) is at right angles to `along` except for rounding. If more of it lies along `along` than across, it
+    is nothing but rounding, and is ignored.
     """
-    # Scale to a largest component of 1, so that no square underflows.
-    scale = np.abs(direction).max(axis=1)[:, None]
-    direction = direction / np.where(scale > 0, scale, 1.0)
-    # (F,) the length of the part across; if it is short, take the axis that is farthest from `along` instead.
-    left = np.linalg.norm(direction - (direction * along).sum(axis=1)[:, None] * along, axis=1)
-    anything = np.eye(3)[np.abs(along).argmin(axis=1)]
-    direction = np.where((left < 0.5)[:, None], anything, direction)
+    # Scaled to a largest component of 1, so that no square underflows.
+    scale = max(abs(direction[0]), abs(direction[1]), abs(direction[2]))
+    _divide(direction, scale if scale > 0 else 1.0, across)
+    # The length of the part across; if it is short, the axis that is farthest from `along` takes its place.
+    _take_off(across, along, across)
+    if math.sqrt(_dot(across, across)) < 0.5:
+        farthest = 0
+        for x in range(1, 3):
+            if abs(along[x]) < abs(along[farthest]):
+                farthest = x
+        across[:] = 0
+        across[farthest] = 1.0
+    else:
+        _divide(direction, scale, across)
     for _ in range(2):  # the second round removes the rounding of the first one
-        direction = direction - (direction * along).sum(axis=1)[:, None] * along
-        direction /= np.linalg.norm(direction, axis=1)[:, None]
-    return direction
+        _take_off(across, along, across)
+        _divide(across, math.sqrt(_dot(across, across)), across)
+
+
+@compiled
+def _take_off(vector, along, result):
+    """Fill result (3,) with a vector (3,) without its part along a unit vector (3,)."""
+    part = _dot(vector, along)
+    for x in range(3):
+        result[x] = vector[x] - part * along[x]
 
 
 @compiled

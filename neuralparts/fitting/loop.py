@@ -17,8 +17,11 @@ from neuralparts.fitting.collapse import CollapseError
 from neuralparts.fitting.member_fit import MemberFit
 from neuralparts.fitting.members import Member, check_alike
 from neuralparts.fitting.settings import FitHooks, FitResult, FitSettings
-from neuralparts.fitting.step import steps_of
+from neuralparts.fitting.step import steps_of, values_at_once
 from neuralparts.network import NeuralSDF, threads_for
+
+# Points (P, M, 3) of P networks -> their values (P, M).
+Values = Callable[[torch.Tensor], torch.Tensor]
 
 
 def fit(
@@ -166,7 +169,7 @@ class FitRun:
                 take_step(rate)
             except CollapseError as error:  # of the only one; one of several is found at the check
                 first.fail(error)
-            self._check_if_due(rate)
+            self._check_if_due(rate, values_at_once(take_step))
             self._drop_ended()
             if self._running:
                 self._write_checkpoints_or_stop()
@@ -176,19 +179,37 @@ class FitRun:
         self._for_each(lambda fit: fit.end(ended_by))
         self._drop_ended()
 
-    def _check_if_due(self, rate: float) -> None:
-        """Validate and check all that go on, if it is time for it."""
+    def _check_if_due(self, rate: float, values: Values | None) -> None:
+        """Validate and check all that go on, if it is time for it. values: as `values_at_once` has it."""
         steps = self._running[0].state.steps
         if self._schedule.ends_epoch(steps):
             self._for_each(MemberFit.validate)
         if self._schedule.check_is_due(steps, self._clock() - self._checked):
             self._checked = self._clock()
+            measured = self._measured(values)
+            self._for_each(lambda fit: fit.check(*measured[fit], rate))
+
+    def _measured(self, values: Values | None) -> dict[MemberFit, list[float]]:
+        """[sum of losses since the last check, held-out error] of each that goes on; the sums are set to zero."""
+        fits, errors = self._running, self._errors_at_once(values)
+        if errors is None:
             self._for_each(MemberFit.measure)
-            if measured := [fit for fit in self._running if fit.outcome is None]:
-                # (fits, 2): one reading from the device for all.
-                values = torch.stack([fit.measured for fit in measured]).tolist()
-                by_fit = dict(zip(measured, values, strict=True))
-                self._for_each(lambda fit: fit.check(*by_fit[fit], rate))
+            fits = [fit for fit in fits if fit.outcome is None]
+            if not fits:
+                return {}
+            errors = torch.stack([fit.held_out_error for fit in fits])
+        sums = [fit.state.loss_sum for fit in fits]
+        # (fits, 2): one reading from the device for all.
+        read = torch.stack([torch.stack(sums).double(), errors], dim=1).tolist()
+        torch._foreach_zero_(sums)
+        return dict(zip(fits, read, strict=True))
+
+    def _errors_at_once(self, values: Values | None) -> torch.Tensor | None:
+        """The held-out errors (fits,) float64 of all, or None unless they can be computed together."""
+        points = [fit.held_out for fit in self._running]
+        if values is None or any(own is None or own.shape != points[0].shape for own in points):
+            return None
+        return values(torch.stack(points)).abs().mean(1).double()
 
     def _write_checkpoints_or_stop(self) -> None:
         """Write the checkpoints of all that go on if that of one is due, or if one is asked to stop: then raise

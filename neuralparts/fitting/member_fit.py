@@ -26,7 +26,8 @@ class MemberFit:
     """The fit of one member, as far as this process takes it.
 
     state: changes with every step, and a checkpoint holds all of it. outcome: how the attempt ended, or None as long as
-    it goes on. `begin` comes first; then, for each attempt, `start`, what the loop does at its steps, and an end.
+    it goes on. held_out: (M, 3) points of the surface on the device, or None. `begin` comes first; then, for each
+    attempt, `start`, what the loop does at its steps, and an end.
     """
 
     def __init__(self, member: Member, batches: Batches, settings: FitSettings):
@@ -47,10 +48,10 @@ class MemberFit:
             has_encoding=network.encoding is not None,
             has_sines=network.activation == "sine",
         )
-        self._held_out = None  # (M, 3)
+        self.held_out = None
         if hooks.held_out is not None:
             held_out = torch.as_tensor(hooks.held_out, dtype=torch.float32, device=self.member.device)
-            self._held_out = held_out[: self.schedule.most_points_per_check]
+            self.held_out = held_out[: self.schedule.most_points_per_check]
         identity = fit_identity(network, self.settings, len(self.batches), hooks.identity)
         if self.member.resume and hooks.checkpoint is not None and hooks.checkpoint.is_file():
             restore_checkpoint(hooks.checkpoint, self.state, identity)
@@ -104,25 +105,21 @@ class MemberFit:
             hooks.log({"samples": self._samples(), "validation": error}, self.fraction_done())
 
     def measure(self) -> None:
-        """Leave in `measured` the sum of losses since the last check and the held-out error, (2,), on the device.
-
-        The held-out error is the mean |f| over the held-out points of the surface, domain units; NaN if there are none.
-        """
-        sums = self.state.loss_sum.double()
-        error = torch.full_like(sums, math.nan)
-        if self._held_out is not None:
-            error = self.member.network.domain(self._held_out).abs().mean().double()
-        self.measured = torch.stack([sums, error])
+        """Leave in `held_out_error` the mean |f| over the held-out points, domain units, on the device; NaN if there
+        are none."""
+        if self.held_out is None:
+            self.held_out_error = torch.full((), math.nan, dtype=torch.float64, device=self.member.device)
+        else:
+            self.held_out_error = self.member.network.domain(self.held_out).abs().mean().double()
 
     def check(self, loss_sum: float, held_out: float, rate: float) -> None:
         """Add a value to each curve, report progress, and end the attempt if the target error is reached.
 
-        loss_sum, held_out: `measured`. Raises CollapseError if the mean loss since the last check is not finite, or if
-        the network is constant when half of a time budget is over.
+        loss_sum: of the steps since the last check. held_out: `held_out_error`. Raises CollapseError if the mean loss
+        since the last check is not finite, or if the network is constant when half of a time budget is over.
         """
         state, hooks = self.state, self.member.hooks
         loss = loss_sum / max(1, state.loss_steps)
-        state.loss_sum.zero_()
         state.loss_steps = 0
         if not math.isfinite(loss):
             raise CollapseError("the loss is not a number any more: try a lower --learningRate")
@@ -152,7 +149,7 @@ class MemberFit:
         target, network, history = self.settings.target_error, self.member.network, self.state.history
         if not target or history["samples"][-1:] != [self._samples()] or not history["held_out"][-1] <= target:
             return
-        if not float(network.level_distance(self._held_out).mean()) <= target:
+        if not float(network.level_distance(self.held_out).mean()) <= target:
             return
         if signs_are_learnt(network, *self.batches.first(_JUDGED_SAMPLES), beyond=target):
             self.end("targetError")

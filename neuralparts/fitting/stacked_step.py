@@ -1,7 +1,7 @@
 """One step of many plain networks at once, by hand-written gradients of stacked tensors; on a GPU also of one network.
 
 In: the states of the fits and their samples. Out: the states, changed in place, each as if it had been alone but for
-rounding. `torch_step.py` has its slow twin, which a test compares with it.
+rounding; and at checks the values of all networks. `torch_step.py` has its slow twin, which a test compares with it.
 """
 
 import torch
@@ -14,6 +14,10 @@ from neuralparts.fitting.schedule import Schedule
 from neuralparts.fitting.settings import FitSettings
 from neuralparts.fitting.stack import Stack
 from neuralparts.fitting.step_frame import StepFrame
+from neuralparts.network import continue_outside, inverse_of_each
+
+# Points that are evaluated at once, those of all networks together: 0.2 GB of activations of the DAM network.
+_POINTS_AT_ONCE = 2**17
 
 
 class StackedStep(StepFrame):
@@ -32,6 +36,7 @@ class StackedStep(StepFrame):
         self._rows = rows.flatten(0, 1)  # (all members' rows, 4 or 5)
         # (P, 1): number of each member's first row.
         self._starts = torch.tensor([[member.place * rows.shape[1]] for member in batches], device=rows.device)
+        self._inverse = inverse_of_each([state.network.scaler for state in states])
         self._limits = _all_limits(states, rows.device) if settings.loss == "clamp" else None
 
     @torch.no_grad()
@@ -48,6 +53,17 @@ class StackedStep(StepFrame):
             gradient[:, size:] += by_pairs
         self.optimizer.move(layers.gradients(gradient), with_statistics)
         self._stack.loss_sum += losses
+
+    @torch.no_grad()
+    def domain(self, points: torch.Tensor) -> torch.Tensor:
+        """points (P, M, 3), domain, on the device -> (P, M): each network's own signed distances, domain units.
+
+        As `NeuralSDF.domain`, but for rounding.
+        """
+        batch = max(1, _POINTS_AT_ONCE // len(points))
+        inside = points.clamp(-1, 1).split(batch, dim=1)
+        scaled = torch.cat([self._stack.layers.values(part, has_gradients=False) for part in inside], dim=1)  # (P, M)
+        return continue_outside(points, self._inverse(scaled))
 
 
 def _all_limits(states: list[FitState], device: torch.device) -> Limits:

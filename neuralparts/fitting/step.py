@@ -71,6 +71,11 @@ def are_stacked(states: list[FitState]) -> bool:
     return True
 
 
+def values_at_once(take_step: Callable[[float], None]) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    """`StackedStep.domain` of the states whose steps these are; None if they are no stack, but each on its own."""
+    return take_step.domain if isinstance(take_step, StackedStep) else None
+
+
 class StepsInTurn:
     """Steps of several states, one after the other: called with a learning rate, it takes one of each."""
 

@@ -280,10 +280,13 @@ def work_on_ray(function: str, job: dict, monitor: Any, part_timeout: float, num
     if part_timeout:  # a C thread, which needs no interpreter, ends a process that hangs
         faulthandler.dump_traceback_later(part_timeout, exit=True)
     try:
-        return call(resolve(function), job, _stop_question(lambda: ray.get(monitor.is_stopped.remote())))
+        result = call(resolve(function), job, _stop_question(lambda: ray.get(monitor.is_stopped.remote())))
     finally:
         faulthandler.cancel_dump_traceback_later()
         monitor.end.remote(number)
+    if result.get("fatal") and job.get("stage") == "train":  # else Ray keeps this process for further batches
+        os._exit(1)
+    return result
 
 
 def _stop_question(ask: Callable[[], bool]) -> Callable[[], bool]:

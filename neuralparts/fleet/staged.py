@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 3.0
 TURN_SECONDS = 0.02
 # Attempts at one stage of a part.
 ATTEMPTS = 2
-# Parts at a time. The lock of each is an open file, of which systems allow 1,024.
+# Parts at a time. The lock of each is an open file (`machine.allow_open_files`).
 MOST_PARTS = 600
 
 
@@ -73,7 +73,7 @@ class Staged:
     @property
     def room(self) -> bool:
         prepared = len(self.preparing) + sum(map(len, self.ready.values()))
-        return self.processors.room and prepared < self.most_prepared and len(self.parts) < MOST_PARTS
+        return self.processors.room and prepared < self.most_prepared and self.running < MOST_PARTS
 
     def submit(self, job: dict) -> None:
         """Lock a part and begin its first stage. Raises FleetError."""
@@ -181,13 +181,14 @@ class Staged:
             self._prepare(part)
 
     def _take_batch(self, parts: list[_Part], input: str, result: dict) -> None:
-        """Take the results of a batch. If it failed as a whole, train each half of it again, one part ATTEMPTS times.
+        """Take the results of a batch, or train each half of it again if it failed as a whole.
 
-        input: how the reason of a place calls the batch.
+        One part alone is trained again only if it has failed in no larger batch before. input: how the reason of a
+        place calls the batch.
         """
-        for part in parts if result["status"] == "trained" else ():
-            self._take(part, "train", result["results"][part.name])
-        if result["status"] == "trained":
+        if "results" in result:
+            for part in parts:
+                self._take(part, "train", result["results"][part.name])
             return
         if len(parts) > 1 and result["status"] == "failed" and not self.stopping:
             half = len(parts) // 2

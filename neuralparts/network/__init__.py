@@ -15,7 +15,8 @@ from neuralparts.network.matrix_products import (
 )
 from neuralparts.network.model_file import read_tensors
 from neuralparts.network.neural_sdf import NeuralSDF
-from neuralparts.network.scalers import LOGARITHM_BELOW, fit_scaler
+from neuralparts.network.rounding import round_network
+from neuralparts.network.scalers import LOGARITHM_BELOW, fit_scaler, inverse_of_each
 from neuralparts.network.self_description import facts
 from neuralparts.network.side_streams import SideStreams
 from neuralparts.network.stacked_layers import StackedLayers, can_be_stacked
@@ -42,9 +43,11 @@ __all__ = [
     "has_compiled_step",
     "initialise",
     "interpolate_hash_grid",
+    "inverse_of_each",
     "is_rounded",
     "make_layers",
     "read_keras_file",
     "read_tensors",
+    "round_network",
     "threads_for",
 ]

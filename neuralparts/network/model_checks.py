@@ -12,6 +12,7 @@ import torch
 from neuralparts.choices import ACTIVATIONS, SCALERS
 from neuralparts.network.hash_grid import HashGrid, grid_rows
 from neuralparts.network.model_file import Shapes
+from neuralparts.network.precision import CODED, check_coded, precision_name
 from neuralparts.network.scalers import scaler_shapes
 from neuralparts.network.self_description import ABOUT_KINDS
 from neuralparts.wording import quoted
@@ -84,15 +85,28 @@ def _check_shapes(description: dict, shapes: Shapes) -> None:
     if not (isinstance(widths, list) and widths and all(type(width) is int and width > 0 for width in widths)):
         raise ValueError(f"hidden widths must be positive, at least one; found '{quoted(widths)}'")
     grid = _grid_sizes(description["encoding"])
-    inputs = 3 if grid is None else grid["levels"] * grid["features"]
-    expected = _layer_shapes(widths, inputs)
-    # The layers first: they bound the number of levels, of which all are visited for the size of the table.
-    _compare(expected, {name: shape for name, shape in shapes.items() if name.startswith("layers.")})
-    if grid is not None:
-        expected["encoding.table"] = (grid_rows(**grid), grid["features"])
+    expected = described_layers(description)
+    if precision_name(description) == "int8":
+        expected = {CODED: _coded_shape(grid, expected, shapes)}
+    else:
+        # The layers first: they bound the number of levels, of which all are visited for the size of the table.
+        _compare(expected, {name: shape for name, shape in shapes.items() if name.startswith("layers.")})
+        if grid is not None:
+            expected["encoding.table"] = (grid_rows(**grid), grid["features"])
     knots = shapes.get("scaler.distances", ())
     expected |= {f"scaler.{name}": shape for name, shape in scaler_shapes(description["scaler"], knots).items()}
     _compare(expected, shapes)
+
+
+def _coded_shape(grid: dict[str, int] | None, layers: Shapes, shapes: Shapes) -> tuple[int, ...]:
+    """The shape of the tensor of packed bytes. Raises ValueError if it is missing, or short for what it should hold."""
+    shape = shapes.get(CODED, ())
+    if len(shape) != 1:
+        raise ValueError(f"a tensor {CODED} of one axis is missing")
+    if grid is not None and grid["levels"] > shape[0]:  # all levels are visited for the size of the table
+        raise ValueError(f"the tensor {CODED} is too short for {quoted(grid['levels'])} levels")
+    check_coded(grid, shape[0], 0 if grid is None else grid_rows(**grid), layers)
+    return shape
 
 
 def _grid_sizes(encoding: object) -> dict[str, int] | None:
@@ -107,10 +121,12 @@ def _grid_sizes(encoding: object) -> dict[str, int] | None:
     return encoding
 
 
-def _layer_shapes(widths: list[int], inputs: int) -> Shapes:
-    """Shapes of the tensors of `make_layers(widths, ..., inputs)` by name: layers at even places, one output."""
+def described_layers(description: dict) -> Shapes:
+    """Shapes of the layers of a network by name, of sizes that were checked: layers at even places, one output."""
+    grid = description["encoding"]
+    inputs = 3 if grid is None else grid["levels"] * grid["features"]
     shapes = {}
-    for index, width in enumerate([*widths, 1]):
+    for index, width in enumerate([*description["widths"], 1]):
         shapes[f"layers.{2 * index}.weight"], shapes[f"layers.{2 * index}.bias"] = (width, inputs), (width,)
         inputs = width
     return shapes

@@ -38,12 +38,12 @@ def write_model(path: str | os.PathLike, description: dict, tensors: dict[str, t
 
 
 def read_model(
-    path: str | os.PathLike | bytes, check: Callable[[dict, Shapes], None]
+    path: str | os.PathLike | bytes, check: Callable[[dict, Shapes], None], dtypes: Callable[[dict], dict[str, str]]
 ) -> tuple[dict, dict[str, torch.Tensor]]:
     """(description, tensors by name on the CPU) of a model file, or of the bytes of one.
 
-    check: see `read_tensors`. Raises FileNotFoundError, or UserError if `write_model` did not write the file, or wrote
-    it in another format.
+    check, dtypes: see `read_tensors`. Raises FileNotFoundError, or UserError if `write_model` did not write the file,
+    or wrote it in another format.
     """
 
     def check_format(description: dict, shapes: Shapes) -> None:
@@ -57,8 +57,8 @@ def read_model(
             with tempfile.TemporaryDirectory() as folder:  # the library reads the head of a file alone
                 file = Path(folder) / "model.safetensors"
                 file.write_bytes(path)
-                return read_tensors(file, _KEY, check_format)
-        return read_tensors(path, _KEY, check_format)
+                return read_tensors(file, _KEY, check_format, dtypes)
+        return read_tensors(path, _KEY, check_format, dtypes)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such model file") from None
     except ValueError as error:
@@ -66,12 +66,17 @@ def read_model(
 
 
 def read_tensors(
-    path: str | os.PathLike, key: str, check: Callable[[dict, Shapes], None]
+    path: str | os.PathLike,
+    key: str,
+    check: Callable[[dict, Shapes], None],
+    dtypes: Callable[[dict], dict[str, str]] = lambda description: {},
 ) -> tuple[dict, dict[str, torch.Tensor]]:
-    """(JSON dictionary that the metadata hold under `key`, float32 tensors by name on the CPU) of a safetensors file.
+    """(JSON dictionary that the metadata hold under `key`, tensors by name on the CPU) of a safetensors file.
 
     check: called with the dictionary and the tensors' shapes before any tensor is read; it raises ValueError to refuse
-    them. Raises FileNotFoundError, or ValueError with the reason in one line, which does not name the file.
+    them. dtypes: gives for the dictionary the dtypes of tensors, such as {"layers": "F16"} for all layers.*, by the
+    names of safetensors; the others are F32. Raises FileNotFoundError, or ValueError with the reason in one line, which
+    does not name the file.
     """
     try:
         if fault := fault_of_kind(path):
@@ -80,7 +85,7 @@ def read_tensors(
             description = json.loads((file.metadata() or {})[key])
             if not isinstance(description, dict):
                 raise ValueError(f"the description is no dictionary: '{quoted(description)}'")
-            check(description, _shapes(file))
+            check(description, _shapes(file, dtypes(description)))
             return description, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except FileNotFoundError:
         raise
@@ -94,13 +99,15 @@ def read_tensors(
         raise ValueError(error.strerror or one_line(error)) from error
 
 
-def _shapes(file: Any) -> Shapes:
-    """Shapes of all tensors of an open safetensors file. Raises ValueError for a tensor that is not float32."""
+def _shapes(file: Any, dtypes: dict[str, str]) -> Shapes:
+    """Shapes of all tensors of an open safetensors file. Raises ValueError for a tensor of another dtype than `dtypes`
+    has; see `read_tensors`."""
     shapes = {}
     for name in file.keys():  # noqa: SIM118 (not a dict)
         tensor = file.get_slice(name)
-        if tensor.get_dtype() != "F32":
-            raise ValueError(f"tensor '{quoted(name)}' holds {quoted(tensor.get_dtype())}, not F32")
+        expected = dtypes.get(name.partition(".")[0], "F32")
+        if tensor.get_dtype() != expected:
+            raise ValueError(f"tensor '{quoted(name)}' holds {quoted(tensor.get_dtype())}, not {expected}")
         shapes[name] = tuple(tensor.get_shape())
     return shapes
 

@@ -18,8 +18,9 @@ from neuralparts.network.continuation import distance_everywhere
 from neuralparts.network.hash_grid import HashGrid
 from neuralparts.network.layers import DAM_WIDTHS, initialise, make_layers
 from neuralparts.network.matrix_products import evaluate
-from neuralparts.network.model_checks import check_description, check_finite
+from neuralparts.network.model_checks import check_description, check_finite, described_layers
 from neuralparts.network.model_file import not_a_model, read_model, write_model
+from neuralparts.network.precision import Precision, decoded, kept_dtypes, kept_tensors
 from neuralparts.network.queries import NARROW, Points, answer, check_points, result_dtype
 from neuralparts.network.scalers import NoScaler, make_scaler
 from neuralparts.network.self_description import html_table, summary_line
@@ -64,6 +65,7 @@ class NeuralSDF(nn.Module):
         self.scaler = NoScaler() if scaler is None else scaler
         self.transform = Transform(center, scale)
         self.about = {} if about is None else about
+        self.precision = Precision()  # of the numbers in the file; `rounding` sets another
         self.eval()
 
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> "NeuralSDF":
@@ -264,7 +266,7 @@ class NeuralSDF(nn.Module):
 
     def description(self) -> dict:
         """All that is needed beside the tensors to make this model again, as JSON can hold it."""
-        return {
+        description = {
             "widths": list(self.widths),
             "activation": self.activation,
             "encoding": None if self.encoding is None else self.encoding.description(),
@@ -273,10 +275,31 @@ class NeuralSDF(nn.Module):
             "scale": self.transform.scale,
             "about": self.about,
         }
+        if self.precision.name == "float32":
+            return description
+        return description | {"precision": {"name": self.precision.name, "bytes": self.precision.bytes}}
+
+    def keep(self, precision: Precision) -> None:
+        """Decide how the numbers are kept in the file. Raises ValueError for numbers that cannot be kept so."""
+        self.precision = precision
+        self._kept_tensors()
+
+    def _kept_tensors(self) -> dict[str, torch.Tensor]:
+        """The tensors of the file, on the CPU. Sets the number of their bytes."""
+        tensors = {name: tensor.detach().cpu() for name, tensor in self.state_dict().items()}
+        kept = kept_tensors(tensors, self.precision, self.encoding)
+        if self.precision.name != "float32":
+            self.precision = self.precision._replace(bytes=sum(tensor.nbytes for tensor in kept.values()))
+        return kept
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write the whole model to `path` (.safetensors). Raises OSError."""
-        write_model(path, self.description(), self.state_dict())
+        """Write the whole model to `path` (.safetensors), its numbers as `precision` says.
+
+        Numbers that changed since the network was rounded or loaded are rounded. Raises OSError, and ValueError for
+        numbers that cannot be kept so.
+        """
+        kept = self._kept_tensors()
+        write_model(path, self.description(), kept)
 
     def export(self, path: str | os.PathLike) -> list[Path]:
         """Write the model in the form of the path's suffix (`choices.EXPORT_FORMS`), in file units.
@@ -297,15 +320,18 @@ class NeuralSDF(nn.Module):
         path: of a model file, or the bytes of one; of a packed folder with the name of a part in it.
 
         Refused are: what is not a regular file; a description that the tensors contradict, which are compared before
-        memory is set aside for either; tensors that are not float32 or not finite; a scaler that does not grow; a
+        memory is set aside for either; tensors of another dtype or not finite; packed bytes that are damaged or that
+        unpack to another size; a scaler that does not grow; a
         scale that is not positive.
         """
         if name is not None:
             path = PackedFolder(path).read(name)
-        description, tensors = read_model(path, check_description)
+        description, kept = read_model(path, check_description, kept_dtypes)
         try:
+            tensors, precision = decoded(description, kept, described_layers(description))
             check_finite(tensors)
             model = cls._from_description(description, tensors)
+            model.precision = precision
             if fault := model.scaler.fault():
                 raise ValueError(f"{description['scaler']}: {fault}")
         except ValueError as error:

@@ -8,6 +8,7 @@ quantile transform are defined within the fitted range alone; outside it they ar
 """
 
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -250,6 +251,23 @@ def make_scaler(name: str, state: dict[str, torch.Tensor]) -> nn.Module:
     scaler = _SCALER_CLASSES[name]()
     scaler.load_state_dict(state)
     return scaler
+
+
+def inverse_of_each(scalers: Sequence[nn.Module]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The function (P, M) -> (P, M), scaled targets to distances, that inverts row p by scaler p.
+
+    At once for scalers of one class whose buffers are numbers, as these are now; else one row after the other.
+    """
+    (first, *others) = scalers
+    is_alike = all(type(other) is type(first) for other in others)
+    if not is_alike or any(buffer.ndim > 0 for buffer in first.buffers()):
+        return lambda scaled: torch.stack(
+            [scaler.inverse(row) for scaler, row in zip(scalers, scaled.unbind(), strict=True)]
+        )
+    whole = type(first)()
+    for name, _ in first.named_buffers():
+        setattr(whole, name, torch.stack([getattr(scaler, name) for scaler in scalers])[:, None])  # (P, 1)
+    return whole.inverse
 
 
 def yeo_johnson(values: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:

@@ -34,6 +34,9 @@ def facts(model: "NeuralSDF") -> dict[str, str]:
         "bounds": f"{_numbers(low)} to {_numbers(high)} (file units{which})",
         "size": f"{' x '.join(f'{side:.6g}' for side in high - low)} (file units)",
         "parameters": f"{model.parameter_count:,}",
+        "precision": "{name}: {bytes:,} bytes, {bits:.3g} bits a number".format(
+            **model.precision.facts(model.parameter_count)
+        ),
         "hidden widths": " ".join(map(str, model.widths)),
         "activation": model.activation,
         "hash grid": encoding,

@@ -47,28 +47,31 @@ class StackedLayers:
         self._kept: list[torch.Tensor] = []
 
     @torch.no_grad()
-    def values(self, points: torch.Tensor) -> torch.Tensor:
-        """points (P, N, 3) -> (P, N): each network's values at its own points."""
+    def values(self, points: torch.Tensor, has_gradients: bool = True) -> torch.Tensor:
+        """points (P, N, 3) -> (P, N): each network's values at its own points.
+
+        has_gradients: False if `gradients` is not called for them; then less memory is needed.
+        """
         self._inputs, self._kept = [], []
         outputs, last = points, len(self._weights) - 1
         with exact_products(self._device):
             for index, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):
-                self._inputs.append(outputs)
-                outputs = _linear(outputs, weight, bias)  # (P, N, outputs)
+                inputs, outputs = outputs, _linear(outputs, weight, bias)  # (P, N, outputs)
+                kept = outputs
                 if index < last:
-                    outputs = self._activate(outputs)
+                    kept, outputs = self._activate(outputs)
+                if has_gradients:
+                    self._inputs.append(inputs)
+                    self._kept.append(kept)
         return outputs.squeeze(-1)
 
-    def _activate(self, values: torch.Tensor) -> torch.Tensor:
-        """The activation of (P, N, width); keeps what its gradient needs."""
+    def _activate(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(what its gradient needs, the activation) of (P, N, width)."""
         if self._activation is Sine:
             values.mul_(SINE_FREQUENCY)
-            outputs = torch.sin(values)
-            self._kept.append(values)
-            return outputs
+            return values, torch.sin(values)
         outputs = _IN_PLACE[self._activation](values)
-        self._kept.append(outputs)
-        return outputs
+        return outputs, outputs
 
     @torch.no_grad()
     def gradients(self, by_values: torch.Tensor) -> list[torch.Tensor]:

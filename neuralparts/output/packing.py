@@ -27,6 +27,8 @@ from neuralparts.whole_file import sync_folder, whole_file
 
 # Held by the process that packs into a folder.
 PACK_LOCK = ".pack.lock"
+# A shard, or the index of one.
+SHARD_FILE = re.compile(r"parts-(?P<number>[0-9]{6,})\.(?:tar|json)")
 # An unfinished file of a packed folder, as `whole_file` names it.
 UNFINISHED = re.compile(r"\.(?:index\.json|parts-[0-9]{6,}\.(?:tar|json))\.[0-9a-f]{8}\.part")
 
@@ -103,7 +105,23 @@ def _open_index(out: Path, outputs: str) -> dict:
         if described is None or digest(path) != (described["bytes"], described["sha256"]):
             raise OutputError(f"{path}: damaged, or no packing left this file; move it, or choose another --out")
         _enter(out, index, path, described)
+    _check_free(out, len(index["shards"]))
     return index
+
+
+def _check_free(out: Path, count: int) -> None:
+    """Raise OutputError if a new shard would overwrite a file: a shard behind a missing one, or a user's own.
+
+    count: shards that the index lists. The index of a shard that was not renamed before a kill may be overwritten.
+    """
+    for path in sorted(out.iterdir()):
+        if (named := SHARD_FILE.fullmatch(path.name)) is None or int(named["number"]) < count:
+            continue
+        if path.suffix == ".tar":
+            missing = f"{shard_name(count)}.tar"
+            raise OutputError(f"{path}: {missing} in front of it is missing; put it back, or choose another --out")
+        if read_index(path) is None:
+            raise OutputError(f"{path}: damaged, or no packing left this file; move it, or choose another --out")
 
 
 def _enter(out: Path, index: dict, path: Path, described: dict) -> None:

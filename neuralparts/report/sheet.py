@@ -44,12 +44,14 @@ def draw_sheet(
     reconstruction: MeshArrays | None = None,
     deviation: np.ndarray | None = None,
     section: Section | None = None,
+    marched: int | None = None,
 ) -> Sheet:
     """The sheet without its figures, which `sheet_png` adds: it can be drawn before they are known.
 
     name: title, any text. history: as in `curves`. missing: why there is no reconstruction. input_mesh, reconstruction:
     vertices (V, 3) float64 in file units and faces (F, 3), or None. deviation (V,): signed distances of the
     reconstruction's vertices to the input, file units, or None. section: through the network, file units, or None.
+    marched: triangles of the reconstruction, if fewer are drawn.
     """
     from neuralparts.report.canvas import Canvas
     from neuralparts.report.curves_picture import draw_curves
@@ -60,7 +62,7 @@ def draw_sheet(
     tolerance = 1.0 if deviation is None else first_tolerance(input_mesh or reconstruction)
     none = f"no reconstruction: {missing}"
     _draw_mesh(canvas, 0, "input", input_mesh, camera, "no mesh to draw: the fit started from labelled samples")
-    _draw_mesh(canvas, 1, "reconstruction", reconstruction, camera, none, deviation, tolerance)
+    _draw_mesh(canvas, 1, "reconstruction", reconstruction, camera, none, deviation, tolerance, marched)
     _draw_section(canvas, 2, section, "input" if input_mesh is not None else "reconstruction")
     draw_curves(canvas, (BORDER, CURVES_TOP, WIDTH - BORDER, HEIGHT - 12), drawable_curves(history))
     return Sheet(canvas)
@@ -87,13 +89,17 @@ def _draw_mesh(
     missing: str,
     deviation: np.ndarray | None = None,
     tolerance: float = 1.0,
+    count: int | None = None,
 ) -> None:
-    """A mesh in a panel with its title above, and the scale of the deviation below; `missing` where there is none."""
+    """A mesh in a panel with its title above, and the scale of the deviation below; `missing` where there is none.
+
+    count: of its triangles for the title, if it is drawn with fewer.
+    """
     box = _place(index)
     if mesh is None or not len(mesh[1]):
         canvas.lines_of_text((box[0] + 40, box[1], box[2] - 40, box[3]), missing)
         return
-    canvas.text((box[0], box[1] - 20), f"{title}: {len(mesh[1]):,} triangles")
+    canvas.text((box[0], box[1] - 20), f"{title}: {count or len(mesh[1]):,} triangles")
     canvas.paste(part_pixels(*mesh, PANEL, deviation, tolerance, camera), box[:2])
     if deviation is not None:
         _draw_scale(canvas, box[0], box[3] + 10, tolerance)

@@ -8,6 +8,7 @@ from neuralparts.steps.evaluation import evaluate, evaluate_off_surface
 from neuralparts.steps.event_log import EventLog, open_log
 from neuralparts.steps.handing_over import read_labelled, write_labelled
 from neuralparts.steps.reconstruction import reconstruct, write_reconstruction
+from neuralparts.steps.rounding import round_fitted
 from neuralparts.steps.training import fit_network, fit_settings, make_network, member, tell_fit
 from neuralparts.steps.writing import Drawings, about_fit, draw_report, versions, write_report
 
@@ -25,6 +26,7 @@ __all__ = [
     "open_log",
     "read_labelled",
     "reconstruct",
+    "round_fitted",
     "tell_fit",
     "versions",
     "write_labelled",

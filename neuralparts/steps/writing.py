@@ -33,7 +33,9 @@ RECORDED_PACKAGES = ("torch", "numpy", "numba", "libigl", "scipy", "scikit-image
 
 def about_fit(source: str, shape: Shape, flags: SimpleNamespace, metrics: dict[str, float]) -> dict:
     """What the model file says of its fit. It goes where the model goes, so it names no folder and no machine."""
-    about = {"source": source, "version": neuralparts.__version__, "metrics": metrics, "flags": decisive(vars(flags))}
+    # The description of the model itself names the precision.
+    recorded = {name: value for name, value in decisive(vars(flags)).items() if name != "precision"}
+    about = {"source": source, "version": neuralparts.__version__, "metrics": metrics, "flags": recorded}
     if shape.mesh is not None:
         corners = np.stack([shape.mesh.vertices.min(axis=0), shape.mesh.vertices.max(axis=0)])  # (2, 3)
         about["bounds"] = shape.transform.to_file(corners)
@@ -91,10 +93,13 @@ def draw_report(
 
     measured = signed_distance if shape.oracle is not None else None
     page = draw_page(result.history, shown_input, shown_surface, measured)
-    deviation = measured(shown_surface[0]) if measured and shown_surface else None
+    # The pictures show the meshes as the page draws them: finer than their pixels.
+    drawn_input, drawn_surface = (page.shown.drawn.get(key) for key in ("input", "reconstruction"))
+    deviation = None if page.shown.deviation is None else page.shown.deviation.values
     section = section_through(network, shown_input or shown_surface)
-    sheet = draw_sheet(name, result.history, missing, shown_input, shown_surface, deviation, section)
-    pictured = shown_surface or shown_input
+    marched = None if surface is None else len(surface.faces)
+    sheet = draw_sheet(name, result.history, missing, drawn_input, drawn_surface, deviation, section, marched)
+    pictured = drawn_surface or drawn_input
     thumbnail = thumbnail_png(*pictured) if in_folder and pictured is not None else None
     return Drawings(page, sheet, network_view(network), thumbnail)
 

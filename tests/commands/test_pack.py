@@ -230,17 +230,49 @@ def test_the_index_of_the_shards_is_made_again_if_it_is_missing(tmp_path, capsys
     assert pack(capsys, out)[0] == 0 and contents(packed) == before
 
 
+def test_a_shard_behind_a_missing_one_is_not_overwritten(tmp_path, capsys):
+    out, packed = tmp_path / "out", tmp_path / "out_packed"
+    models = parts(out, ["a", "b"])
+    assert pack(capsys, out, "--shardParts", 1, "--remove", 1)[0] == 0
+    a_part(out, "c")
+    a_part(out, "d")
+    (packed / "index.json").unlink()
+    first = (packed / "parts-000000.tar").rename(tmp_path / "first")
+    before = contents(packed), contents(out)
+    code, _, err = pack(capsys, out, "--shardParts", 1, "--remove", 1)
+    assert code == 1 and "parts-000001.tar: parts-000000.tar in front of it is missing" in err
+    assert (contents(packed), contents(out)) == before
+    first.rename(packed / "parts-000000.tar")
+    assert pack(capsys, out, "--shardParts", 1, "--remove", 1)[0] == 0
+    assert {name: PackedFolder(packed).read(name) for name in "ab"} == models and PackedFolder(packed).count == 4
+
+
+def test_an_index_that_names_files_of_other_folders_is_none(tmp_path, capsys):
+    out, packed = tmp_path / "out", tmp_path / "out_packed"
+    parts(out, ["a"])
+    assert pack(capsys, out)[0] == 0
+    index = packed / "parts-000000.json"
+    index.write_text(index.read_text().replace('"a":', '"../a":').replace('"a.', '"..%2Fa.'.replace("..", "%2E%2E")))
+    assert name_of(next(iter(json.loads(index.read_text())["parts"]["../a"])).partition(".")[0]) == "../a"
+    assert pack(capsys, out, "--remove", 1)[0] == 1 and (out / "a.json").is_file()
+    with pytest.raises(ValueError, match="missing or damaged"):
+        PackedFolder(packed).read("a")
+
+
 def test_folders_that_cannot_be_used_get_one_line(tmp_path, capsys):
     out = tmp_path / "out"
     parts(out, ["a"])
     (tmp_path / "own").mkdir()
     (tmp_path / "own/parts-000000.tar").write_bytes(b"mine")
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/parts-000000.json").write_text("{}")
     (tmp_path / "empty").mkdir()
     for words, said in (
         ([tmp_path / "none"], "no such folder"),
         ([tmp_path / "empty"], "no fitted part"),
         ([out, "--out", out], "choose another --out"),
         ([out, "--out", tmp_path / "own"], "no packing left this file"),
+        ([out, "--out", tmp_path / "mine"], "no packing left this file"),
         ([out, "--list", 1], "no packed folder"),
     ):
         code, lines, err = pack(capsys, *words)

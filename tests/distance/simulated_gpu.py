@@ -35,22 +35,25 @@ def main(count, *names):
     found = {name: differences(MESHES[name](generator), int(count), generator) for name in names}
     crowd = in_domain(SHAPES["soup"](2000))
     refused = [
-        refusal(Wrong(box().vertices[box().faces]), box()),
+        refusal(Wrong(box().vertices, box().faces), box()),
         refusal(Flipped(box()), box()),
-        refusal(TriangleSearch(crowd.vertices[crowd.faces]), crowd),
+        refusal(TriangleSearch(crowd.vertices, crowd.faces), crowd),
     ]
     print(json.dumps({"differences": found, "refused": refused}))
 
 
 def differences(mesh, count, generator):
     """Of one mesh: the largest differences, and the number of signs that differ."""
-    triangles, points = mesh.vertices[mesh.faces], points_around(mesh, count, generator)
-    search, winding = TriangleSearch(triangles), WindingNumber(mesh, exact_boundary=10_000)
+    points = points_around(mesh, count, generator)
+    search, winding = TriangleSearch(mesh.vertices, mesh.faces), WindingNumber(mesh, exact_boundary=10_000)
     # Two batches, of different length.
     twin, expected = DeviceSearch(search, 0, batch=len(points) // 2 + 1), search.nearest(points)
     closest, face, distance = twin.nearest_on_gpu(points, True)
     numbers = DeviceWinding(winding, 0, batch=len(points) // 2 + 1).winding_on_gpu(points)
-    own = [brute_distance(closest[i : i + 1], as_mesh(triangles[face[i]], [[0, 1, 2]])) for i in range(len(points))]
+    own = [
+        brute_distance(closest[i : i + 1], as_mesh(mesh.vertices[mesh.faces[face[i]]], [[0, 1, 2]]))
+        for i in range(len(points))
+    ]
     return {
         "closest": float(np.abs(closest - expected[0]).max()),
         "distance": float(np.abs(distance - expected[2]).max()),

@@ -5,14 +5,14 @@ import pytest
 
 from neuralparts.distance import search
 from neuralparts.distance.search import TriangleSearch
-from tests.distance.brute import CLOSED, OPEN, brute_distance, points_around
+from tests.distance.brute import CLOSED, OPEN, as_mesh, brute_distance, points_around
 from tests.distance.test_bin_kernels import in_domain
 from tests.hostile_meshes import SHAPES
 
 
 def assert_closest(mesh, points, is_crowded=True):
     """The distances are the true ones; the closest points lie at that distance, on the faces that are named."""
-    found = TriangleSearch(mesh.vertices[mesh.faces])
+    found = TriangleSearch(mesh.vertices, mesh.faces)
     assert found.is_crowded == is_crowded
     closest, face, distance = found.nearest(points)
     assert np.abs(distance - brute_distance(points, mesh)).max() < 1e-6
@@ -43,11 +43,19 @@ def test_crowded_meshes(name, triangles, generator, monkeypatch):
 def test_points_far_outside_of_the_domain(generator):
     mesh = in_domain(SHAPES["soup"](1500))
     points = generator.uniform(-50, 50, (50, 3))
-    distance = TriangleSearch(mesh.vertices[mesh.faces]).nearest(points, with_points=False)[2]
+    distance = TriangleSearch(mesh.vertices, mesh.faces).nearest(points, with_points=False)[2]
     assert np.allclose(distance, brute_distance(points, mesh), rtol=1e-6)
 
 
 def test_only_meshes_of_large_triangles_everywhere_are_crowded():
     for name, is_crowded in (("fine_ball", False), ("crumbs", False), ("soup", True), ("bodies_nested", True)):
         mesh = in_domain(SHAPES[name](6000))
-        assert TriangleSearch(mesh.vertices[mesh.faces]).is_crowded == is_crowded
+        assert TriangleSearch(mesh.vertices, mesh.faces).is_crowded == is_crowded
+
+
+@pytest.mark.parametrize("crowded", [-1, search.CROWDED])
+def test_a_triangle_that_is_one_point_is_as_far_as_that_point(crowded, generator, monkeypatch):
+    monkeypatch.setattr(search, "CROWDED", crowded)
+    vertices = np.concatenate([np.full((3, 3), 0.25), generator.uniform(0.8, 0.9, (3, 3))])
+    mesh = as_mesh(vertices, [[0, 1, 2], [3, 4, 5]])
+    assert_closest(mesh, 0.25 + generator.normal(0, 0.1, (100, 3)), is_crowded=crowded < 0)

@@ -117,9 +117,9 @@ def test_malformed_points_are_an_error(points):
 def test_two_threads_that_need_a_tree_at_once_build_one(monkeypatch):
     built = []
 
-    def slow(triangles, block):
+    def slow(vertices, faces, block):
         time.sleep(0.05)  # long enough for the other thread to ask for it too
-        built.append(TriangleSearch(triangles, block=block))
+        built.append(TriangleSearch(vertices, faces, block=block))
         return built[-1]
 
     monkeypatch.setattr(oracle_module, "TriangleSearch", slow)

@@ -52,7 +52,8 @@ COMMANDS = {
     "single --overwrite": ["in/a.stl", "--overwrite", "1"],
     "folder": ["in", "--workers", "0"],
     "folder --overwrite": ["in", "--workers", "0", "--overwrite", "1"],
-    "folder with a worker": ["in", "--workers", "1"],
+    "folder with a worker": ["in", "--workers", "1", "--partsPerBatch", "1"],
+    "folder in stages": ["in", "--workers", "1", "--partsPerBatch", "2"],
 }
 PR_SET_CHILD_SUBREAPER = 36
 
@@ -114,8 +115,9 @@ def run_child(command: str, epochs: int, place: Path, output: Path) -> int:
             os.dup2(file, 2)
             time.sleep = lambda _: None
             fleet_stubs.replace_fit(fit_with_checkpoint)
-            worker = "neuralparts.job:fit_one" if "worker" not in command else "tests.fleet_stubs:light"
-            commands_fit.fit_folder = functools.partial(commands_fit.fit_folder, worker=worker)
+            whole = "neuralparts.job:fit_one" if "worker" not in command else "tests.fleet_stubs:light"
+            workers = commands_fit.Workers(whole, stage="tests.fleet_stubs:light_stage")
+            commands_fit.fit_folder = functools.partial(commands_fit.fit_folder, workers=workers)
             code = commands_fit.main(command_words(command, epochs))
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)

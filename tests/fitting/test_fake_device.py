@@ -69,7 +69,7 @@ def take_steps(members: list[Member], settings: FitSettings, steps: int, after=l
         after(step)
         return step == steps
 
-    hooks = FitHooks(should_stop=should_stop, clock=lambda: 0.0)
+    hooks = replace(members[0].hooks, should_stop=should_stop, clock=lambda: 0.0)
     with pytest.raises(Interrupted):
         fit_batch([replace(members[0], hooks=hooks), *members[1:]], settings)
 
@@ -209,6 +209,17 @@ def test_the_device_counts_launches_copies_and_waits(device):
     assert device.take_counts() == Counts(launches={"_foreach_mul_": 1, "zero_": 1})
     float(values.sum()), values.cpu(), values[values > 0], values.tolist()
     assert device.take_counts().waits == {"_local_scalar_dense": 1, "_to_copy": 2, "index": 1}
+
+
+def test_a_check_of_a_stack_takes_as_many_launches_for_many_members_as_for_few(device):
+    settings, counts = FitSettings(epochs=1, batch_size=100), []  # a check after each step
+    for count in (2, 4):
+        members = a_fit(("relu", "adam", False, "PowerTransformer", "l1", count, False))[0]
+        for member in members:
+            member.network.to(FAKE)
+        members = [replace(member, hooks=FitHooks(held_out=member.points[:100])) for member in members]
+        take_steps(members, settings, 3, lambda step: counts.append(device.take_counts().totals()))
+    assert counts[2] == counts[5] and counts[2][1:] == (0, 1)
 
 
 # (name, widths, whether there is a hash grid, optimizer, members) of a table of the steps.

@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ from neuralparts.fitting.optimizers import make_optimizer
 from neuralparts.fitting.schedule import Schedule, make_schedule
 from neuralparts.fitting.stack import stacked
 from neuralparts.fitting.stacked_step import StackedStep
-from neuralparts.fitting.step import StepsInTurn, are_stacked, steps_of
+from neuralparts.fitting.step import StepsInTurn, are_stacked, steps_of, values_at_once
 from neuralparts.fitting.torch_step import TorchStep
 from neuralparts.network import NeuralSDF, fit_scaler
 from tests import shapes
@@ -208,6 +209,27 @@ def test_padding_stays_zero_and_changes_nothing(activation, optimizer):
     parts = tensors_of(padded[0]).values()
     assert len(wholes) == len(parts)
     assert sum(map(torch.count_nonzero, wholes)) == sum(map(torch.count_nonzero, parts)) > 100
+
+
+@pytest.mark.parametrize("scalers", [*((name,) * 3 for name in SCALERS), ("none", "StandardScaler", "none")], ids=str)
+def test_values_of_a_stack_are_those_of_each_network(scalers, monkeypatch):
+    monkeypatch.setattr("neuralparts.fitting.stacked_step._POINTS_AT_ONCE", 100)
+    settings = FitSettings(batch_size=BATCH)
+    states, batches, schedule = some_fits(settings, activation="elu")
+    for place, (state, name) in enumerate(zip(states, scalers, strict=True)):
+        state.network.scaler = deepcopy(labelled(place, name)[3])
+    # Some lie outside of the cube.
+    points = torch.from_numpy(np.random.default_rng(0).uniform(-1.1, 1.1, (3, 70, 3)).astype(np.float32))
+    with steps_of(states, batches, settings, schedule) as take_step:
+        for _ in range(2):
+            take_step(RATE)
+        values = values_at_once(take_step)(points)
+        take_step(RATE)
+        expected = torch.stack([state.network.domain(own) for state, own in zip(states, points, strict=True)])
+        assert torch.allclose(values_at_once(take_step)(points), expected, atol=1e-6)
+        assert not torch.allclose(values, expected, atol=1e-4)
+    with steps_of(states[:1], batches[:1], settings, schedule) as take_step:
+        assert values_at_once(take_step) is None
 
 
 def test_who_takes_the_steps_on_the_cpu():

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from neuralparts.fleet import FleetError, Ray, SharedFolder
-from neuralparts.fleet.ray_cluster import TaskMonitor, package_for_workers
+from neuralparts.fleet.ray_cluster import TaskMonitor, package_for_workers, work_on_ray
 from tests.fleet.runs import (
     ROOT,
     STUB,
@@ -171,6 +171,17 @@ def test_after_a_raylets_death_no_task_of_its_session_is_waited_for(monkeypatch)
     place.submit(jobs["new"])
     assert list(place.tasks) == ["new"] and len(fresh) == 1
     assert [(job["name"], result["status"]) for job, result in place.wait(0)] == [("arrived", "done"), ("lost", "busy")]
+
+
+@pytest.mark.parametrize("stage", ["train", "finish"])
+def test_a_process_that_has_lost_its_gpu_trains_no_further_batch(monkeypatch, stage):
+    """Ray keeps the processes that train, and no others."""
+    ended, remote = [], SimpleNamespace(remote=lambda number: None)
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace())
+    monkeypatch.setattr(os, "_exit", ended.append)
+    job = {"name": "fatal", "input": "fatal.stl", "stage": stage}
+    result = work_on_ray(STUB, job, SimpleNamespace(begin=remote, end=remote), 0.0, 1)
+    assert result["fatal"] and ended == [1] * (stage == "train")
 
 
 @pytest.mark.long

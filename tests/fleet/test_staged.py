@@ -4,6 +4,7 @@ from collections import Counter
 
 import pytest
 
+from neuralparts.commands import fit as commands_fit
 from neuralparts.commands.fit import WORKERS, place_to_run
 from neuralparts.flags import parse_fit_flags
 from neuralparts.fleet import Staged, run
@@ -171,6 +172,40 @@ def test_a_part_that_another_run_has_is_submitted_again(tmp_path):
         place.submit({"name": "a1", "input": "a1", "flags": {"outputDir": str(tmp_path), "outputFormat": "stl"}})
         ((_, result),) = place.wait(0.0)
     assert result["status"] == "busy" and not place.parts
+
+
+def test_parts_that_cannot_be_locked_leave_no_room_for_ever_more(tmp_path, monkeypatch):
+    monkeypatch.setattr(staged_module, "MOST_PARTS", 3)
+    place = Staged(Hands(answer, 2), Hands(answer, 1), 1, 4)
+    flags = {"outputDir": str(tmp_path / "gone"), "outputFormat": "stl"}
+    for k in range(3):
+        assert place.room
+        place.submit({"name": f"a{k}", "input": f"a{k}", "flags": flags})
+    assert not place.room
+    assert [result["status"] for _, result in place.wait(0.0)] == ["failed"] * 3 and place.room
+
+
+def test_a_batch_that_was_stopped_has_a_result_for_each_part(tmp_path):
+    """One that failed before is not called stopped."""
+    bad = {"status": "failed", "reason": "a2.stl: the network is constant"}
+
+    def stops(job):
+        stopped = {"status": "stopped", "reason": ""}
+        return stopped | {"results": {"a1": stopped, "a2": bad}} if job["stage"] == "train" else answer(job)
+
+    place = Staged(Hands(stops, 2), Hands(stops, 1), 1, 4)
+    flags = {"outputDir": str(tmp_path), "outputFormat": "stl"}
+    for name in ("a1", "a2"):
+        place.submit({"name": name, "input": f"{name}.stl", "flags": flags})
+    ended = [pair for _ in range(3) for pair in place.wait(0.0)]
+    assert {job["name"]: result["status"] for job, result in ended} == {"a1": "stopped", "a2": "failed"}
+
+
+def test_a_named_gpu_is_one_of_those_that_this_process_sees(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,GPU-x")
+    monkeypatch.setattr(commands_fit, "gpu_memory", lambda: 2**37)
+    place = commands_fit.place_to_run(parse_fit_flags(["parts", "--gpu", "1"]), 8, lambda: False, WORKERS)
+    assert {environment["CUDA_VISIBLE_DEVICES"] for environment, _ in place.processors.settings} == {"GPU-x"}
 
 
 def test_while_a_stage_of_a_killed_run_goes_on_nobody_gets_the_part(tmp_path):

@@ -1,0 +1,91 @@
+"""A fitted network, rounded to the numbers that its file can hold, so that what is measured is what is written.
+
+In: a fitted network, and points where its error is known. Out: the same network, changed in place.
+
+With int8 every feature of every level of the hash grid is rounded to whole numbers of steps. The steps are those with
+the fewest bits for a given error, by Lagrange's multiplier: each number costs -log2(step) bits, and a feature adds
+(dependence * step)^2 / 12 to the mean square error, where the dependence is that of the distance near the surface on
+the feature. So a step is proportional to sqrt(rows of the level) / dependence. The common factor is the largest that
+lets the error rise by MOST_LOSS at most (docs/log.md has the bytes and errors of other steps).
+"""
+
+import numpy as np
+import torch
+
+from neuralparts.errors import UserError
+from neuralparts.network.neural_sdf import NeuralSDF
+from neuralparts.network.precision import LARGEST_INTEGER, Precision, as_float16, table_integers, table_of
+
+# The error on the given points may rise by this factor.
+MOST_LOSS = 1.05
+# The first step tried, in units of the error; the factor from each to the next; how many are tried, down to 2e-6 of the
+# first.
+_FIRST_STEP, _NEXT_STEP, _TRIES = 4.0, 0.85, 80
+# The error of a fit is taken for this at least, domain units: far below what float32 gives.
+_LEAST_ERROR = 1e-9
+# How far points lie from the given ones where the dependence on features is taken too, domain units.
+_SPREAD = 0.02
+
+
+def round_network(network: NeuralSDF, precision: str, points: np.ndarray, distances: np.ndarray) -> None:
+    """Round the numbers of a fitted network in place to those that a file of this precision holds.
+
+    points (N, 3) and distances (N,), float32, domain: where the error is measured, best on the surface. Raises
+    UserError for numbers too large for the precision.
+    """
+    if precision == "float32":
+        return
+    grid = network.encoding
+    try:
+        with torch.no_grad():
+            for tensor in network.layers.parameters():
+                tensor.copy_(as_float16(tensor))
+            if precision == "float16" and grid is not None:
+                grid.table.copy_(as_float16(grid.table))
+        steps = _round_table(network, points, distances) if precision == "int8" and grid is not None else None
+        network.keep(Precision(precision, steps=steps))
+    except ValueError as error:
+        raise UserError(f"--precision {precision}: {error}; give --precision float32") from error
+
+
+def _round_table(network: NeuralSDF, points: np.ndarray, distances: np.ndarray) -> np.ndarray:
+    """Round the table of the hash grid in place; returns the steps (levels, features) float32."""
+    grid = network.encoding
+    table = grid.table.detach().cpu().numpy().copy()  # (rows, features)
+    levels = np.split(table, grid.arrays.offsets[1:-1])
+    largest = np.stack([np.abs(level).max(axis=0) for level in levels])  # (levels, features)
+    # A step is the largest number at most, so that it can be kept, and not so small that this has too many steps. Where
+    # all numbers are 0, any step will do.
+    largest = np.where(largest > 0, largest, 1.0)
+    rows = np.diff(grid.arrays.offsets)[:, None]  # (levels, 1)
+    cost = _dependence(network, points) / np.sqrt(rows / rows.max())  # (levels, features)
+
+    def error() -> float:
+        return float(np.abs(network.domain(points) - distances).mean())
+
+    allowed = max(_LEAST_ERROR, MOST_LOSS * error())
+    for attempt in range(_TRIES):
+        step = _FIRST_STEP * allowed * _NEXT_STEP**attempt
+        wanted = step / np.maximum(cost, step / largest)
+        steps = np.maximum(wanted, largest / (LARGEST_INTEGER - 1)).astype(np.float32)
+        rounded = torch.from_numpy(table_of(table_integers(table, steps, grid), steps, grid))
+        with torch.no_grad():
+            grid.table.copy_(rounded)
+        if error() <= allowed:
+            break
+    return steps
+
+
+def _dependence(network: NeuralSDF, points: np.ndarray) -> np.ndarray:
+    """(levels, features) root mean square of the derivative of the distance by a feature, at and near the points."""
+    grid = network.encoding
+    generator = np.random.default_rng(0)
+    near = points + generator.normal(0.0, _SPREAD, points.shape)
+    places = np.concatenate([points, np.clip(near, -1, 1)]).astype(np.float32)  # (2 N, 3)
+    with torch.no_grad():
+        features = grid(torch.from_numpy(places).to(grid.table.device))  # (2 N, levels * features)
+    features.requires_grad_(True)
+    with torch.enable_grad():
+        distances = network.scaler.inverse(network.layers(features).squeeze(-1))
+        (slopes,) = torch.autograd.grad(distances.sum(), features)
+    return slopes.double().square().mean(0).sqrt().cpu().numpy().reshape(grid.levels, grid.features)
