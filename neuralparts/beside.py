@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from typing import TypeVar
 
 from neuralparts.machine import thread_count
@@ -28,3 +28,9 @@ def beside(work: Callable[[], Result]) -> Callable[[], Result]:
 
     threading.Thread(target=run, name="beside", daemon=True).start()
     return outcome.result
+
+
+def wait_for(result: Callable[[], Result]) -> None:
+    """Wait until the thread of a function that `beside` returned has ended, whatever came of it, if there is one."""
+    if isinstance(outcome := getattr(result, "__self__", None), Future):
+        wait([outcome])

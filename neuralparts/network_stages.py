@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import torch
 
-from neuralparts.beside import beside
+from neuralparts.beside import beside, wait_for
 from neuralparts.device import choose_device
 from neuralparts.fitting import FitResult
 from neuralparts.inputs import Labelled, Shape
@@ -79,12 +79,17 @@ def finish(
     missing = failure or ("none was made" if flags.reconstructionRes else "not asked for")
     drawn = (files.name, result, network, shape, surface, missing, watch.in_folder)
     drawings = beside(lambda: draw_report(*drawn)) if "page" in outputs else None
-    with watch.timed("evaluate"), watch.bar("evaluate"):
-        evaluation = evaluate(network, shape, surface, flags, watch)
-        off_surface = evaluate_off_surface(network, shape, flags.seed)
-        network.about = about_fit(Path(name).name, shape, flags, evaluation.metrics)
-        if "model" in outputs:
-            files.write_model(network)
+    try:
+        with watch.timed("evaluate"), watch.bar("evaluate"):
+            evaluation = evaluate(network, shape, surface, flags, watch)
+            off_surface = evaluate_off_surface(network, shape, flags.seed)
+            network.about = about_fit(Path(name).name, shape, flags, evaluation.metrics)
+            if "model" in outputs:
+                files.write_model(network)
+    except Exception:
+        if drawings is not None:
+            wait_for(drawings)  # or it would take memory and processors from the next part, or the next try
+        raise
     watch.timings["total"] = time.perf_counter() - start
     fit = {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")}
     record = {

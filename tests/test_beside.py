@@ -7,13 +7,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from neuralparts import beside as beside_module
-from neuralparts import kept
+from neuralparts import kept, network_stages
 from neuralparts.beside import beside
 from neuralparts.mesh_files import write_mesh
+from neuralparts.watch import Watch
 from tests.meshes import box
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,3 +100,26 @@ def test_what_is_kept_is_made_again_if_it_is_damaged_or_of_another_origin(tmp_pa
     path = tmp_path / "kept/name"
     path.write_bytes(path.read_bytes()[:-1])
     assert kept.read_kept("source", "name", b"origin") is None
+
+
+def test_a_part_that_fails_does_not_leave_its_drawing_to_the_next(monkeypatch):
+    monkeypatch.setattr(beside_module, "thread_count", lambda: 2)
+    is_drawn = threading.Event()
+
+    def fails(*arguments):
+        raise OSError("no space left")
+
+    def draws(*arguments):
+        threading.Event().wait(0.2)
+        is_drawn.set()
+
+    for name, stub in (("reconstruct", lambda *_: (None, "")), ("draw_report", draws), ("evaluate", fails)):
+        monkeypatch.setattr(network_stages, name, stub)
+    flags, files = (
+        SimpleNamespace(outputs="page", reconstructionRes=0, precision="float32", seed=0),
+        SimpleNamespace(name="part"),
+    )
+    result = SimpleNamespace(collapsed="")
+    with pytest.raises(OSError, match="no space left"):
+        network_stages.finish(None, "", None, result, "cpu", flags, files, Watch(), "part.stl", 0.0)
+    assert is_drawn.is_set()

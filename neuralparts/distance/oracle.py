@@ -11,7 +11,9 @@ distance.
 Importing this module imports Numba (half a second); the first use on a machine compiles the kernels (ten seconds).
 """
 
-import functools
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -24,6 +26,9 @@ from neuralparts.distance.winding import WindingNumber
 from neuralparts.errors import UserError
 from neuralparts.mesh import Mesh
 
+if TYPE_CHECKING:
+    from neuralparts.distance.device_labels import DeviceSearch, DeviceWinding
+
 
 class DistanceOracle:
     """Distance, closest point, winding number and sign for points around a mesh.
@@ -34,23 +39,40 @@ class DistanceOracle:
     unknown engine, and UserError if open3d is chosen and cannot be imported.
 
     Every method takes (N, 3) float32 or float64 points of the domain and raises ValueError for anything else. The
-    trees are built when they are first needed.
+    trees are built when they are first needed. Threads may use one oracle at once.
     """
 
     def __init__(self, mesh: Mesh, engine: str = "auto", block: int = BLOCK, gpu: int | None = -1):
         self.mesh, self._gpu = mesh, gpu
         self.engine = _engine_in_use(engine)
         self._block = block
+        self._built: dict[str, Any] = {}
+        # A thread that needs a tree while another builds it waits: `functools.cached_property` would build two.
+        self._building = threading.Lock()
 
-    @functools.cached_property
-    def _search(self):
+    @property
+    def _search(self) -> "TriangleSearch | Open3dSearch | DeviceSearch":
+        return self._once("search", self._build_search)
+
+    @property
+    def _winding(self) -> "WindingNumber | DeviceWinding":
+        return self._once("winding", self._build_winding)
+
+    def _once(self, name: str, build: Callable[[], Any]) -> Any:
+        """build(), or the result of the first call with this name."""
+        if name not in self._built:
+            with self._building:
+                if name not in self._built:
+                    self._built[name] = build()
+        return self._built[name]
+
+    def _build_search(self) -> "TriangleSearch | Open3dSearch | DeviceSearch":
         vertices, faces = self.mesh.vertices, self.mesh.faces
         if self.engine == "open3d":
             return Open3dSearch(vertices[faces], block=self._block)
         return on_gpu(TriangleSearch(vertices, faces, block=self._block), self._gpu, vertices)
 
-    @functools.cached_property
-    def _winding(self):
+    def _build_winding(self) -> "WindingNumber | DeviceWinding":
         return on_gpu(WindingNumber(self.mesh, block=self._block), self._gpu, self.mesh.vertices)
 
     @property

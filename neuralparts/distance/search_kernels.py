@@ -23,6 +23,8 @@ STACK = DEEP + 40
 # vector across it, in the plane of the triangle (3); the unit normal (3); the length of the longest side; the third
 # corner's coordinates along and across.
 FRAME_COLUMNS = 15
+# The place of the third corner along the longest side if all corners are at one place: a length that is no length.
+TINY = 1e-300
 
 
 @compiled
@@ -79,6 +81,8 @@ def triangle_frames(vertices: np.ndarray, faces: np.ndarray, order: np.ndarray) 
         )
         # Rounding may put the foot of the third corner outside of the longest side, or the corner below it: clamp both.
         frame[12], frame[13], frame[14] = length, clamp(position, 0.0, length), max(_dot(third, across), 0.0)
+        if length == 0:
+            frame[13] = TINY  # or `_plane_foot` would take a point above the frame's first axis for one inside
     return frames
 
 

@@ -22,7 +22,8 @@ from neuralparts.steps.reconstruction import Surface
 from neuralparts.watch import Watch
 from neuralparts.wording import say
 
-# Fresh points for each error that is a mean: its standard error is then some 1% of it (docs/log.md). The same number
+# Fresh points for each error of the function. The standard error of a mean of |f| or |f - d| is then some 1% of it
+# (docs/log.md); a fraction such as sign_error is less certain: 5% of it if it is 2%, 22% if it is 0.1%. The same number
 # serves the errors off the surface, in the cube and near the surface.
 MEAN_POINTS = 20_000
 # For those that want more: the overlap differs in a thin layer, and the distances between meshes have a largest one.

@@ -5,7 +5,7 @@ import pytest
 
 from neuralparts.distance import DistanceOracle
 from neuralparts.distance.angle_kernels import TRIANGLES, triangle_blocks, winding_numbers_with_bounds
-from tests.distance.brute import CLOSED, OPEN, brute_distance, brute_winding, points_around
+from tests.distance.brute import CLOSED, OPEN, as_mesh, brute_distance, brute_winding, points_around
 from tests.distance.test_bin_kernels import in_domain
 from tests.hostile_meshes import SHAPES
 
@@ -45,6 +45,16 @@ def test_a_point_on_a_corner_or_a_face_is_left_open():
     for points in (mesh.vertices, corners.mean(axis=1)):
         winding, error = sums(mesh, points)
         assert (np.abs(winding - 0.5) <= error).all()
+
+
+def test_a_point_nearer_to_a_corner_than_float32_resolves_is_within_its_bound(generator):
+    """A corner in the origin, since elsewhere float64 coordinates differ by more, or not at all."""
+    corners = generator.uniform(-0.6, 0.6, (200, 3, 3))
+    corners[:, 0] = 0
+    mesh = as_mesh(corners.reshape(-1, 3), np.arange(600).reshape(-1, 3))
+    points = 10.0 ** generator.uniform(-30, -12, (300, 1)) * generator.standard_normal((300, 3))
+    winding, error = sums(mesh, points)
+    assert (np.abs(winding - brute_winding(points, mesh)) <= error + 1e-9).all()
 
 
 def test_signs_of_a_crowded_open_mesh(generator):

@@ -5,7 +5,7 @@ import pytest
 
 from neuralparts.distance import search
 from neuralparts.distance.search import TriangleSearch
-from tests.distance.brute import CLOSED, OPEN, brute_distance, points_around
+from tests.distance.brute import CLOSED, OPEN, as_mesh, brute_distance, points_around
 from tests.distance.test_bin_kernels import in_domain
 from tests.hostile_meshes import SHAPES
 
@@ -51,3 +51,11 @@ def test_only_meshes_of_large_triangles_everywhere_are_crowded():
     for name, is_crowded in (("fine_ball", False), ("crumbs", False), ("soup", True), ("bodies_nested", True)):
         mesh = in_domain(SHAPES[name](6000))
         assert TriangleSearch(mesh.vertices, mesh.faces).is_crowded == is_crowded
+
+
+@pytest.mark.parametrize("crowded", [-1, search.CROWDED])
+def test_a_triangle_that_is_one_point_is_as_far_as_that_point(crowded, generator, monkeypatch):
+    monkeypatch.setattr(search, "CROWDED", crowded)
+    vertices = np.concatenate([np.full((3, 3), 0.25), generator.uniform(0.8, 0.9, (3, 3))])
+    mesh = as_mesh(vertices, [[0, 1, 2], [3, 4, 5]])
+    assert_closest(mesh, 0.25 + generator.normal(0, 0.1, (100, 3)), is_crowded=crowded < 0)

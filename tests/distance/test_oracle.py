@@ -1,11 +1,15 @@
 """The oracle as a whole: its engines against each other, its sign, its arguments and errors."""
 
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from neuralparts.distance import DistanceOracle
+from neuralparts.distance import oracle as oracle_module
+from neuralparts.distance.search import TriangleSearch
 from neuralparts.errors import UserError
 from neuralparts.mesh import load_mesh
 from neuralparts.mesh_files import write_mesh
@@ -108,3 +112,18 @@ def test_malformed_points_are_an_error(points):
     for question in (oracle.distance, oracle.closest, oracle.winding_number, oracle.inside, oracle.signed_distance):
         with pytest.raises(ValueError, match="points"):
             question(points)
+
+
+def test_two_threads_that_need_a_tree_at_once_build_one(monkeypatch):
+    built = []
+
+    def slow(vertices, faces, block):
+        time.sleep(0.05)  # long enough for the other thread to ask for it too
+        built.append(TriangleSearch(vertices, faces, block=block))
+        return built[-1]
+
+    monkeypatch.setattr(oracle_module, "TriangleSearch", slow)
+    oracle, points = DistanceOracle(box()), np.zeros((4, 3))
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(oracle.distance, (points, points))
+    assert len(built) == 1 and (first == second).all()
