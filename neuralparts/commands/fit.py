@@ -287,7 +287,7 @@ def place_to_run(flags: argparse.Namespace, parts: int, stop: Callable[[], bool]
         function, carrier = (workers.sent, Sender()) if sent else (workers.whole, SharedFolder())
         ray = Ray(flags.ray, function, flags.workers, flags.gpu != -1, flags.partTimeout, flags.workerMemory, carrier)
         ray.connect()
-        batch = flags.partsPerBatch or (PARTS_OF_A_GPU if ray.gpus else 1)
+        batch = flags.partsPerBatch or (parts_of_a_gpu(flags) if ray.gpus else 1)
         if sent or (batch == 1 and not ray.gpus):
             return ray
         ray.begin_stages(workers.stage)
@@ -311,6 +311,11 @@ def name_of_gpu(number: int) -> str:
     return names[number] if number < len(names) else str(number)
 
 
+def parts_of_a_gpu(flags: argparse.Namespace) -> int:
+    """Parts that a GPU trains at once; with --timeBudget one, because beside others it has fewer steps in its time."""
+    return 1 if flags.timeBudget else PARTS_OF_A_GPU
+
+
 def parts_of_a_worker(flags: argparse.Namespace, parts: int, workers: int) -> int:
     """Parts that a worker without a GPU trains at once, as far as it pays."""
     is_small = not flags.damArch and flags.encoding == "none" and flags.layerWidth <= WIDEST_STACKED_ON_A_CPU
@@ -330,7 +335,7 @@ def processes(
     from neuralparts.fleet import Processes, Staged
 
     limits = flags.partTimeout, flags.workerMemory
-    batch = flags.partsPerBatch or (PARTS_OF_A_GPU if gpus else parts_of_a_worker(flags, parts, count))
+    batch = flags.partsPerBatch or (parts_of_a_gpu(flags) if gpus else parts_of_a_worker(flags, parts, count))
     if batch == 1 and not gpus:
         return Processes(workers.whole, count, [], *limits)
     if not gpus:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from neuralparts.report.clustering import clustered
 from neuralparts.report.deviation import SCALE, Deviation, default_tolerance, deviation_of
 from neuralparts.report.formatting import DOT
 from neuralparts.report.part_picture import EYE, MeshArrays, still_picture, used
@@ -128,6 +127,8 @@ def simplified(vertices: np.ndarray, faces: np.ndarray, most_triangles: int) -> 
     """
     if len(faces) <= most_triangles:
         return vertices, faces
+    from neuralparts.report.clustering import clustered  # brings Numba
+
     return contracted(*clustered(vertices, faces, CONTRACTED * most_triangles), most_triangles)
 
 
