@@ -41,7 +41,7 @@ class Findings:
         self._keep()
 
     def attempt(self, name: str, work: Callable[[], object], asked: str = "") -> object | None:
-        """Call `work` and tell what it returns, unless that is None; an exception is told and goes no further."""
+        """Call `work` and print what it returns, unless that is None; an exception is printed and goes no further."""
         try:
             measured = work()
         except Exception as error:

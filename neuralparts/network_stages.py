@@ -91,18 +91,8 @@ def finish(
             wait_for(drawings)  # or it would take memory and processors from the next part, or the next try
         raise
     watch.timings["total"] = time.perf_counter() - start
-    fit = {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")}
-    record = {
-        "input": str(name),
-        "content": content,
-        "flags": vars(flags),
-        "versions": versions(),
-        "diagnosis": shape.mesh.diagnosis if shape.mesh is not None else {},
-        "device": device,
-        "parameters": network.parameter_count,
-        "precision": network.precision.facts(network.parameter_count),
-        "transform": {"center": shape.transform.center.tolist(), "scale": shape.transform.scale},
-        "fit": fit | ({"members": members} if members > 1 else {}),  # `seconds` are those of the whole batch
+    record = {"input": str(name), "content": content, "flags": vars(flags), "versions": versions(), "device": device}
+    record |= about_part(shape, network, result, members) | {
         "timings": watch.timings,
         "metrics": evaluation.metrics,
         "off_surface": off_surface,
@@ -117,6 +107,18 @@ def finish(
             write_report(files, record, drawings())
         files.write_record(record)
     return record
+
+
+def about_part(shape: Shape, network: NeuralSDF, result: FitResult, members: int) -> dict:
+    """What the record says of the input, the network and its fit. members: parts that were trained at once."""
+    fit = {key: getattr(result, key) for key in ("ended_by", "seconds", "samples", "restarts", "resumed_at")}
+    return {
+        "diagnosis": shape.mesh.diagnosis if shape.mesh is not None else {},
+        "parameters": network.parameter_count,
+        "precision": network.precision.facts(network.parameter_count),
+        "transform": {"center": shape.transform.center.tolist(), "scale": shape.transform.scale},
+        "fit": fit | ({"members": members} if members > 1 else {}),  # `seconds` are those of the whole batch
+    }
 
 
 def device_name(device: str) -> str:

@@ -25,6 +25,7 @@ import struct
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -100,6 +101,20 @@ def fit_with_checkpoint(source, flags, files, watch, name):
 
 
 def run_child(command: str, epochs: int, place: Path, output: Path) -> int:
+    """`forked` a command of COMMANDS, with light fits and no sleep."""
+
+    def run() -> int:
+        time.sleep = lambda _: None
+        fleet_stubs.replace_fit(fit_with_checkpoint)
+        whole = "neuralparts.job:fit_one" if "worker" not in command else "tests.fleet_stubs:light"
+        workers = commands_fit.Workers(whole, stage="tests.fleet_stubs:light_stage")
+        commands_fit.fit_folder = functools.partial(commands_fit.fit_folder, workers=workers)
+        return commands_fit.main(command_words(command, epochs))
+
+    return forked(run, place, output)
+
+
+def forked(run: Callable[[], int], place: Path, output: Path) -> int:
     """Run a command in a child process, in a folder, and wait for all children of this process.
 
     Returns its exit code, negative for a signal. What it prints goes to the file `output`.
@@ -113,12 +128,7 @@ def run_child(command: str, epochs: int, place: Path, output: Path) -> int:
             file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
             os.dup2(file, 1)
             os.dup2(file, 2)
-            time.sleep = lambda _: None
-            fleet_stubs.replace_fit(fit_with_checkpoint)
-            whole = "neuralparts.job:fit_one" if "worker" not in command else "tests.fleet_stubs:light"
-            workers = commands_fit.Workers(whole, stage="tests.fleet_stubs:light_stage")
-            commands_fit.fit_folder = functools.partial(commands_fit.fit_folder, workers=workers)
-            code = commands_fit.main(command_words(command, epochs))
+            code = run()
         except BaseException as error:
             sys.excepthook(type(error), error, error.__traceback__)
         finally:

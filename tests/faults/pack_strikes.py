@@ -17,26 +17,13 @@ from pathlib import Path
 from neuralparts.commands import pack
 from neuralparts.errors import UserError
 from neuralparts.packed import INDEX, PackedFolder, read_index
-from tests.faults.injector import read_state, set_state
+from tests.faults.injector import forked, read_state, set_state
 
 
-def run_child(place: Path, output: Path) -> int:
+def pack_in_child(place: Path, output: Path) -> int:
     """Pack in a child process that prints to a file; returns its exit code, negative for a signal."""
-    pid = os.fork()
-    if pid == 0:
-        code = 70
-        try:
-            os.chdir(place)
-            file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
-            os.dup2(file, 1)
-            os.dup2(file, 2)
-            code = pack.main(["out", "--out", "packed", "--shardParts", "2", "--remove", "1"])
-        except BaseException as error:
-            sys.excepthook(type(error), error, error.__traceback__)
-        finally:
-            sys.stdout.flush()
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    words = ["out", "--out", "packed", "--shardParts", "2", "--remove", "1"]
+    return forked(lambda: pack.main(words), place, output)
 
 
 def lost_parts(place: Path, originals: dict[str, bytes]) -> list[str]:
@@ -66,12 +53,12 @@ def strike(place: Path, originals: dict[str, bytes], fault: str, number: int) ->
     state = Path(os.environ["FAULT_STATE"])
     shutil.copytree(place, copy)
     set_state(state, copy, fault, number)
-    code = run_child(copy, output)
+    code = pack_in_child(copy, output)
     _, struck = read_state(state)
     set_state(state)
     result = {"n": number, "struck": struck, "code": code, "printed": output.read_text()}
     result["lost"] = lost_parts(copy, originals)
-    result |= {"again": run_child(copy, output), "printed again": output.read_text()}
+    result |= {"again": pack_in_child(copy, output), "printed again": output.read_text()}
     packed = PackedFolder(copy / "packed")
     result |= {"parts": packed.count, "faults": [row for row in packed.faults() if row[1]]}
     result |= {"lost at the end": lost_parts(copy, originals), "left": sorted(contents(copy / "out"))}
