@@ -19,16 +19,22 @@ def doubled_normals(corners: np.ndarray) -> np.ndarray:
     return cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
 
 
+def lengths(rows: np.ndarray) -> np.ndarray:
+    """(N, 3) -> (N,) Euclidean lengths: the same bits as numpy's norm, which takes twice as long for three columns."""
+    x, y, z = rows[:, 0], rows[:, 1], rows[:, 2]
+    return np.sqrt(x * x + y * y + z * z)
+
+
 def triangle_areas(corners: np.ndarray) -> np.ndarray:
     """(F, 3, 3) corners -> (F,) areas."""
-    return np.linalg.norm(doubled_normals(corners), axis=1) / 2
+    return lengths(doubled_normals(corners)) / 2
 
 
 def unit_normals(corners: np.ndarray) -> np.ndarray:
     """(F, 3, 3) corners -> (F, 3) unit normals; zero for a triangle without area."""
     normals = doubled_normals(corners)
-    lengths = np.linalg.norm(normals, axis=1, keepdims=True)
-    return np.divide(normals, lengths, out=np.zeros_like(normals), where=lengths > 0)
+    length = lengths(normals)[:, None]
+    return np.divide(normals, length, out=np.zeros_like(normals), where=length > 0)
 
 
 def check_mesh_arrays(vertices: np.ndarray, faces: np.ndarray) -> None:

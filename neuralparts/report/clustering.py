@@ -7,8 +7,16 @@ surface faces about the same way are united, so that thin walls keep both of the
 
 import numpy as np
 
-from neuralparts.report.clustering_kernels import nearest_to, numbered_keys, vertex_normals
-from neuralparts.triangles import triangle_areas
+from neuralparts.report.clustering_kernels import (
+    cube_keys,
+    face_areas,
+    facing,
+    means,
+    nearest_to,
+    numbered_keys,
+    vertex_normals,
+    with_three_corners,
+)
 
 # Triangles of a surface of area 1 in cubes of edge 1, about; the first guess of the edge follows from it.
 TRIANGLES_PER_SQUARE = 3.0
@@ -29,21 +37,16 @@ def clustered(vertices: np.ndarray, faces: np.ndarray, count: int) -> tuple[np.n
     """
     if len(faces) <= TOLERATED * count:
         return vertices, faces
-    areas = [triangle_areas(vertices[faces[k : k + 2**16]]).sum() for k in range(0, len(faces), 2**16)]
-    edge = np.sqrt(TRIANGLES_PER_SQUARE * max(sum(areas), np.finfo(float).tiny) / count)
-    way = _ways(vertices, faces)
+    areas = face_areas(vertices, faces)
+    # Summed in pieces, as numpy sums each: the edge, and so the mesh, depends on the last bit.
+    area = sum(areas[k : k + 2**16].sum() for k in range(0, len(areas), 2**16))
+    edge = np.sqrt(TRIANGLES_PER_SQUARE * max(area, np.finfo(float).tiny) / count)
+    way = facing(vertex_normals(vertices, faces) @ FACING_AXES.T)
     while True:
         chosen, new = _united(vertices, faces, way, edge)
         if len(new) <= TOLERATED * count:
             return vertices[chosen], new
         edge *= np.sqrt(len(new) / count)
-
-
-def _ways(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(V,) int64: which of the six directions the normal of each vertex is nearest to."""
-    along = vertex_normals(vertices, faces) @ FACING_AXES.T  # (V, 3)
-    axis = np.abs(along).argmax(axis=1)
-    return 2 * axis + (np.take_along_axis(along, axis[:, None], axis=1)[:, 0] > 0)
 
 
 def _united(vertices: np.ndarray, faces: np.ndarray, way: np.ndarray, edge: float) -> tuple[np.ndarray, np.ndarray]:
@@ -53,12 +56,7 @@ def _united(vertices: np.ndarray, faces: np.ndarray, way: np.ndarray, edge: floa
     """
     low = vertices.min(axis=0)
     edge = max(edge, np.ptp(vertices, axis=0).max() / (MOST_CUBES - 1))
-    cube = ((vertices - low) / edge).astype(np.int64)  # (V, 3)
-    key = ((cube[:, 0] * MOST_CUBES + cube[:, 1]) * MOST_CUBES + cube[:, 2]) * 6 + way
-    number, total = numbered_keys(key)  # (V,) the cluster of each vertex
-    # (W, 3) the mean of each cluster; of its vertices the one that is nearest to it stays.
-    size = np.bincount(number, minlength=total)
-    mean = np.stack([np.bincount(number, vertices[:, k], total) / size for k in range(3)], axis=1)
-    chosen = nearest_to(vertices, number, mean)
-    corners = number[faces]
-    return chosen, corners[(corners != np.roll(corners, 1, axis=1)).all(axis=1)]
+    number, total = numbered_keys(cube_keys(vertices, low, edge, MOST_CUBES, way))  # (V,) the cluster of each vertex
+    # Of the vertices of a cluster the one that is nearest to their mean stays.
+    chosen = nearest_to(vertices, number, means(vertices, number, total))
+    return chosen, with_three_corners(faces, number)

@@ -1,4 +1,4 @@
-"""The compiled loops of clustering: the normals of vertices, and numbers for equal keys."""
+"""The compiled loops of clustering: areas, normals of vertices, cubes and their numbers, what is left of the faces."""
 
 import numpy as np
 
@@ -6,6 +6,19 @@ from neuralparts.compiled import cached_njit
 
 # A large odd number with irregular bits (Knuth's multiplicative hashing).
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+
+
+@cached_njit(nogil=True, error_model="numpy")
+def face_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """(F,) areas of faces (F, 3) over vertices (V, 3) float64; the same bits as those of `triangle_areas`."""
+    areas = np.empty(len(faces))
+    for f in range(len(faces)):
+        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
+        e, g, h = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
+        p, q, r = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
+        x, y, z = g * r - h * q, h * p - e * r, e * q - g * p
+        areas[f] = np.sqrt(x * x + y * y + z * z) / 2
+    return areas
 
 
 @cached_njit(nogil=True, error_model="numpy")
@@ -57,3 +70,60 @@ def numbered_keys(keys: np.ndarray) -> tuple[np.ndarray, int]:
             total += 1
         numbers[v] = slots[slot]
     return numbers, total
+
+
+@cached_njit(nogil=True)
+def facing(along: np.ndarray) -> np.ndarray:
+    """(V,) int64: which of six ways, two of each axis, a vector (V, 3) along three axes is nearest to."""
+    ways = np.empty(len(along), np.int64)
+    for v in range(len(along)):
+        axis = 0
+        for k in (1, 2):
+            if abs(along[v, k]) > abs(along[v, axis]):
+                axis = k
+        ways[v] = 2 * axis + (along[v, axis] > 0)
+    return ways
+
+
+@cached_njit(nogil=True, error_model="numpy")
+def cube_keys(vertices: np.ndarray, low: np.ndarray, edge: float, most: int, way: np.ndarray) -> np.ndarray:
+    """(V,) int64: a number for the cube of each vertex (V, 3) and its way (V,), 0 to 5.
+
+    low (3,): the lowest coordinates. edge: of a cube. most: cubes along an axis, at most.
+    """
+    keys = np.empty(len(vertices), np.int64)
+    for v in range(len(vertices)):
+        x, y, z = (
+            np.int64((vertices[v, 0] - low[0]) / edge),
+            np.int64((vertices[v, 1] - low[1]) / edge),
+            np.int64((vertices[v, 2] - low[2]) / edge),
+        )
+        keys[v] = ((x * most + y) * most + z) * 6 + way[v]
+    return keys
+
+
+@cached_njit(nogil=True, error_model="numpy")
+def means(vertices: np.ndarray, number: np.ndarray, total: int) -> np.ndarray:
+    """(total, 3) float64: the mean of the vertices (V, 3) of each number (V,)."""
+    result, size = np.zeros((total, 3)), np.zeros(total)
+    for v in range(len(vertices)):
+        w = number[v]
+        size[w] += 1
+        for k in range(3):
+            result[w, k] += vertices[v, k]
+    for w in range(total):
+        for k in range(3):
+            result[w, k] /= size[w]
+    return result
+
+
+@cached_njit(nogil=True)
+def with_three_corners(faces: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """(G, 3) int64: the faces (F, 3) with the numbers (V,) of their vertices, without those that lost a side."""
+    kept, count = np.empty(faces.shape, np.int64), 0
+    for f in range(len(faces)):
+        a, b, c = number[faces[f, 0]], number[faces[f, 1]], number[faces[f, 2]]
+        if a != b and b != c and c != a:
+            kept[count, 0], kept[count, 1], kept[count, 2] = a, b, c
+            count += 1
+    return kept[:count].copy()

@@ -117,7 +117,7 @@ def _rendered(
     camera: Camera | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A mesh without smoothing: pixels (side, side, 3) float32, 0 to 255, on white; which of them it covers, bool."""
-    from neuralparts.report.part_picture_kernels import rasterise
+    from neuralparts.report.part_picture_kernels import rasterise, shade
 
     vertices, faces = np.asarray(vertices, np.float64), np.asarray(faces, np.int64)
     check_mesh_arrays(vertices, faces)
@@ -129,14 +129,14 @@ def _rendered(
     values = np.zeros(len(vertices)) if deviation is None else np.asarray(deviation, np.float64) / tolerance
     depth, normal, value = np.empty((side, side)), np.zeros((side, side, 3), np.float32), np.zeros((side, side))
     rasterise(seen, faces, values, depth, normal, value)
-    colour = COLOUR if deviation is None else _scale_colours(value)
-    return _shaded(depth, normal, colour), depth > -np.inf
-
-
-def _scale_colours(ratios: np.ndarray) -> np.ndarray:
-    """Deviations over the tolerance, of any shape (...) -> the scale's colours (..., 3) float32, by a table of them."""
-    table = colour_of(np.linspace(-1, 1, COLOURS)).astype(np.float32)
-    return table[np.round((np.clip(ratios, -1, 1) + 1) / 2 * (COLOURS - 1)).astype(np.int64)]
+    # The colours from -1 to 1 times the tolerance, (C, 3); (ambient, diffuse) of the lamp.
+    if deviation is None:
+        colours, lamp = COLOUR[None], (AMBIENT, DIFFUSE)
+    else:
+        colours, lamp = colour_of(np.linspace(-1, 1, COLOURS)).astype(np.float32), (EVEN_AMBIENT, EVEN_DIFFUSE)
+    lit = normal @ (LIGHT / np.linalg.norm(LIGHT)).astype(np.float32)  # (side, side)
+    lamp, step = (*lamp, EDGE_BRIGHTNESS), DEPTH_STEP / 2 * side
+    return shade(depth, normal, value, lit, colours, lamp, CREASE_COSINE, step), depth > -np.inf
 
 
 def used(count: int, faces: np.ndarray) -> np.ndarray:
@@ -146,41 +146,7 @@ def used(count: int, faces: np.ndarray) -> np.ndarray:
     return used
 
 
-def _shaded(depth: np.ndarray, normal: np.ndarray, colour: np.ndarray) -> np.ndarray:
-    """Pixels (side, side, 3) float32, 0 to 255, from what `rasterise` fills.
-
-    depth (side, side), normal (side, side, 3), colour (3,) or (side, side, 3). The ground is white.
-    """
-    covered = depth > -np.inf
-    light = (LIGHT / np.linalg.norm(LIGHT)).astype(np.float32)
-    ambient, diffuse = (AMBIENT, DIFFUSE) if colour.ndim == 1 else (EVEN_AMBIENT, EVEN_DIFFUSE)
-    brightness = ambient + diffuse * np.maximum(normal @ light, 0)  # (side, side)
-    brightness[_edges(covered, depth, normal)] *= EDGE_BRIGHTNESS
-    return np.where(covered[..., None], np.minimum(brightness[..., None] * colour, 255), np.float32(255))
-
-
 def _averaged(pixels: np.ndarray) -> np.ndarray:
     """Pixels (side, side, 3), 0 to 255 -> means of squares of OVERSAMPLING by OVERSAMPLING, (size, size, 3) uint8."""
     total = sum(pixels[i::OVERSAMPLING, j::OVERSAMPLING] for i in range(OVERSAMPLING) for j in range(OVERSAMPLING))
     return np.round(total / OVERSAMPLING**2).astype(np.uint8)
-
-
-def _edges(covered: np.ndarray, depth: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """Pixels (side, side) bool at an outline or a crease, from covered and depth (side, side), normal (side, side, 3).
-
-    At a crease the upper or left pixel is the edge; at a step in depth it is the nearer pixel.
-    """
-    near = np.where(covered, depth, -1e6)
-    deep = DEPTH_STEP / 2 * len(depth)
-    edges = np.zeros(covered.shape, bool)
-    for axis in (0, 1):
-        # Every pixel but the last along the axis, and its neighbour.
-        here, there = [slice(None)] * 2, [slice(None)] * 2
-        here[axis], there[axis] = slice(None, -1), slice(1, None)
-        here, there = tuple(here), tuple(there)
-        crease = np.einsum("ijk,ijk->ij", normal[here], normal[there]) < CREASE_COSINE
-        step = near[here] - near[there]
-        both = covered[here] & covered[there]
-        edges[here] |= (both & crease) | (step > deep)
-        edges[there] |= -step > deep
-    return edges & covered

@@ -1,4 +1,4 @@
-"""The compiled loop of the pictures of a part: what each pixel sees."""
+"""The compiled loops of the pictures of a part: what each pixel sees, and how it is shaded."""
 
 import numpy as np
 
@@ -6,6 +6,8 @@ from neuralparts.compiled import cached_njit
 
 # Barycentric coordinates of a pixel's centre that still count as inside: rounding must leave no gap between triangles.
 GAP = -1e-9
+# Depth of the ground, in pixels, where no triangle is: farther than any.
+GROUND = -1e6
 
 
 @cached_njit(nogil=True, error_model="numpy")
@@ -26,25 +28,28 @@ def rasterise(
     """
     side = len(depth)
     depth[:] = -np.inf
-    for i, j, k in faces:
-        a, b, c = corners[i], corners[j], corners[k]
+    for face in range(len(faces)):
+        # Numbers one by one: a view of a corner takes longer to make than a small triangle to draw.
+        i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
+        ax, ay, az = corners[i, 0], corners[i, 1], corners[i, 2]
+        bx, by, cx, cy = corners[j, 0], corners[j, 1], corners[k, 0], corners[k, 1]
         # Two sides of the triangle; the third component of their cross product is twice the area in the picture.
-        e, f, g = b[0] - a[0], b[1] - a[1], b[2] - a[2]
-        p, q, r = c[0] - a[0], c[1] - a[1], c[2] - a[2]
+        e, f, g = bx - ax, by - ay, corners[j, 2] - az
+        p, q, r = cx - ax, cy - ay, corners[k, 2] - az
         area = e * q - f * p
         if area == 0:
             continue
         # The pixels whose centres lie in the triangle's box.
-        left, right = np.ceil(min(a[0], b[0], c[0]) - 0.5), np.floor(max(a[0], b[0], c[0]) - 0.5)
-        low, high = np.ceil(min(a[1], b[1], c[1]) - 0.5), np.floor(max(a[1], b[1], c[1]) - 0.5)
+        left, right = np.ceil(min(ax, bx, cx) - 0.5), np.floor(max(ax, bx, cx) - 0.5)
+        low, high = np.ceil(min(ay, by, cy) - 0.5), np.floor(max(ay, by, cy) - 0.5)
         for row in range(max(0, int(low)), min(side - 1, int(high)) + 1):
             for column in range(max(0, int(left)), min(side - 1, int(right)) + 1):
-                x, y = column + 0.5 - a[0], row + 0.5 - a[1]
+                x, y = column + 0.5 - ax, row + 0.5 - ay
                 # Barycentric coordinates of the centre: the weights of the second and the third corner.
                 s, t = (x * q - y * p) / area, (y * e - x * f) / area
                 if s < GAP or t < GAP or s + t > 1 - GAP:
                     continue
-                nearness, top = a[2] + s * g + t * r, side - 1 - row
+                nearness, top = az + s * g + t * r, side - 1 - row
                 if nearness > depth[top, column]:
                     depth[top, column] = nearness
                     value[top, column] = values[i] + s * (values[j] - values[i]) + t * (values[k] - values[i])
@@ -52,3 +57,51 @@ def rasterise(
                     length = np.sqrt(u * u + v * v + 1)
                     normal[top, column, 0], normal[top, column, 1] = u / length, v / length
                     normal[top, column, 2] = 1 / length
+
+
+@cached_njit(nogil=True, error_model="numpy")
+def shade(
+    depth: np.ndarray,
+    normal: np.ndarray,
+    value: np.ndarray,
+    lit: np.ndarray,
+    colours: np.ndarray,
+    lamp: tuple[float, float, float],
+    crease_cosine: float,
+    depth_step: float,
+) -> np.ndarray:
+    """Pixels (side, side, 3) float32, 0 to 255, from what `rasterise` filled. The ground is white.
+
+    lit (side, side) float32: cosine between the normal and the lamp. colours (C, 3) float32: from the value -1 to 1.
+    lamp: the brightness without it, what it adds, and the factor at an edge. An edge is a pixel next to a crease, where
+    the normals have a smaller cosine than crease_cosine, on its upper or left side; or one that is nearer than its
+    neighbour by more than depth_step.
+    """
+    side, last = len(depth), len(colours) - 1
+    ambient, diffuse, edge = np.float32(lamp[0]), np.float32(lamp[1]), np.float32(lamp[2])
+    cosine, white = np.float32(crease_cosine), np.float32(255)
+    pixels = np.full((side, side, 3), white)
+    for row in range(side):
+        for column in range(side):
+            near = depth[row, column]
+            if near == -np.inf:
+                continue
+            is_edge = False
+            for down, right in ((-1, 0), (0, -1), (0, 1), (1, 0)):
+                y, x = row + down, column + right
+                if not (0 <= y < side and 0 <= x < side):
+                    continue
+                if near - max(depth[y, x], GROUND) > depth_step:
+                    is_edge = True
+                elif down + right > 0 and depth[y, x] > -np.inf:
+                    dot = np.float32(0)
+                    for k in range(3):
+                        dot += normal[row, column, k] * normal[y, x, k]
+                    is_edge = is_edge or dot < cosine
+            brightness = ambient + diffuse * max(lit[row, column], np.float32(0))
+            if is_edge:
+                brightness *= edge
+            place = int(np.rint((min(max(value[row, column], -1.0), 1.0) + 1) / 2 * last))
+            for k in range(3):
+                pixels[row, column, k] = min(brightness * colours[place, k], white)
+    return pixels
