@@ -16,7 +16,7 @@ PACKAGE = ROOT / "neuralparts"
 ORDER = [
     *("choices", "wording", "errors", "domain", "triangles", "stage_bar", "watch", "whole_file", "foreign_files"),
     "packed",
-    *("machine", "beside", "kept", "compiled", "device", "record_values", "verdict"),
+    *("machine", "beside", "kept", "compiled", "triangle_kernels", "device", "record_values", "verdict"),
     *("metric_names", "flag_types", "command_line", "flags", "mesh_files", "mesh", "distance", "sampling", "network"),
     *("fitting", "marching", "simplification", "metrics", "export", "report", "output", "fleet"),
     *("random_streams", "inputs", "steps", "network_stages", "part", "job", "part_stages", "staged_job", "commands"),

@@ -10,7 +10,6 @@ from neuralparts.mesh_files.batches import in_batches
 from neuralparts.mesh_files.mesh_error import MeshError
 from neuralparts.mesh_files.source import SourceFile
 from neuralparts.mesh_files.text import parse_numbers, plain_text
-from neuralparts.triangles import unit_normals
 from neuralparts.wording import counted
 
 # A binary STL begins with 80 bytes of any text and the count of triangles, a little-endian uint32.
@@ -78,10 +77,11 @@ def _read_text(path: Path, text: bytes) -> tuple[np.ndarray, np.ndarray, list[st
 
 def encode_stl(vertices: np.ndarray, faces: np.ndarray) -> Iterator[bytes]:
     """Vertices (V, 3) float64 and faces (F, 3) int64 -> a binary STL in pieces; coordinates round to float32."""
+    from neuralparts.triangle_kernels import face_normals  # brings Numba, which reading needs not
+
     yield b"binary STL".ljust(80) + len(faces).to_bytes(4, "little")
     for batch in in_batches(faces):
-        corners = vertices[batch]  # (B, 3, 3)
         records = np.zeros(len(batch), dtype=RECORD)
-        records["normal"] = unit_normals(corners)
-        records["corners"] = corners
+        records["normal"] = face_normals(vertices, batch)
+        records["corners"] = vertices[batch]  # (B, 3, 3)
         yield records.tobytes()

@@ -7,7 +7,8 @@ import numpy as np
 from neuralparts.distance import DistanceOracle
 from neuralparts.mesh import Mesh
 from neuralparts.sampling import points_on_surface
-from neuralparts.triangles import check_mesh_arrays, unit_normals
+from neuralparts.triangle_kernels import face_normals
+from neuralparts.triangles import check_mesh_arrays
 from neuralparts.verdict import GOOD_DISTANCE
 
 # How far beneath and above a point the mesh is asked for its inside, domain units: more than the rounding of float32,
@@ -82,6 +83,9 @@ def _project(
     points, start = points_on_surface(mesh, count, generator)
     _, end, distances = oracle.closest(points)
     # (count, 3) each: the normals of the triangles that the points lie on, and are projected on.
-    on, onto = (unit_normals(part.vertices[part.faces[index]]) for part, index in ((mesh, start), (oracle.mesh, end)))
-    cosines = (on * onto).sum(axis=1)
+    on, onto = (
+        face_normals(mesh.vertices, mesh.faces[start]),
+        face_normals(oracle.mesh.vertices, oracle.mesh.faces[end]),
+    )
+    cosines = on[:, 0] * onto[:, 0] + on[:, 1] * onto[:, 1] + on[:, 2] * onto[:, 2]
     return distances.astype(np.float64), np.abs(cosines), points, on

@@ -9,7 +9,6 @@ import numpy as np
 
 from neuralparts.report.clustering_kernels import (
     cube_keys,
-    face_areas,
     facing,
     means,
     nearest_to,
@@ -17,6 +16,7 @@ from neuralparts.report.clustering_kernels import (
     vertex_normals,
     with_three_corners,
 )
+from neuralparts.triangle_kernels import face_areas
 
 # Triangles of a surface of area 1 in cubes of edge 1, about; the first guess of the edge follows from it.
 TRIANGLES_PER_SQUARE = 3.0

@@ -1,4 +1,4 @@
-"""The compiled loops of clustering: areas, normals of vertices, cubes and their numbers, what is left of the faces."""
+"""The compiled loops of clustering: normals of vertices, cubes and their numbers, what is left of the faces."""
 
 import numpy as np
 
@@ -6,19 +6,6 @@ from neuralparts.compiled import cached_njit
 
 # A large odd number with irregular bits (Knuth's multiplicative hashing).
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-
-
-@cached_njit(nogil=True, error_model="numpy")
-def face_areas(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """(F,) areas of faces (F, 3) over vertices (V, 3) float64; the same bits as those of `triangle_areas`."""
-    areas = np.empty(len(faces))
-    for f in range(len(faces)):
-        a, b, c = faces[f, 0], faces[f, 1], faces[f, 2]
-        e, g, h = vertices[b, 0] - vertices[a, 0], vertices[b, 1] - vertices[a, 1], vertices[b, 2] - vertices[a, 2]
-        p, q, r = vertices[c, 0] - vertices[a, 0], vertices[c, 1] - vertices[a, 1], vertices[c, 2] - vertices[a, 2]
-        x, y, z = g * r - h * q, h * p - e * r, e * q - g * p
-        areas[f] = np.sqrt(x * x + y * y + z * z) / 2
-    return areas
 
 
 @cached_njit(nogil=True, error_model="numpy")

@@ -159,7 +159,7 @@ def _nearest(vertices: np.ndarray, shown_vertices: np.ndarray) -> np.ndarray:
         return vertices
     from scipy.spatial import cKDTree
 
-    # A tree of halved boxes is built in half the time of one of medians, and a marched mesh has no dense heap of vertices.
+    # A tree of halved boxes is built in half the time of one of medians; a marched mesh has no dense heap of vertices.
     tree = cKDTree(vertices, balanced_tree=False, compact_nodes=False)
     return vertices[tree.query(shown_vertices)[1]]
 

@@ -9,14 +9,12 @@ from neuralparts.distance import DistanceOracle
 from neuralparts.mesh import Mesh
 from neuralparts.sampling.collector import CHUNK, SampleCollector
 from neuralparts.sampling.uniform import add_uniform, draw_uniform_count
-from neuralparts.triangles import triangle_areas
+from neuralparts.triangle_kernels import face_areas
 
 # Fraction of the points that lies on the surface. The others lie around it in two groups of equal size, displaced by
 # Gaussian noise of these standard deviations (domain units).
 ON_SURFACE_FRACTION = 0.5
 SURFACE_DEVIATIONS = (0.005, 0.05)
-# Triangles whose areas are computed at a time: a few MiB of temporary arrays.
-AREAS = 2**15
 
 
 def surface_samples(
@@ -57,9 +55,7 @@ def _displaced_points(mesh: Mesh, size: int, generator: np.random.Generator) -> 
 def points_on_surface(mesh: Mesh, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Points uniform by area on a mesh: (count, 3) float32 in the domain, and their faces (count,) int64."""
     # (count,) faces, each as likely as its area is large: a uniform number looked up in the running total.
-    area = np.empty(len(mesh.faces))
-    for start in range(0, len(area), AREAS):
-        area[start : start + AREAS] = triangle_areas(mesh.vertices[mesh.faces[start : start + AREAS]])
+    area = face_areas(mesh.vertices, mesh.faces)
     total = np.cumsum(area)
     face = np.searchsorted(total, generator.random(count) * total[-1], side="right")
     face = np.minimum(face, np.flatnonzero(area)[-1])  # the product may be rounded up to the whole total
