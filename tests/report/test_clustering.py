@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from neuralparts.report.clustering import TOLERATED, clustered
-from neuralparts.report.clustering_kernels import numbered_keys
+from neuralparts.report.clustering_kernels import cube_keys, facing, means, numbered_keys, with_three_corners
 from neuralparts.triangles import triangle_areas
 from tests.report.shown import sphere
 
@@ -57,3 +57,22 @@ def test_equal_keys_have_equal_numbers_in_order_of_appearance():
     for key in keys:
         first.setdefault(key, len(first))
     assert total == len(first) and numbers.tolist() == [first[key] for key in keys]
+
+
+def test_compiled_loops_have_the_bits_of_numpy():
+    generator = np.random.default_rng(2)
+    vertices, faces = generator.normal(size=(300, 3)), generator.integers(0, 300, (1000, 3))
+    along, low, edge = generator.normal(size=(300, 3)), vertices.min(axis=0), 0.7
+    axis = np.abs(along).argmax(axis=1)
+    way = facing(along)
+    assert np.array_equal(way, 2 * axis + (along[np.arange(300), axis] > 0))
+    x, y, z = ((vertices - low) / edge).astype(np.int64).T
+    keys = cube_keys(vertices, low, edge, 1000, way)
+    assert np.array_equal(keys, ((x * 1000 + y) * 1000 + z) * 6 + way)
+    number, total = numbered_keys(keys)
+    assert 10 < total < 300  # some are united
+    sums = np.stack([np.bincount(number, vertices[:, k], total) for k in range(3)], axis=1)
+    assert np.array_equal(means(vertices, number, total), sums / np.bincount(number)[:, None])
+    corners = number[faces]
+    whole = (corners != np.roll(corners, 1, axis=1)).all(axis=1)
+    assert np.array_equal(with_three_corners(faces, number), corners[whole]) and 0 < whole.sum() < len(faces)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from neuralparts.report import thumbnail_png
 from neuralparts.report.part_picture import part_pixels, still_picture
-from neuralparts.report.part_picture_kernels import rasterise
+from neuralparts.report.part_picture_kernels import rasterise, shade
 from tests.report.shown import pixels_of, sphere, torus
 
 
@@ -107,3 +107,29 @@ def test_thumbnail_of_nothing_is_white_and_of_a_flat_mesh_is_drawn():
     assert pixels_of(thumbnail_png(flat, np.array([[0, 1, 2], [0, 0, 0]]), 32)).std() > 10
     with pytest.raises(ValueError, match="expected"):
         thumbnail_png(np.zeros((3, 2)), np.zeros((1, 3), int))
+
+
+def shaded_slowly(depth, normal, value, lit, colours, lamp, crease_cosine, depth_step):
+    """The slow twin of `shade`: the arrays as a whole."""
+    covered = depth > -np.inf
+    near, edges = np.where(covered, depth, -1e6), np.zeros(depth.shape, bool)
+    for here, there in ((np.s_[:-1], np.s_[1:]), (np.s_[:, :-1], np.s_[:, 1:])):
+        crease = (normal[here] * normal[there]).sum(axis=-1) < crease_cosine
+        step = near[here] - near[there]
+        edges[here] |= (covered[here] & covered[there] & crease) | (step > depth_step)
+        edges[there] |= -step > depth_step
+    brightness = (lamp[0] + lamp[1] * np.maximum(lit, 0)) * np.where(edges, np.float32(lamp[2]), np.float32(1))
+    colour = colours[np.round((np.clip(value, -1, 1) + 1) / 2 * (len(colours) - 1)).astype(int)]
+    return np.where(covered[..., None], np.minimum(brightness[..., None] * colour, 255), 255)
+
+
+@pytest.mark.parametrize("colours", [1, 256])
+def test_shading_agrees_with_its_slow_twin(colours):
+    generator, side = np.random.default_rng(3), 60
+    corners = side * generator.random((40, 3))
+    faces, values = generator.integers(0, 40, (30, 3)), 3 * generator.normal(size=40)
+    depth, normal, value = rasterised(corners, faces, values, side)
+    assert 0 < (depth == -np.inf).sum() < side**2  # some ground
+    lit = normal @ np.array([-0.45, 0.66, 0.60], np.float32)
+    given = depth, normal, value, lit, 255 * generator.random((colours, 3), np.float32), (0.3, 0.8, 0.5), 0.87, 1.5
+    np.testing.assert_array_equal(shade(*given), shaded_slowly(*given))
