@@ -6,6 +6,8 @@ from neuralparts.compiled import cached_njit
 
 # Barycentric coordinates of a pixel's centre that still count as inside: rounding must leave no gap between triangles.
 GAP = -1e-9
+# Of a box of more columns than this, the columns outside of the triangle are left out row by row, but so many.
+WIDE, CUT_SLACK = 6, 2
 # Depth of the ground, in pixels, where no triangle is: farther than any.
 GROUND = -1e6
 
@@ -42,9 +44,16 @@ def rasterise(
         # The pixels whose centres lie in the triangle's box.
         left, right = np.ceil(min(ax, bx, cx) - 0.5), np.floor(max(ax, bx, cx) - 0.5)
         low, high = np.ceil(min(ay, by, cy) - 0.5), np.floor(max(ay, by, cy) - 0.5)
+        left, right = max(left, 0.0), min(right, side - 1.0)
         for row in range(max(0, int(low)), min(side - 1, int(high)) + 1):
-            for column in range(max(0, int(left)), min(side - 1, int(right)) + 1):
-                x, y = column + 0.5 - ax, row + 0.5 - ay
+            y = row + 0.5 - ay
+            first, last = left, right
+            if last - first > WIDE:
+                # s, t and 1 - s - t, times the area, are linear along the row: u times the way from a, plus w.
+                for u, w in ((q, -y * p), (-f, y * e), (f - q, area + y * (p - e))):
+                    first, last = _cut(first, last, u, w, area, ax)
+            for column in range(int(first), int(last) + 1):
+                x = column + 0.5 - ax
                 # Barycentric coordinates of the centre: the weights of the second and the third corner.
                 s, t = (x * q - y * p) / area, (y * e - x * f) / area
                 if s < GAP or t < GAP or s + t > 1 - GAP:
@@ -57,6 +66,22 @@ def rasterise(
                     length = np.sqrt(u * u + v * v + 1)
                     normal[top, column, 0], normal[top, column, 1] = u / length, v / length
                     normal[top, column, 2] = 1 / length
+
+
+@cached_njit(nogil=True, error_model="numpy")
+def _cut(first, last, slope, start, area, origin):
+    """The columns from first to last where a barycentric coordinate can be at least GAP, and some more.
+
+    slope, start: that coordinate times the area, as slope * (column + 0.5 - origin) + start. CUT_SLACK allows for GAP
+    and for rounding; a row along a side of the triangle is not cut.
+    """
+    if abs(slope) * 1e6 > abs(area):
+        column = origin - 0.5 - start / slope
+        if (slope > 0) == (area > 0):
+            first = max(first, np.floor(column) - CUT_SLACK)
+        else:
+            last = min(last, np.ceil(column) + CUT_SLACK)
+    return first, last
 
 
 @cached_njit(nogil=True, error_model="numpy")
