@@ -81,7 +81,7 @@ class Canvas:
     def png(self) -> bytes:
         """The picture as the bytes of a PNG."""
         file = io.BytesIO()
-        self.image.save(file, "PNG", compress_level=2)  # 6, the default, takes twice as long for 8% fewer bytes
+        self.image.save(file, "PNG", compress_level=3)  # 6, the default, takes nearly twice as long for 6% fewer bytes
         return file.getvalue()
 
     def _paste_mask(self, mask: Image.Image, box: Box, colour: str) -> None:
