@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from neuralparts.choices import (
+    ENOUGH_FOR_A_GPU,
     MESH_SUFFIXES,
     PARTS_OF_A_GPU,
     PARTS_OF_A_WORKER,
@@ -33,6 +34,7 @@ from neuralparts.machine import (
     process_seconds,
     settle_threads,
     usable_gpus,
+    usable_memory,
     usable_processors,
 )
 from neuralparts.wording import counted, say
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 # Memory set aside for a worker process when their number is chosen. It has a margin: docs/scale.md has measurements.
 WORKER_BYTES, BYTES_PER_POINT = 2**30, 100
+# Memory of a labelled sample in the process that trains: a point and its distance, float32.
+BYTES_PER_SAMPLE = 16
 # The GPUs of a process that shall see none.
 NO_GPU = [""]
 # Memory of a GPU that each process takes which computes there, and the fraction of the GPU that the workers may take.
@@ -287,11 +291,11 @@ def place_to_run(flags: argparse.Namespace, parts: int, stop: Callable[[], bool]
         function, carrier = (workers.sent, Sender()) if sent else (workers.whole, SharedFolder())
         ray = Ray(flags.ray, function, flags.workers, flags.gpu != -1, flags.partTimeout, flags.workerMemory, carrier)
         ray.connect()
-        batch = flags.partsPerBatch or (parts_of_a_gpu(flags) if ray.gpus else 1)
+        batch = flags.partsPerBatch or (parts_of_a_gpu(flags, 1) if ray.gpus else 1)
         if sent or (batch == 1 and not ray.gpus):
             return ray
         ray.begin_stages(workers.stage)
-        return Staged(ray, ray, ray.trainer_count, batch)
+        return Staged(ray, ray, ray.trainer_count, batch, ENOUGH_FOR_A_GPU if ray.gpus else None)
     if flags.workers is None and os.name == "nt":
         say("worker processes need Linux or macOS; the parts are fitted in this process")
     if flags.workers == 0 or os.name == "nt":
@@ -311,9 +315,18 @@ def name_of_gpu(number: int) -> str:
     return names[number] if number < len(names) else str(number)
 
 
-def parts_of_a_gpu(flags: argparse.Namespace) -> int:
-    """Parts that a GPU trains at once; with --timeBudget one, because beside others it has fewer steps in its time."""
-    return 1 if flags.timeBudget else PARTS_OF_A_GPU
+def parts_of_a_gpu(flags: argparse.Namespace, trainers: int) -> int:
+    """Parts that a GPU trains at once; with --timeBudget one, because beside others it has fewer steps in its time.
+
+    trainers: processes on this machine that train. Each reads the samples of its whole batch into memory, and all of
+    them may fill half of what is free.
+    """
+    if flags.timeBudget:
+        return 1
+    if (free := usable_memory()) == 0:  # unknown
+        return PARTS_OF_A_GPU
+    held = free // 2 // (trainers * BYTES_PER_SAMPLE * max(1, flags.num_points))
+    return max(1, min(PARTS_OF_A_GPU, held))
 
 
 def parts_of_a_worker(flags: argparse.Namespace, parts: int, workers: int) -> int:
@@ -335,7 +348,9 @@ def processes(
     from neuralparts.fleet import Processes, Staged
 
     limits = flags.partTimeout, flags.workerMemory
-    batch = flags.partsPerBatch or (parts_of_a_gpu(flags) if gpus else parts_of_a_worker(flags, parts, count))
+    batch = flags.partsPerBatch or (
+        parts_of_a_gpu(flags, len(gpus)) if gpus else parts_of_a_worker(flags, parts, count)
+    )
     if batch == 1 and not gpus:
         return Processes(workers.whole, count, [], *limits)
     if not gpus:
@@ -344,4 +359,4 @@ def processes(
     trainers = Processes(workers.stage, len(gpus), divided, *limits)
     are_large = -(-count // len(gpus)) * CONTEXT_BYTES <= CONTEXTS_FRACTION * gpu_memory()
     processors = Processes(workers.stage, count, gpus if are_large else NO_GPU, *limits)
-    return Staged(processors, trainers, len(gpus), batch)
+    return Staged(processors, trainers, len(gpus), batch, ENOUGH_FOR_A_GPU)
