@@ -1,12 +1,14 @@
 """The check of a GPU, in one command: `make bench-gpu`, or `python -m benchmarks.gpu` in a checkout.
 
-    make bench-gpu ARGS="--budget 240"                 # all parts, as far as 240 seconds go
+    make bench-gpu                                     # all parts, in 10 minutes
+    make bench-gpu ARGS="--budget 240"                 # as far as 240 seconds go
     make bench-gpu ARGS="--only machine,steps,high"    # some of them
     make bench-gpu ARGS="--device cpu --small 1"       # a rehearsal without a GPU: tiny sizes, no figure means anything
 
 It prints a line for each finding as soon as it is known, then a table in Markdown, and keeps all in build/gpu.json. A
 part that fails says so, and the others go on: they run in a second process, which is replaced if it dies or leaves the
-GPU unusable. Nothing is asserted: the table has what was asked beside what was measured.
+GPU unusable. Nothing is asserted: the table has what was asked beside what was measured, which begins with "met" or
+"MISSED" where a limit was asked for; the last line counts them.
 """
 
 import argparse
@@ -26,6 +28,7 @@ sys.path[0] = str(ROOT)
 # The parts in their order: the module that has the function, and the least seconds that are worth beginning it.
 PARTS = {
     "machine": ("gpu_fits", 5),
+    "evaluation": ("gpu_commands", 10),
     "correct": ("gpu_fits", 15),
     "labels": ("gpu_commands", 15),
     "steps": ("gpu_fits", 15),
@@ -61,7 +64,8 @@ def main() -> int:
         code = 130
     if warming is not None and warming.poll() is None:
         stop(warming)
-    print(table(findings_in(kept)["rows"]))
+    rows = findings_in(kept)["rows"]
+    print(table(rows), summary(rows), sep="\n\n")
     return code
 
 
@@ -161,6 +165,13 @@ def stop(process: subprocess.Popen) -> None:
             continue
         except ProcessLookupError:
             return
+
+
+def summary(rows: list[dict]) -> str:
+    """How many limits are met, and the findings that miss theirs or failed."""
+    met = sum(row["measured"].startswith("met: ") for row in rows)
+    bad = [row["name"] for row in rows if row["measured"].startswith(("MISSED: ", "FAILED: "))]
+    return f"limits met: {met}; missed or failed: {len(bad)}" + f" ({'; '.join(bad)})" * bool(bad)
 
 
 def table(rows: list[dict]) -> str:

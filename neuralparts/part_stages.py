@@ -59,7 +59,8 @@ def train_parts(trainees: Sequence[Trainee], processes: int = 1) -> list[dict | 
     """Train parts of one kind as a batch; for each what `finish_part` needs of it, or the error that ended it.
 
     processes: how many train on this machine at a time. Writes the fitted networks. If memory runs out, the batch is
-    halved. The error of a part that was asked to stop is Interrupted. Raises UserError for a device that cannot be used.
+    halved. The error of a part that was asked to stop is Interrupted. Raises UserError for a device that cannot be
+    used.
     """
     found = Watch(in_folder=True)
     device = choose_device(trainees[0].flags.gpu, found)

@@ -11,8 +11,10 @@ import torch
 from neuralparts.choices import ACTIVATIONS, LOSSES, OPTIMIZERS, SCALERS
 from neuralparts.errors import Interrupted
 from neuralparts.fitting import FitHooks, FitSettings, Member, fit_batch
+from neuralparts.flags import parse_fit_flags
 from neuralparts.marching import march
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
+from neuralparts.network_stages import warm_up
 from tests import shapes
 from tests.fake_device import FAKE, Counts, FakeDevice, MixedDevicesError
 from tests.fitting.cases import interrupted_after, weights_of
@@ -182,6 +184,18 @@ def test_a_network_answers_and_is_marched_on_the_device_as_on_the_cpu(device, tm
     one, other = march(there.domain, 16), march(here.domain, 16)
     np.testing.assert_array_equal(one.faces, other.faces)
     np.testing.assert_allclose(one.vertices, other.vertices, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "words", [["--encoding", "hashgrid", "--hashTableLog2", "9"], ["--scaler", "PowerTransformer"]]
+)
+def test_a_warm_device_has_computed_values_and_gradients(device, words):
+    flags = parse_fit_flags(["part.stl", "--numLayers", "2", *words])
+    warm_up("cpu", flags)
+    assert device.take_counts() == Counts()
+    warm_up(FAKE, flags)
+    counts = device.take_counts()
+    assert counts.launches["addmm"] >= 3 * 3 and counts.waits == {"_to_copy": 3}  # three functions, three layers
 
 
 def test_the_device_refuses_what_a_gpu_would(device):
