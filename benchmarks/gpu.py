@@ -32,7 +32,7 @@ PARTS = {
     "correct": ("gpu_fits", 15),
     "labels": ("gpu_commands", 15),
     "steps": ("gpu_fits", 15),
-    "high": ("gpu_fits", 20),
+    "high": ("gpu_high", 20),
     "marching": ("gpu_commands", 10),
     "instant": ("gpu_commands", 15),
     "folder": ("gpu_commands", 30),
@@ -101,6 +101,8 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "build", help="folder of gpu.json and of all results (build)"
     )
+    shared = ROOT.parent / "shared/data/parts/featuretype.STL"
+    parser.add_argument("--featuretype", type=Path, default=shared, help="that mesh (data/README.md); %(default)s")
     parser.add_argument("--inside", type=int, default=0, help=argparse.SUPPRESS)  # 1: the process that runs the parts
     parser.add_argument("--until", type=float, default=0.0, help=argparse.SUPPRESS)  # its end, seconds of the epoch
     return parser
@@ -108,10 +110,10 @@ def command_line() -> argparse.ArgumentParser:
 
 def inside(flags: argparse.Namespace) -> int:
     """Run the parts of --only in this process."""
-    from benchmarks import gpu_commands, gpu_fits
+    from benchmarks import gpu_commands, gpu_fits, gpu_high
     from benchmarks.gpu_findings import Findings
 
-    modules = {"gpu_fits": gpu_fits, "gpu_commands": gpu_commands}
+    modules = {"gpu_fits": gpu_fits, "gpu_high": gpu_high, "gpu_commands": gpu_commands}
     if not gpu_fits.is_usable(flags.device):
         return NO_DEVICE
     findings = Findings(flags.out / "gpu.json", flags.until)
@@ -132,6 +134,7 @@ def run_inside(flags: argparse.Namespace, names: list[str]) -> int:
     words = [sys.executable, "-m", "benchmarks.gpu", "--inside", "1", "--until", str(flags.until)]
     words += ["--only", ",".join(names), "--device", flags.device, "--small", str(flags.small)]
     words += ["--parts", str(flags.parts), "--out", str(flags.out.resolve())]
+    words += ["--featuretype", str(flags.featuretype.resolve())]
     process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         return process.wait(max(1.0, flags.until - time.time()) + GRACE)

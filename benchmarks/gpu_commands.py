@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.gpu_findings import Findings, judged, seconds_of
-from benchmarks.gpu_fits import IMPELLER, fit_of
+from benchmarks.gpu_high import IMPELLER, fit_of
 from neuralparts.distance import DistanceOracle
 from neuralparts.flags import parse_fit_flags
 from neuralparts.inputs import load

@@ -1,4 +1,4 @@
-"""Parts of `benchmarks/gpu.py` that fit in its own process: the machine, correctness, seconds of a step, High.
+"""Parts of `benchmarks/gpu.py` that fit in its own process: the machine, correctness, seconds of a step.
 
 Each takes the findings and the flags of the check. Single steps are seen through `should_stop`, which a fit calls after
 every step.
@@ -11,7 +11,6 @@ import os
 import platform
 import time
 from dataclasses import replace
-from pathlib import Path
 
 from neuralparts.machine import settle_threads, thread_count
 
@@ -23,22 +22,10 @@ import torch
 from benchmarks.gpu_findings import Findings, judged, seconds_of, wait_for
 from benchmarks.gpu_steps import LARGEST_DIFFERENCE, box_samples, step_differences
 from neuralparts.choices import ACTIVATIONS, LOSSES, OPTIMIZERS, SCALERS
-from neuralparts.distance import DistanceOracle
 from neuralparts.errors import Interrupted
-from neuralparts.fitting import FitHooks, FitResult, FitSettings, Member, fit, fit_batch
-from neuralparts.mesh import load_mesh
+from neuralparts.fitting import FitHooks, FitSettings, Member, fit, fit_batch
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
-from neuralparts.sampling import importance_samples, points_on_surface
 
-ROOT = Path(__file__).resolve().parents[1]
-IMPELLER = ROOT / "data/impeller/impeller.stl"
-# The other mesh of High, which is not in the project (data/README.md), and what is asked of its surface error.
-FEATURETYPE = ROOT.parent / "shared/data/parts/featuretype.STL"
-ASKED_ERRORS = {IMPELLER: 0.0001, FEATURETYPE: 0.00006}
-# Seconds asked of High, and of a fit to SHORT_ERROR; the goal of the former.
-HIGH_SECONDS, SHORT_SECONDS, SHORT_ERROR = 20.0, 1.0, 0.001
-# Short fits: (samples, batch size), each a whole schedule that is shorter than High's.
-SHORT_FITS = ((750_000, 1024), (1_500_000, 1024), (2_400_000, 2048))
 # Samples a second asked of 32 networks at once.
 ASKED_RATE = 8e6
 # With a budget of time that never passes, a fit is checked after every 50 steps and at no other time.
@@ -47,8 +34,6 @@ STEADY = FitSettings(batch_size=500, learning_rate=1e-3, time_budget=1.0)
 TIMED = (205, 305)
 # Networks fitted in a batch and alone.
 FITS = 8
-# Points of the surface for the error at the end.
-SCORED_POINTS = 20_000
 
 
 def is_usable(device: str) -> bool:
@@ -346,86 +331,3 @@ def step_time(has_encoding: bool, optimizer: str, batch: int, count: int, flags:
     if flags.device.startswith("cuda"):
         text += f"; {torch.cuda.max_memory_allocated(flags.device) / 2**30:.2f} GiB"
     return judged(a_second >= ASKED_RATE, text) if (optimizer, count) == ("soap", 32) else text
-
-
-# --- High
-
-
-def samples_of(mesh_file: Path, flags: argparse.Namespace) -> dict[str, np.ndarray]:
-    """points, sdf: importance samples of a mesh, as many as High takes; surface: fresh points of it.
-
-    They are kept in a file for the other parts.
-    """
-    kept = flags.out / f"gpu/{mesh_file.stem}.npz"
-    if kept.exists():
-        with np.load(kept) as arrays:
-            return dict(arrays)
-    mesh = load_mesh(mesh_file)
-    count = 20_000 if flags.small else 5_000_000
-    points, sdf = importance_samples(DistanceOracle(mesh), count, np.random.default_rng(0))
-    surface = points_on_surface(mesh, SCORED_POINTS, np.random.default_rng(2))[0]
-    arrays = {"points": points, "sdf": sdf, "surface": surface}
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(kept, **arrays)
-    return arrays
-
-
-def fit_of(
-    mesh_file: Path, flags: argparse.Namespace, samples: int = 0, batch: int = 1024
-) -> tuple[NeuralSDF, FitResult, float, float]:
-    """The fit of presets/high.sh to a mesh, or one of fewer samples at whose end the schedule ends.
-
-    Returns the network on the device, its result, the seconds, and the surface error.
-    """
-    arrays = samples_of(mesh_file, flags)
-    points, sdf = arrays["points"], arrays["sdf"]
-    samples = min(samples, len(points)) or len(points) * (1 if flags.small else 6)
-    epochs = -(-samples // len(points))
-    chosen = slice(0, samples // epochs)
-    network = NeuralSDF(widths_of(flags), scaler=fit_scaler("StandardScaler", sdf)).to(flags.device)
-    hooks = FitHooks(held_out=arrays["surface"][:2048])
-    start = time.perf_counter()
-    result = fit(network, points[chosen], sdf[chosen], FitSettings(epochs=epochs, batch_size=batch), hooks)
-    seconds = time.perf_counter() - start
-    return network, result, seconds, surface_error(network, arrays)
-
-
-def high(findings: Findings, flags: argparse.Namespace) -> None:
-    """The fits of presets/high.sh to their ends, and shorter ones."""
-    for samples, batch in SHORT_FITS:
-        name = f"impeller, {samples:,} samples, batch {batch}"
-        asked = f"{SHORT_ERROR} in {SHORT_SECONDS:g} s, one of these fits"
-        findings.attempt(name, lambda plan=(samples, batch): short(*plan, flags), asked)
-    for mesh_file, error in ASKED_ERRORS.items():
-        asked = f"{HIGH_SECONDS:g} s, goal 10; error {error}"
-        if mesh_file.exists():
-            findings.attempt(f"High, {mesh_file.stem}", lambda plan=(mesh_file, error): whole(*plan, flags), asked)
-        else:
-            findings.tell(f"High, {mesh_file.stem}", f"left out: no file {mesh_file}; data/README.md has it", asked)
-
-
-def short(samples: int, batch: int, flags: argparse.Namespace) -> str:
-    """A short fit of the impeller."""
-    _, result, seconds, error = fit_of(IMPELLER, flags, samples, batch)
-    text = f"{seconds:.2f} s, {result.samples:,} samples, surface error {error:.6f}"
-    return judged(seconds <= SHORT_SECONDS and error <= SHORT_ERROR, text)
-
-
-def whole(mesh_file: Path, asked_error: float, flags: argparse.Namespace) -> str:
-    """High to its end; the network of the impeller is kept for the part `marching`."""
-    network, result, seconds, error = fit_of(mesh_file, flags)
-    if mesh_file == IMPELLER:
-        network.save(flags.out / "gpu/high.safetensors")
-    on_cpu = surface_error(network.cpu(), samples_of(mesh_file, flags))
-    history = zip(result.history["seconds"], result.history["held_out"], strict=True)
-    below = [s for s, e in history if e < SHORT_ERROR]
-    text = f"{seconds:.2f} s, {result.samples:,} samples, surface error {error:.6f}"
-    text += f", below {SHORT_ERROR} after {below[0]:.2f} s" if below else ""
-    text += f"; the same network's error on the CPU differs by {abs(error / on_cpu - 1):.1g} of it"
-    # Of the error, as many digits as were asked for.
-    return judged(seconds <= HIGH_SECONDS and round(error, 5) <= asked_error, text)
-
-
-def surface_error(network: NeuralSDF, arrays: dict[str, np.ndarray]) -> float:
-    """Mean |f| over fresh points of the surface, domain units."""
-    return float(np.abs(network.domain(arrays["surface"])).mean())

@@ -67,7 +67,7 @@ def train_parts(trainees: Sequence[Trainee], processes: int = 1) -> list[dict | 
     outcomes: list[dict | Exception] = [{}] * len(trainees)
     members: dict[int, Member] = {}  # by the place in `trainees`
     for place, trainee in enumerate(trainees):
-        trainee.watch.notes += found.notes
+        _add_notes(trainee.watch, found)
         try:
             with trainee.watch.timed("fit"):
                 members[place] = _member(trainee, device)
@@ -193,11 +193,16 @@ def finish_part(
 
 
 def _device_of_stage(gpu: int | None, watch: Watch) -> str:
-    """The torch device of a stage beside the training. Notes that an earlier stage has too are not repeated."""
+    """The torch device of a stage beside the training."""
     found = Watch(in_folder=True)
     device = choose_device(gpu, found)
-    watch.notes += [line for line in found.notes if line not in watch.notes]
+    _add_notes(watch, found)
     return device
+
+
+def _add_notes(watch: Watch, found: Watch) -> None:
+    """Add the notes about the device to those of a part, but for those that an earlier stage has added."""
+    watch.notes += [line for line in found.notes if line not in watch.notes]
 
 
 def _shared_gpu(flags: SimpleNamespace) -> int | None:

@@ -13,7 +13,7 @@ from neuralparts.errors import Interrupted
 from neuralparts.fitting import FitHooks, FitSettings, Member, fit_batch
 from neuralparts.flags import parse_fit_flags
 from neuralparts.marching import march
-from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
+from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, StackedLayers, fit_scaler
 from neuralparts.network_stages import warm_up
 from tests import shapes
 from tests.fake_device import FAKE, Counts, FakeDevice, MixedDevicesError
@@ -122,7 +122,7 @@ def test_no_step_waits_and_each_is_the_cpus(kind, device):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("activation, optimizer", itertools.product(*KINDS[:2]))
+@pytest.mark.parametrize("activation, optimizer", list(itertools.product(*KINDS[:2])))
 def test_no_step_of_any_kind_waits_and_each_is_the_cpus(activation, optimizer, device):
     for kind in itertools.product((activation,), (optimizer,), *KINDS[2:]):
         check_kind(kind, device)
@@ -195,7 +195,20 @@ def test_a_warm_device_has_computed_values_and_gradients(device, words):
     assert device.take_counts() == Counts()
     warm_up(FAKE, flags)
     counts = device.take_counts()
-    assert counts.launches["addmm"] >= 3 * 3 and counts.waits == {"_to_copy": 3}  # three functions, three layers
+    assert counts.launches["addmm"] == 3 * 3 and set(counts.waits) == {"_to_copy"}  # three functions, three layers
+
+
+def test_one_network_on_a_gpu_activates_in_the_launch_of_a_product(device):
+    points = torch.from_numpy(SAMPLES[0][0][:300])
+    expected, network = [], NeuralSDF((24, 16))
+    parameters = [tensor.detach() for layer in network.layers[::2] for tensor in (layer.weight, layer.bias[None])]
+    for place in ("cpu", FAKE):
+        layers = StackedLayers([tensor[None].to(place) for tensor in parameters], torch.nn.ReLU)
+        expected.append(layers.values(points[None].to(place)).cpu())
+    assert device.take_counts().launches == {"_addmm_activation": 2, "addmm": 1}
+    assert torch.equal(*expected)
+    with torch.no_grad():
+        torch.testing.assert_close(expected[0][0], network.scaled(points), rtol=0, atol=1e-6)
 
 
 def test_the_device_refuses_what_a_gpu_would(device):

@@ -89,7 +89,7 @@ def test_parts_are_trained_in_full_batches_of_one_kind_and_finished_once(tmp_pat
 
 @pytest.mark.parametrize(
     ("workers", "trainers", "enough", "sizes"),
-    [(4, 1, 4, [4, 8]), (4, 1, None, [8, 4]), (12, 2, 4, [6, 6]), (12, 1, 4, [8, 4]), (12, 3, None, [8, 4])],
+    [(4, 1, 4, [4, 4, 4]), (4, 1, None, [8, 4]), (12, 2, 4, [6, 6]), (12, 1, 4, [8, 4]), (12, 3, None, [8, 4])],
 )
 def test_a_trainer_begins_with_enough_parts_and_idle_ones_divide_them(tmp_path, workers, trainers, enough, sizes):
     """Twelve parts, of which `workers` are prepared at a time, in batches of at most eight."""
