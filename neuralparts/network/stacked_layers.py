@@ -58,7 +58,7 @@ class StackedLayers:
             for index, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):
                 inputs = outputs
                 if index < last:
-                    kept, outputs = self._activated(inputs, weight, bias)  # both (P, N, outputs)
+                    kept, outputs = self._activated(inputs, weight, bias, has_gradients)  # both (P, N, outputs)
                 else:
                     kept = outputs = _linear(inputs, weight, bias)
                 if has_gradients:
@@ -67,10 +67,14 @@ class StackedLayers:
         return outputs.squeeze(-1)
 
     def _activated(
-        self, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+        self, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, is_step: bool
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(what its gradient needs, the activation), both (P, N, outputs), of a layer of inputs (P, N, inputs)."""
-        if len(weight) == 1 and self._activation is nn.ReLU:  # a GPU computes it in the launch of the product
+        """(what its gradient needs, the activation), both (P, N, outputs), of a layer of inputs (P, N, inputs).
+
+        In a step of one network, a GPU computes a ReLU in the launch of the product. That may make a NaN 0, so the
+        values of a check are computed without.
+        """
+        if is_step and len(weight) == 1 and self._activation is nn.ReLU:
             outputs = torch._addmm_activation(bias[0, 0], inputs[0], weight[0].T).unsqueeze(0)
             return outputs, outputs
         values = _linear(inputs, weight, bias)

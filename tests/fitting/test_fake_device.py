@@ -10,7 +10,7 @@ import torch
 
 from neuralparts.choices import ACTIVATIONS, LOSSES, OPTIMIZERS, SCALERS
 from neuralparts.errors import Interrupted
-from neuralparts.fitting import FitHooks, FitSettings, Member, fit_batch
+from neuralparts.fitting import FitHooks, FitSettings, Member, fit, fit_batch
 from neuralparts.flags import parse_fit_flags
 from neuralparts.marching import march
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, StackedLayers, fit_scaler
@@ -18,6 +18,7 @@ from neuralparts.network_stages import warm_up
 from tests import shapes
 from tests.fake_device import FAKE, Counts, FakeDevice, MixedDevicesError
 from tests.fitting.cases import interrupted_after, weights_of
+from tests.fitting.test_collapse import collapsing
 from tests.fitting.test_pairs import some_pairs
 
 COUNT = 1_000
@@ -209,6 +210,22 @@ def test_one_network_on_a_gpu_activates_in_the_launch_of_a_product(device):
     assert torch.equal(*expected)
     with torch.no_grad():
         torch.testing.assert_close(expected[0][0], network.scaled(points), rtol=0, atol=1e-6)
+
+
+def test_a_nan_that_a_product_hides_is_found_at_the_first_check(device, monkeypatch):
+    """As a GPU's libraries may, when they compute a ReLU in the launch of a product."""
+
+    def first_unit_is_nan(network):
+        network.layers[0].weight[0].fill_(torch.nan)
+
+    product = torch._addmm_activation
+    monkeypatch.setattr(torch, "_addmm_activation", lambda *arguments: product(*arguments).nan_to_num(0.0))
+    collapsing(monkeypatch, 1, first_unit_is_nan)
+    points, sdf = SAMPLES[0]
+    steps, network = [], NeuralSDF((24, 16)).to(FAKE)
+    hooks = FitHooks(held_out=points[:50], should_stop=lambda: bool(steps.append(1)))
+    result = fit(network, points, sdf, FitSettings(epochs=2, batch_size=100, optimizer="adam"), hooks)
+    assert result.restarts == 1 and result.collapsed == "" and len(steps) < 2 * 20
 
 
 def test_the_device_refuses_what_a_gpu_would(device):
