@@ -49,7 +49,9 @@ def prepare_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch
     as `part.fit_part`.
     """
     gpu = _shared_gpu(flags)
-    _, data = prepare(source, flags, watch, lambda: gpu_for_labels(gpu, lambda: _device_of_stage(gpu, watch)))
+    number = gpu_for_labels(gpu, lambda: _device_of_stage(gpu, watch))
+    _, data = prepare(source, flags, watch, lambda: number)
+    watch.device_lost = number >= 0 and _device_of_stage(gpu, watch) == "cpu"
     write_labelled(files.labelled, data)
     pairs = 0 if data.pairs is None else len(data.pairs[0])
     return {"content": data.content, "kind": f"{len(data.samples[0])} samples, {pairs} pairs"}

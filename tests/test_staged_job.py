@@ -207,6 +207,16 @@ def test_a_gpu_that_no_stage_can_use_is_named_once_in_the_record(tmp_path, monke
     assert [line[:5] for line in staged_results(jobs)["box_0"]["record"]["notes"]] == ["GPU 0"]
 
 
+def test_a_process_that_loses_its_gpu_while_it_labels_is_to_be_replaced(tmp_path, monkeypatch):
+    devices = iter(["cuda:0", "cpu"])
+    monkeypatch.setattr(part_stages, "choose_device", lambda gpu, watch: next(devices))
+    monkeypatch.setattr("neuralparts.part.may_label_on_gpu", lambda: True)
+    jobs = jobs_of(tmp_path / "parts", tmp_path / "out", 1)
+    jobs[0]["flags"] |= {"gpu": None}
+    result = run_stage(jobs[0] | {"stage": "prepare"})
+    assert result["status"] == "prepared" and result["fatal"]
+
+
 def test_processes_that_train_beside_each_other_divide_the_memory(tmp_path, monkeypatch):
     divided = []
     monkeypatch.setattr(part_stages, "members_at_once", lambda *sizes: divided.append(sizes[-1]) or 1)

@@ -51,15 +51,15 @@ class Staged:
     processors: for the stages `prepare` and `finish`. trainers: for the stage `train`; it may be the same place.
     trainer_count: jobs that it runs at a time. batch: parts that are trained at once, at most. enough: prepared parts
     with which an idle trainer begins, by default a whole batch. The lock of a part is held from the first stage to the
-    last. At most 2 batches of parts a trainer wait with their labelled points on the disk, and no batch begins while
-    another one waits to be finished.
+    last. At most 2 batches of parts a trainer wait with their labelled points on the disk, or 1 if a trainer begins
+    with less, and no batch begins while another one waits to be finished.
     """
 
     def __init__(self, processors: Place, trainers: Place, trainer_count: int, batch: int, enough: int | None = None):
         self.processors, self.trainers, self.batch = processors, trainers, batch
         self.enough = min(batch, enough or batch)
         self.trainer_count, self.training = trainer_count, 0
-        self.most_prepared = 2 * batch * trainer_count
+        self.most_prepared = (1 if self.enough < batch else 2) * batch * trainer_count
         self.locks, self.stopping = PartLocks(), False
         self.parts: dict[str, _Part] = {}
         self.preparing: set[str] = set()

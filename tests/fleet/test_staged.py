@@ -65,7 +65,7 @@ def flow(tmp_path, names, *, batch=4, workers=2, trainers=1, enough=None, answer
 
     def tick(running, waiting):
         prepared = sum(map(len, place.ready.values())) + len(place.preparing)
-        assert prepared <= 2 * batch * trainers
+        assert prepared <= (2 if enough is None else 1) * batch * trainers
 
     run(jobs, place, finished, tick, lambda: should_stop(place), busy_seconds=0.01)
     assert not list(tmp_path.glob(".*")) and not place.parts  # no lock is left
