@@ -291,7 +291,7 @@ def place_to_run(flags: argparse.Namespace, parts: int, stop: Callable[[], bool]
         function, carrier = (workers.sent, Sender()) if sent else (workers.whole, SharedFolder())
         ray = Ray(flags.ray, function, flags.workers, flags.gpu != -1, flags.partTimeout, flags.workerMemory, carrier)
         ray.connect()
-        batch = flags.partsPerBatch or (parts_of_a_gpu(flags, 1) if ray.gpus else 1)
+        batch = flags.partsPerBatch or (parts_of_a_gpu(flags) if ray.gpus else 1)
         if sent or (batch == 1 and not ray.gpus):
             return ray
         ray.begin_stages(workers.stage)
@@ -315,18 +315,15 @@ def name_of_gpu(number: int) -> str:
     return names[number] if number < len(names) else str(number)
 
 
-def parts_of_a_gpu(flags: argparse.Namespace, trainers: int) -> int:
-    """Parts that a GPU trains at once; with --timeBudget one, because beside others it has fewer steps in its time.
+def parts_of_a_gpu(flags: argparse.Namespace) -> int:
+    """Parts that a GPU trains at once; with --timeBudget one, because beside others it has fewer steps in its time."""
+    return 1 if flags.timeBudget else PARTS_OF_A_GPU
 
-    trainers: processes on this machine that train. Each reads the samples of its whole batch into memory, and all of
-    them may fill half of what is free.
-    """
-    if flags.timeBudget:
-        return 1
-    if (free := usable_memory()) == 0:  # unknown
-        return PARTS_OF_A_GPU
-    held = free // 2 // (trainers * BYTES_PER_SAMPLE * max(1, flags.num_points))
-    return max(1, min(PARTS_OF_A_GPU, held))
+
+def parts_in_memory(flags: argparse.Namespace, trainers: int) -> int:
+    """Parts whose samples each of so many processes on this machine can hold, if all fill half of the free memory."""
+    free = usable_memory() or 2**63  # 0 is unknown
+    return max(1, free // 2 // (trainers * BYTES_PER_SAMPLE * flags.num_points))
 
 
 def parts_of_a_worker(flags: argparse.Namespace, parts: int, workers: int) -> int:
@@ -348,9 +345,8 @@ def processes(
     from neuralparts.fleet import Processes, Staged
 
     limits = flags.partTimeout, flags.workerMemory
-    batch = flags.partsPerBatch or (
-        parts_of_a_gpu(flags, len(gpus)) if gpus else parts_of_a_worker(flags, parts, count)
-    )
+    at_once = min(parts_of_a_gpu(flags), parts_in_memory(flags, len(gpus))) if gpus else 0
+    batch = flags.partsPerBatch or at_once or parts_of_a_worker(flags, parts, count)
     if batch == 1 and not gpus:
         return Processes(workers.whole, count, [], *limits)
     if not gpus:
