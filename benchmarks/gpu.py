@@ -1,12 +1,14 @@
 """The check of a GPU, in one command: `make bench-gpu`, or `python -m benchmarks.gpu` in a checkout.
 
-    make bench-gpu ARGS="--budget 240"                 # all parts, as far as 240 seconds go
+    make bench-gpu                                     # all parts, in 10 minutes
+    make bench-gpu ARGS="--budget 240"                 # as far as 240 seconds go
     make bench-gpu ARGS="--only machine,steps,high"    # some of them
     make bench-gpu ARGS="--device cpu --small 1"       # a rehearsal without a GPU: tiny sizes, no figure means anything
 
 It prints a line for each finding as soon as it is known, then a table in Markdown, and keeps all in build/gpu.json. A
 part that fails says so, and the others go on: they run in a second process, which is replaced if it dies or leaves the
-GPU unusable. Nothing is asserted: the table has what was asked beside what was measured.
+GPU unusable. Nothing is asserted: the table has what was asked beside what was measured, which begins with "met" or
+"MISSED" where a limit was asked for; the last line counts them.
 """
 
 import argparse
@@ -26,10 +28,11 @@ sys.path[0] = str(ROOT)
 # The parts in their order: the module that has the function, and the least seconds that are worth beginning it.
 PARTS = {
     "machine": ("gpu_fits", 5),
+    "evaluation": ("gpu_commands", 10),
     "correct": ("gpu_fits", 15),
     "labels": ("gpu_commands", 15),
     "steps": ("gpu_fits", 15),
-    "high": ("gpu_fits", 20),
+    "high": ("gpu_high", 20),
     "marching": ("gpu_commands", 10),
     "instant": ("gpu_commands", 15),
     "folder": ("gpu_commands", 30),
@@ -61,7 +64,8 @@ def main() -> int:
         code = 130
     if warming is not None and warming.poll() is None:
         stop(warming)
-    print(table(findings_in(kept)["rows"]))
+    rows = findings_in(kept)["rows"]
+    print(table(rows), summary(rows), sep="\n\n")
     return code
 
 
@@ -97,6 +101,8 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, default=ROOT / "build", help="folder of gpu.json and of all results (build)"
     )
+    shared = ROOT.parent / "shared/data/parts/featuretype.STL"
+    parser.add_argument("--featuretype", type=Path, default=shared, help="that mesh (data/README.md); %(default)s")
     parser.add_argument("--inside", type=int, default=0, help=argparse.SUPPRESS)  # 1: the process that runs the parts
     parser.add_argument("--until", type=float, default=0.0, help=argparse.SUPPRESS)  # its end, seconds of the epoch
     return parser
@@ -104,10 +110,10 @@ def command_line() -> argparse.ArgumentParser:
 
 def inside(flags: argparse.Namespace) -> int:
     """Run the parts of --only in this process."""
-    from benchmarks import gpu_commands, gpu_fits
+    from benchmarks import gpu_commands, gpu_fits, gpu_high
     from benchmarks.gpu_findings import Findings
 
-    modules = {"gpu_fits": gpu_fits, "gpu_commands": gpu_commands}
+    modules = {"gpu_fits": gpu_fits, "gpu_high": gpu_high, "gpu_commands": gpu_commands}
     if not gpu_fits.is_usable(flags.device):
         return NO_DEVICE
     findings = Findings(flags.out / "gpu.json", flags.until)
@@ -128,6 +134,7 @@ def run_inside(flags: argparse.Namespace, names: list[str]) -> int:
     words = [sys.executable, "-m", "benchmarks.gpu", "--inside", "1", "--until", str(flags.until)]
     words += ["--only", ",".join(names), "--device", flags.device, "--small", str(flags.small)]
     words += ["--parts", str(flags.parts), "--out", str(flags.out.resolve())]
+    words += ["--featuretype", str(flags.featuretype.resolve())]
     process = subprocess.Popen(words, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True)
     try:
         return process.wait(max(1.0, flags.until - time.time()) + GRACE)
@@ -161,6 +168,13 @@ def stop(process: subprocess.Popen) -> None:
             continue
         except ProcessLookupError:
             return
+
+
+def summary(rows: list[dict]) -> str:
+    """How many limits are met, and the findings that miss theirs or failed."""
+    met = sum(row["measured"].startswith("met: ") for row in rows)
+    bad = [row["name"] for row in rows if row["measured"].startswith(("MISSED: ", "FAILED: "))]
+    return f"limits met: {met}; missed or failed: {len(bad)}" + f" ({'; '.join(bad)})" * bool(bad)
 
 
 def table(rows: list[dict]) -> str:

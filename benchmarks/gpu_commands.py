@@ -16,19 +16,26 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.gpu_findings import Findings, seconds_of
-from benchmarks.gpu_fits import IMPELLER, fit_impeller
+from benchmarks.gpu_findings import Findings, judged, seconds_of
+from benchmarks.gpu_high import IMPELLER, fit_of
 from neuralparts.distance import DistanceOracle
+from neuralparts.flags import parse_fit_flags
+from neuralparts.inputs import load
+from neuralparts.machine import gpu_number
 from neuralparts.marching import march
 from neuralparts.mesh import load_mesh
 from neuralparts.network import NeuralSDF
 from neuralparts.sampling import importance_samples
+from neuralparts.steps import evaluate, evaluate_off_surface, make_network
+from neuralparts.watch import Watch
 
 ROOT = Path(__file__).resolve().parents[1]
 # Of a rehearsal.
 TINY = ["--num_points", "20000", "--epochs", "1", "--reconstructionRes", "32"]
 # The folder's parts are every fifth of geometry_200.
 EVERY = 5
+# Seconds asked of instant.sh, and of 40 parts of the folder. The largest difference of a label, domain units.
+INSTANT_SECONDS, FOLDER_SECONDS, LARGEST_DIFFERENCE = 6.0, 180.0, 1e-6
 # Seconds that a stopped command has to write its checkpoints.
 GRACE = 20
 
@@ -48,21 +55,19 @@ def labels(findings: Findings, flags: argparse.Namespace) -> None:
     findings.tell("labels on the CPU", rate(points, time.perf_counter() - start))
 
     def on_device() -> str:
-        there = DistanceOracle(mesh, gpu=gpu_number(flags))
+        there = DistanceOracle(mesh, gpu=gpu_number(flags.device))
         start = time.perf_counter()
         there.signed_distance(points[:1000])
         first = time.perf_counter() - start
         start = time.perf_counter()
         found = there.signed_distance(points)
         seconds = time.perf_counter() - start
-        signs = int(np.count_nonzero((found < 0) != (expected < 0)))
-        return (
-            f"{rate(points, seconds)}, first call {first:.1f} s, largest difference "
-            f"{np.abs(found - expected).max():.1g}, {signs} signs differ"
-        )
+        signs, apart = int(np.count_nonzero((found < 0) != (expected < 0))), np.abs(found - expected).max()
+        text = f"{rate(points, seconds)}, first call {first:.1f} s, largest difference {apart:.1g}"
+        return judged(signs == 0 and apart < LARGEST_DIFFERENCE, f"{text}, {signs} signs differ")
 
     findings.attempt("labels on the device", on_device, "those of the CPU")
-    for name, options in {"CPU": {}, "device": {"gpu": gpu_number(flags)}}.items():
+    for name, options in {"CPU": {}, "device": {"gpu": gpu_number(flags.device)}}.items():
 
         def draw(options=options) -> str:
             oracle = DistanceOracle(mesh, **options)
@@ -74,14 +79,28 @@ def labels(findings: Findings, flags: argparse.Namespace) -> None:
         findings.attempt(f"importance samples by the {name}", draw)
 
 
-def gpu_number(flags: argparse.Namespace) -> int:
-    """The check's device as --gpu has it: -1 for the CPU."""
-    return int(flags.device.partition(":")[2] or 0) if flags.device.startswith("cuda") else -1
-
-
 def rate(points: np.ndarray, seconds: float) -> str:
     """Points a second, as text."""
     return f"{len(points) / seconds / 1e6:.2f} M/s"
+
+
+# --- evaluation
+
+
+def evaluation(findings: Findings, flags: argparse.Namespace) -> None:
+    """Seconds of the errors of a network like that of instant.sh, without a mesh of its own: the first time on the
+    device, which loads its code for them, the second time, and on the CPU."""
+    words = [str(IMPELLER), "--encoding", "hashgrid", "--numLayers", "1", "--layerWidth", "64", "--hashBaseRes", "8"]
+    options = parse_fit_flags(words)
+    shape, _ = load(IMPELLER, options, Watch(in_folder=True))
+    network = make_network(options, np.linspace(-1, 1, 100, dtype=np.float32), shape.transform)
+    shape.oracle.signed_distance(np.zeros((1000, 3), np.float32))  # compiles, or reads kept machine code
+    for name, device in (("first", flags.device), ("second", flags.device), ("first", "cpu"), ("second", "cpu")):
+        network.to(device)
+        start = time.perf_counter()
+        evaluate(network, shape, None, options, Watch(in_folder=True))
+        evaluate_off_surface(network, shape, options.seed)
+        findings.tell(f"evaluation on {device}, {name}", f"{time.perf_counter() - start:.2f} s")
 
 
 # --- marching
@@ -93,7 +112,7 @@ def marching(findings: Findings, flags: argparse.Namespace) -> None:
     The network is that of High if the part before has fitted it, else one of a fortieth of its samples.
     """
     kept = flags.out / "gpu/high.safetensors"
-    network = NeuralSDF.load(kept) if kept.exists() else fit_impeller(flags, 1 / 40)[0]
+    network = NeuralSDF.load(kept) if kept.exists() else fit_of(IMPELLER, flags, 750_000)[0]
     for resolution in (32,) if flags.small else (256, 512):
         meshes = {}
         for device in (flags.device, "cpu"):
@@ -106,7 +125,7 @@ def marching(findings: Findings, flags: argparse.Namespace) -> None:
         equal = one.faces.shape == other.faces.shape and bool((one.faces == other.faces).all())
         apart = f", vertices {np.abs(one.vertices - other.vertices).max():.1g} apart" if equal else ""
         same = f"{'the same' if equal else 'other'} triangles, {len(one.faces):,}{apart}"
-        findings.tell(f"{resolution}^3, both meshes", same, "the same")
+        findings.tell(f"{resolution}^3, both meshes", judged(equal, same), "the same")
     points = np.random.default_rng(0).uniform(-1, 1, (20_000 if flags.small else 2_000_000, 3)).astype(np.float32)
     network.to(flags.device)
     findings.tell("values at points", rate(points, seconds_of(lambda: network.domain(points), flags.device, 3)))
@@ -150,7 +169,7 @@ def timings_of(records: list[dict]) -> str:
 
 def instant(findings: Findings, flags: argparse.Namespace) -> None:
     """presets/instant.sh from command to report: twice on the device, once on the CPU."""
-    tries = {"first": gpu_number(flags), "second": gpu_number(flags), "on the CPU": -1}
+    tries = {"first": gpu_number(flags.device), "second": gpu_number(flags.device), "on the CPU": -1}
     for name, gpu in tries.items():
         if findings.seconds_left() < 12 and not flags.small:
             continue
@@ -159,16 +178,17 @@ def instant(findings: Findings, flags: argparse.Namespace) -> None:
         words = [str(ROOT / "presets/instant.sh"), "--outputDir", str(folder), "--showVis", "0"]
         words += ["--gpu", str(gpu)] + [*TINY, "--numPairs", "4000"] * flags.small
 
-        def run(words=words, folder=folder) -> str:
+        def run(words=words, folder=folder, gpu=gpu) -> str:
             code, seconds = run_command(words, folder.with_suffix(".log"), max(5, findings.seconds_left() - GRACE))
             (record,) = records_of(folder)
             metrics = record["metrics"]
-            return (
+            text = (
                 f"{seconds:.1f} s, exit code {code}; {timings_of([record])}; surface error "
                 f"{metrics['surface_error']:.6f}, IoU {metrics['iou']:.4f}"
             )
+            return text if gpu < 0 else judged(code == 0 and seconds <= INSTANT_SECONDS, text)
 
-        findings.attempt(f"instant.sh, {name}", run, "" if "CPU" in name else "6 s")
+        findings.attempt(f"instant.sh, {name}", run, f"{INSTANT_SECONDS:g} s" if gpu >= 0 else "")
 
 
 def folder(findings: Findings, flags: argparse.Namespace) -> None:
@@ -177,12 +197,14 @@ def folder(findings: Findings, flags: argparse.Namespace) -> None:
     shutil.rmtree(results, ignore_errors=True)  # of an earlier check
     count = make_parts(inputs, 3 if flags.small else flags.parts)
     words = [str(ROOT / "presets/geometry_200_high.sh"), str(inputs), "--outputDir", str(results), "--showVis", "0"]
-    words += TINY * flags.small + ["--gpu", "-1"] * (gpu_number(flags) < 0)
+    words += TINY * flags.small + ["--gpu", "-1"] * (gpu_number(flags.device) < 0)
     log = flags.out / "gpu/folder.log"
     code, seconds = run_command(words, log, max(5, findings.seconds_left() - GRACE))
     records = records_of(results)
     name = f"{count} parts, geometry_200_high.sh"
-    findings.tell(name, f"{len(records)} finished in {seconds:.0f} s, exit code {code}", "40 in 180 s")
+    is_met = len(records) == count and seconds <= FOLDER_SECONDS * max(1, count / 40)
+    text = f"{len(records)} finished in {seconds:.0f} s, exit code {code}"
+    findings.tell(name, judged(is_met, text), f"40 in {FOLDER_SECONDS:g} s")
     if not records:
         findings.tell("last lines", " / ".join(log.read_text().splitlines()[-4:]))
         return
@@ -193,7 +215,8 @@ def folder(findings: Findings, flags: argparse.Namespace) -> None:
             middle = f"median {statistics.median(values):.6f}, worst {worst(values):.6f}, of {len(values)}"
             findings.tell(metric, middle)
     failures = [record["failure"] for record in records if record.get("failure")]
-    findings.tell("parts without a usable surface", f"{len(failures)} {'; '.join(failures)[:200]}", "0")
+    text = f"{len(failures)} {'; '.join(failures)[:200]}"
+    findings.tell("parts without a usable surface", judged(not failures, text), "0")
 
 
 def make_parts(inputs: Path, count: int) -> int:

@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+# How the measured text of a row begins whose limit was asked for.
+MET, MISSED = "met: ", "MISSED: "
 # Characters of an error that a table shows.
 MOST_OF_AN_ERROR = 240
 
@@ -63,6 +65,11 @@ class Findings:
 
     def _keep(self) -> None:
         self._path.write_text(json.dumps({"rows": self._rows, "ended": self._ended}, indent=1))
+
+
+def judged(is_met: bool, text: str) -> str:
+    """A measured text that says first whether the asked limit is met."""
+    return (MET if is_met else MISSED) + text
 
 
 def wait_for(device: str) -> None:

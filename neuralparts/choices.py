@@ -69,4 +69,7 @@ LOSSES = ("l1", "l2", "clamp", "weighted", "relative")
 
 # Parts that a GPU trains at once, at most, if the flags do not say; and a worker on a CPU, which takes the steps of
 # plain networks wider than this faster one after the other (docs/log.md).
-PARTS_OF_A_GPU, PARTS_OF_A_WORKER, WIDEST_STACKED_ON_A_CPU = 32, 4, 128
+PARTS_OF_A_GPU, PARTS_OF_A_WORKER, WIDEST_STACKED_ON_A_CPU = 64, 4, 128
+# Prepared parts with which an idle GPU begins. One more batch takes as long as 4.5 more parts in a batch would
+# (docs/log.md), so with 8 ready, waiting for more costs more than another batch.
+ENOUGH_FOR_A_GPU = 8

@@ -1,5 +1,6 @@
 """The first steps of a part: a mesh or samples file in, labelled points out."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -64,10 +65,11 @@ class Labelled:
     shown: tuple[np.ndarray, np.ndarray] | None = None
 
 
-def load(source: Path, flags: SimpleNamespace, watch: Watch, gpu: int | None = -1) -> tuple[Shape, str]:
+def load(source: Path, flags: SimpleNamespace, watch: Watch, gpu: Callable[[], int] = lambda: -1) -> tuple[Shape, str]:
     """Read a mesh, or labelled samples; and the hash of the very bytes that were read, as `content_of` computes it.
 
-    gpu: may compute distances and signs, as for `DistanceOracle`. Raises UserError or OSError.
+    gpu: number of the GPU that computes distances and signs, as for `DistanceOracle`; asked once the mesh has been
+    read. Raises UserError or OSError.
     """
     if source.suffix.lower() == choices.SAMPLES_SUFFIX:
         with open_hashed(source) as (file, content):
@@ -76,7 +78,8 @@ def load(source: Path, flags: SimpleNamespace, watch: Watch, gpu: int | None = -
     mesh = load_mesh(read, flags.reconstructionRes)
     for line in diagnosis_lines(mesh.diagnosis):
         say(line)
-    return Shape(mesh.transform, mesh, DistanceOracle(mesh, flags.distanceEngine, gpu=gpu)), read.content
+    oracle = DistanceOracle(mesh, flags.distanceEngine, gpu=gpu(), note=watch.note)
+    return Shape(mesh.transform, mesh, oracle), read.content
 
 
 def load_labelled(source: Path, file: BinaryIO, flags: SimpleNamespace, watch: Watch) -> Shape:

@@ -182,6 +182,12 @@ def may_have_gpus() -> bool:
     return bool(shutil.which("nvidia-smi")) or any(Path(f"/dev/{name}").exists() for name in devices)
 
 
+def gpu_number(device: str) -> int:
+    """The number of a GPU, as --gpu has it, by its torch device, such as "cuda:1"; -1 for any other device."""
+    kind, _, number = device.partition(":")
+    return int(number or 0) if kind == "cuda" else -1
+
+
 def gpu_memory() -> int:
     """Bytes of the smallest NVIDIA GPU's memory; 0 if unknown."""
     words = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]

@@ -4,14 +4,17 @@ In: what `part.prepare` made of an input. Each of the two may run in another pro
 name says file units.
 """
 
+import contextlib
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import torch
 
 from neuralparts.beside import beside, wait_for
 from neuralparts.device import choose_device
+from neuralparts.domain import Transform
 from neuralparts.fitting import FitResult
 from neuralparts.inputs import Labelled, Shape
 from neuralparts.machine import give_memory_back
@@ -34,7 +37,25 @@ from neuralparts.steps import (
 )
 from neuralparts.watch import Watch
 
-__all__ = ["choose_device", "device_name", "finish", "train"]
+__all__ = ["choose_device", "device_name", "finish", "train", "warm_up"]
+
+# Points at which `warm_up` evaluates.
+_WARM_POINTS = 64
+
+
+def warm_up(device: str, flags: SimpleNamespace) -> None:
+    """Have a GPU load its libraries and its code for the network that the flags describe, while the CPU labels.
+
+    A GPU loads the code of an operation at its first use. Evaluates values and gradients of a network that is then
+    forgotten. What fails here is left to the fit to report.
+    """
+    if device == "cpu":
+        return
+    points = np.random.default_rng(0).uniform(-1, 1, (_WARM_POINTS, 3)).astype(np.float32)
+    with contextlib.suppress(RuntimeError):
+        network = make_network(flags, points[:, 0], Transform(np.zeros(3), 1.0)).to(device)
+        for values in (network.domain, network.level_distance, network.gradient):
+            values(points)
 
 
 def train(

@@ -19,7 +19,7 @@ from neuralparts.inputs import load
 from neuralparts.network import NeuralSDF
 from neuralparts.network_stages import device_name, finish
 from neuralparts.output import StagedFiles
-from neuralparts.part import prepare
+from neuralparts.part import gpu_for_labels, prepare
 from neuralparts.steps import (
     fit_settings,
     make_network,
@@ -48,24 +48,28 @@ def prepare_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch
     Returns the hash of the input, and `kind`: parts of one kind and the same flags can be trained as one batch. Raises
     as `part.fit_part`.
     """
-    _, data = prepare(source, flags, watch, _shared_gpu(flags))
+    gpu = _shared_gpu(flags)
+    number = gpu_for_labels(gpu, lambda: _device_of_stage(gpu, watch))
+    _, data = prepare(source, flags, watch, lambda: number)
+    watch.device_lost = number >= 0 and _device_of_stage(gpu, watch) == "cpu"
     write_labelled(files.labelled, data)
     pairs = 0 if data.pairs is None else len(data.pairs[0])
     return {"content": data.content, "kind": f"{len(data.samples[0])} samples, {pairs} pairs"}
 
 
-def train_parts(trainees: Sequence[Trainee]) -> list[dict | Exception]:
+def train_parts(trainees: Sequence[Trainee], processes: int = 1) -> list[dict | Exception]:
     """Train parts of one kind as a batch; for each what `finish_part` needs of it, or the error that ended it.
 
-    Writes the fitted networks. If memory runs out, the batch is halved. The error of a part that was asked to stop is
-    Interrupted. Raises UserError for a device that cannot be used.
+    processes: how many train on this machine at a time. Writes the fitted networks. If memory runs out, the batch is
+    halved. The error of a part that was asked to stop is Interrupted. Raises UserError for a device that cannot be
+    used.
     """
     found = Watch(in_folder=True)
     device = choose_device(trainees[0].flags.gpu, found)
     outcomes: list[dict | Exception] = [{}] * len(trainees)
     members: dict[int, Member] = {}  # by the place in `trainees`
     for place, trainee in enumerate(trainees):
-        trainee.watch.notes += found.notes
+        _add_notes(trainee.watch, found)
         try:
             with trainee.watch.timed("fit"):
                 members[place] = _member(trainee, device)
@@ -73,14 +77,14 @@ def train_parts(trainees: Sequence[Trainee]) -> list[dict | Exception]:
             if lost_device(error):
                 raise
             outcomes[place] = error
-    for batch in _batches(members, fit_settings(trainees[0].flags), device):
+    for batch in _batches(members, fit_settings(trainees[0].flags), device, processes):
         fitted = _fit_or_halve([trainees[k] for k in batch], [members[k] for k in batch], device)
         for place, outcome in zip(batch, fitted, strict=True):
             outcomes[place] = outcome
     return outcomes
 
 
-def _batches(members: dict[int, Member], settings: FitSettings, device: str) -> list[list[int]]:
+def _batches(members: dict[int, Member], settings: FitSettings, device: str, processes: int) -> list[list[int]]:
     """The keys of `members`, cut into batches of one shape that the memory of the device holds."""
     alike: dict[tuple, list[int]] = {}
     shapes = {}
@@ -91,7 +95,7 @@ def _batches(members: dict[int, Member], settings: FitSettings, device: str) -> 
         shapes[key] = sizes
     batches = []
     for key, places in alike.items():
-        most = members_at_once(*shapes[key], device, settings)
+        most = members_at_once(*shapes[key], device, settings, processes)
         batches += [places[k : k + most] for k in range(0, len(places), most)]
     return batches
 
@@ -169,7 +173,7 @@ def finish_part(
     input has changed meanwhile.
     """
     start = time.perf_counter() - sum(watch.timings.values())
-    device = choose_device(_shared_gpu(flags), Watch(in_folder=True))
+    device = _device_of_stage(_shared_gpu(flags), watch)
     with watch.timed("load"):
         shape, content = load(source, flags, Watch(in_folder=True))  # its notes are those of `prepare_part`
     if content != handed["content"]:
@@ -185,8 +189,22 @@ def finish_part(
     except (MemoryError, RuntimeError) as error:
         if device == "cpu" or not (lacks_memory(error) or lost_device(error)):
             raise
-        say(f"finished on the CPU, not on the GPU: {one_line(error)}")
+        watch.note(f"finished on the CPU, not on the GPU: {one_line(error)}")
+        watch.device_lost = lost_device(error)
     return finish_on("cpu")
+
+
+def _device_of_stage(gpu: int | None, watch: Watch) -> str:
+    """The torch device of a stage beside the training."""
+    found = Watch(in_folder=True)
+    device = choose_device(gpu, found)
+    _add_notes(watch, found)
+    return device
+
+
+def _add_notes(watch: Watch, found: Watch) -> None:
+    """Add the notes about the device to those of a part, but for those that an earlier stage has added."""
+    watch.notes += [line for line in found.notes if line not in watch.notes]
 
 
 def _shared_gpu(flags: SimpleNamespace) -> int | None:

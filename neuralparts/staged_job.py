@@ -5,7 +5,7 @@ its stage lock alone. Jobs and results are those of `job.py`, with further keys.
 
 A job has `stage`: prepare, train or finish. Of the last two it has `handed`, what the stages before returned under that
 key: notes, timings, and more of `part_stages.py`. A job of the stage train has `parts`, the jobs of its parts, instead
-of a part of its own; its result has `results`, a result for each by name.
+of a part of its own, and `processes`, how many train at a time; its result has `results`, a result for each by name.
 
 status is prepared or trained if the next stage may begin; any other ends the part. A batch is stopped if no part of it
 is trained because the worker was asked to stop.
@@ -61,8 +61,9 @@ def _handed(watch: Watch, more: dict) -> dict:
 
 
 def _noted(result: dict, watch: Watch) -> dict:
-    """A result with the notes so far, as the driver prints them."""
-    return result | {"notes": [visible(line) for line in watch.notes]}
+    """A result with the notes so far, as the driver prints them; `fatal` if the process has lost its GPU."""
+    fatal = {"fatal": True} if watch.device_lost else {}
+    return result | {"notes": [visible(line) for line in watch.notes]} | fatal
 
 
 def _prepare(job: dict, source: Path, staged: StagedFiles, should_stop: ShouldStop, stages: Stages) -> dict:
@@ -95,7 +96,7 @@ def _train(job: dict, should_stop: ShouldStop, stages: Stages) -> dict:
             results[part["name"]] = result
         try:
             chosen = [trainee for _, trainee in trainees]
-            outcomes = _functions(stages).train_parts(chosen) if chosen else []
+            outcomes = _functions(stages).train_parts(chosen, _processes(job)) if chosen else []
         except (UserError, Interrupted) as error:
             outcomes = [error] * len(trainees)
         except Exception as error:
@@ -108,6 +109,11 @@ def _train(job: dict, should_stop: ShouldStop, stages: Stages) -> dict:
     status = "stopped" if "stopped" in statuses and "trained" not in statuses else "trained"
     fatal = any(result.get("fatal") for result in results.values())
     return {"status": status, "reason": "", "results": results, "fatal": fatal}
+
+
+def _processes(job: dict) -> int:
+    """How many processes train on this machine at a time: of those of a cluster, at most one a processor."""
+    return min(job.get("processes", 1), os.cpu_count() or 1)
 
 
 def _hold(lock: AbstractContextManager[None], held: ExitStack) -> dict:

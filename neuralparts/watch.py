@@ -14,7 +14,8 @@ class Watch:
     """How a fit is watched: its notes, its clock, and who may stop it.
 
     in_folder: it is one of many parts, so the driver prints the notes. scratch: a folder that is gone afterwards; notes
-    leave it out of paths. notes: lines for a person that the record keeps. timings: seconds by stage.
+    leave it out of paths. notes: lines for a person that the record keeps. timings: seconds by stage. device_lost: True
+    once a GPU has failed so that this process cannot use it any more, though the part may end on the CPU.
     """
 
     should_stop: Callable[[], bool] | None = None
@@ -22,6 +23,7 @@ class Watch:
     scratch: str = ""
     notes: list[str] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+    device_lost: bool = False
 
     def note(self, line: str) -> None:
         """Keep a line for the record, and print it unless the driver will."""

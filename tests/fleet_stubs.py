@@ -176,7 +176,7 @@ class LightStages:
         return {"content": content_of(source), "kind": f"{source.stat().st_size} samples"}
 
     @staticmethod
-    def train_parts(trainees):
+    def train_parts(trainees, processes):
         contents = [trainee.files.labelled.read_bytes() for trainee in trainees]
         for _ in range(6000 if b"long" in contents else 10):
             time.sleep(0.01)

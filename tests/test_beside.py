@@ -1,5 +1,6 @@
 """What runs beside what: torch is imported while a part is labelled, the page is drawn while it is measured."""
 
+import gc
 import json
 import os
 import signal
@@ -11,10 +12,14 @@ from types import SimpleNamespace
 
 import pytest
 
+import neuralparts
 from neuralparts import beside as beside_module
 from neuralparts import kept, network_stages
 from neuralparts.beside import beside
+from neuralparts.errors import Interrupted
+from neuralparts.flags import parse_fit_flags
 from neuralparts.mesh_files import write_mesh
+from neuralparts.part import fit_part, import_network_stages
 from neuralparts.watch import Watch
 from tests.meshes import box
 
@@ -88,6 +93,40 @@ def test_work_beside_gives_its_result_or_its_error(monkeypatch, threads):
     fails = beside(lambda: {}["a key that is missing"])
     with pytest.raises(KeyError, match="a key that is missing"):
         fails()
+
+
+def test_a_fit_begins_when_the_device_is_chosen_and_warm(tmp_path, monkeypatch):
+    """While steps are captured, no other thread may use the GPU."""
+    monkeypatch.setattr(beside_module, "thread_count", lambda: 2)
+    happened = []
+
+    def warm_up(device, flags):
+        threading.Event().wait(0.1)
+        happened.append(f"{device} is warm")
+
+    def train(data, device, *more):
+        happened.append(f"fitted on {device}")
+        raise Interrupted
+
+    for name, stub in (("choose_device", lambda gpu, watch: "cuda:0"), ("warm_up", warm_up), ("train", train)):
+        monkeypatch.setattr(network_stages, name, stub)
+    write_mesh(tmp_path / "box.stl", *box())
+    flags = parse_fit_flags([str(tmp_path / "box.stl"), *SMALL])
+    with pytest.raises(Interrupted):
+        fit_part(tmp_path / "box.stl", flags, None, Watch())
+    assert happened == ["cuda:0 is warm", "fitted on cuda:0"]
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_importing_torch_leaves_garbage_collection_as_it_was(monkeypatch, collects):
+    monkeypatch.setattr(neuralparts, "network_stages", network_stages)  # put back at the end
+    monkeypatch.delitem(sys.modules, "neuralparts.network_stages")
+    try:
+        (gc.enable if collects else gc.disable)()
+        assert import_network_stages() is not network_stages
+        assert gc.isenabled() == collects
+    finally:
+        gc.enable()
 
 
 def test_what_is_kept_is_made_again_if_it_is_damaged_or_of_another_origin(tmp_path, monkeypatch):

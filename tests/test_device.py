@@ -13,6 +13,7 @@ import metrics
 import network
 from neuralparts.device import choose_device
 from neuralparts.errors import UserError
+from neuralparts.part import gpu_for_labels
 from neuralparts.watch import Watch
 from tests.network.cases import a_model
 
@@ -73,6 +74,22 @@ def test_a_variable_that_torch_cannot_overrule_is_named(one_gpu, monkeypatch, ca
 def test_a_missing_gpu_is_refused(one_gpu):
     with pytest.raises(UserError, match="--gpu 1: this machine has 1 GPU; -1 is the CPU"):
         choose_device(1, Watch())
+
+
+@pytest.mark.parametrize(
+    "gpu, device, may_label, number",
+    [
+        (None, "cuda:0", True, 0),
+        (1, "cuda:1", True, 1),
+        (None, "cpu", True, -1),
+        (-1, "", True, -1),
+        (0, "", False, -1),
+    ],
+)
+def test_the_device_of_the_fit_computes_the_labels_too(monkeypatch, gpu, device, may_label, number):
+    """device: '' where it must not be asked, as that waits for torch."""
+    monkeypatch.setattr("neuralparts.part.may_label_on_gpu", lambda: may_label)
+    assert gpu_for_labels(gpu, lambda: device or pytest.fail("asked")) == number
 
 
 @pytest.mark.parametrize(

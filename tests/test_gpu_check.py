@@ -17,14 +17,18 @@ def check(folder, *words):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("parts", ["machine,correct,steps,high,marching", "labels", "instant", "folder"])
+@pytest.mark.parametrize("parts", ["machine,evaluation,correct,steps,high,marching", "labels", "instant", "folder"])
 def test_parts_of_the_check_end_without_a_failure(parts, tmp_path):
     done = check(tmp_path, "--device", "cpu", "--only", parts)
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert done.returncode == 0 and found["ended"] == parts.split(","), done.stderr
     assert [row for row in found["rows"] if "FAILED" in row["measured"]] == []
     table = done.stdout[done.stdout.index("| part | finding | asked | measured |") :].splitlines()
-    assert len(table) == 2 + len(found["rows"]) > 3
+    rows, (empty, summary) = table[2:-2], table[-2:]
+    assert len(rows) == len(found["rows"]) > 1 and empty == ""
+    counted = [row for row in found["rows"] if row["measured"].startswith(("met: ", "MISSED: "))]
+    met, missed = (int(part.split(": ")[1].split(" ")[0]) for part in summary.split("; ")[:2])
+    assert met + missed == len(counted)
 
 
 @pytest.mark.long

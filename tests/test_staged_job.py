@@ -35,13 +35,14 @@ def jobs_of(folder, out, count=2, *more):
     ]
 
 
-def staged_results(jobs, should_stop=lambda: False, between=lambda: None, batches=1):
+def staged_results(jobs, should_stop=lambda: False, between=lambda: None, batches=1, before_finish=lambda: None):
     """The results of the parts by name: all prepared, then trained at once, perhaps several times, then finished."""
     prepared = [job | {"handed": run_stage(job | {"stage": "prepare"}, should_stop)["handed"]} for job in jobs]
     between()
     for _ in range(batches):
         batch = run_stage({"name": "", "input": "a batch", "stage": "train", "parts": prepared}, should_stop)
     ended = {}
+    before_finish()
     for job in jobs:
         ended[job["name"]] = result = batch["results"][job["name"]]
         if result["status"] == "trained":
@@ -165,6 +166,67 @@ def test_a_part_whose_last_answer_was_lost_is_done(tmp_path):
 def test_a_batch_whose_result_was_lost_is_trained_again(tmp_path):
     jobs = jobs_of(tmp_path / "parts", tmp_path / "out", 1, "--reconstructionRes", "0")
     assert staged_results(jobs, batches=2)["box_0"]["status"] == "done"
+
+
+class AcceleratorError(RuntimeError):
+    """As torch calls an error after which a process can use its GPU no more."""
+
+
+@pytest.mark.parametrize(
+    ("error", "fatal"), [(AcceleratorError("unspecified launch failure"), True), (RuntimeError("out of memory"), False)]
+)
+def test_a_part_that_a_gpu_fails_is_finished_on_the_cpu_and_says_so(tmp_path, monkeypatch, error, fatal):
+    """The driver prints the note, and replaces a process that has lost its GPU."""
+    finish = part_stages.finish
+
+    def fails_there(shape, content, network, *more):
+        if next(network.parameters()).device.type == "meta":
+            raise error
+        return finish(shape, content, network, *more)
+
+    def lose():
+        monkeypatch.setattr(part_stages, "_device_of_stage", lambda gpu, watch: "meta")
+        monkeypatch.setattr(part_stages, "finish", fails_there)
+
+    jobs = jobs_of(tmp_path / "parts", tmp_path / "out", 1, "--reconstructionRes", "0")
+    result = staged_results(jobs, before_finish=lose)["box_0"]
+    assert result["status"] == "done" and result.get("fatal", False) == fatal
+    for notes in (result["notes"], result["record"]["notes"]):
+        assert sum(note.startswith("finished on the CPU, not on the GPU: ") for note in notes) == 1
+
+
+def test_a_gpu_that_no_stage_can_use_is_named_once_in_the_record(tmp_path, monkeypatch):
+    def choose(gpu, watch):
+        watch.note("GPU 0 cannot be used (taken): computed on the CPU")
+        return "cpu"
+
+    monkeypatch.setattr(part_stages, "choose_device", choose)
+    monkeypatch.setattr("neuralparts.part.may_label_on_gpu", lambda: True)
+    jobs = jobs_of(tmp_path / "parts", tmp_path / "out", 1, "--reconstructionRes", "0")
+    jobs[0]["flags"] |= {"gpu": None}
+    assert [line[:5] for line in staged_results(jobs)["box_0"]["record"]["notes"]] == ["GPU 0"]
+
+
+def test_a_process_that_loses_its_gpu_while_it_labels_is_to_be_replaced(tmp_path, monkeypatch):
+    devices = iter(["cuda:0", "cpu"])
+    monkeypatch.setattr(part_stages, "choose_device", lambda gpu, watch: next(devices))
+    monkeypatch.setattr("neuralparts.part.may_label_on_gpu", lambda: True)
+    jobs = jobs_of(tmp_path / "parts", tmp_path / "out", 1)
+    jobs[0]["flags"] |= {"gpu": None}
+    result = run_stage(jobs[0] | {"stage": "prepare"})
+    assert result["status"] == "prepared" and result["fatal"]
+
+
+def test_processes_that_train_beside_each_other_divide_the_memory(tmp_path, monkeypatch):
+    divided = []
+    monkeypatch.setattr(part_stages, "members_at_once", lambda *sizes: divided.append(sizes[-1]) or 1)
+    monkeypatch.setattr("os.cpu_count", lambda: 8)
+    jobs = jobs_of(tmp_path / "parts", tmp_path / "out", 1, "--reconstructionRes", "0")
+    prepared = [job | {"handed": run_stage(job | {"stage": "prepare"})["handed"]} for job in jobs]
+    batch = {"name": "", "input": "a batch", "stage": "train", "parts": prepared}
+    for processes in (3, 1000):  # those of a cluster are on other machines too
+        assert run_stage(batch | {"processes": processes})["status"] == "trained"
+    assert divided == [3, 8]
 
 
 def test_an_input_that_changes_between_the_stages_fails(tmp_path):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from neuralparts.choices import (
+    ENOUGH_FOR_A_GPU,
     MESH_SUFFIXES,
     PARTS_OF_A_GPU,
     PARTS_OF_A_WORKER,
@@ -33,6 +34,7 @@ from neuralparts.machine import (
     process_seconds,
     settle_threads,
     usable_gpus,
+    usable_memory,
     usable_processors,
 )
 from neuralparts.wording import counted, say
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 # Memory set aside for a worker process when their number is chosen. It has a margin: docs/scale.md has measurements.
 WORKER_BYTES, BYTES_PER_POINT = 2**30, 100
+# Memory of a labelled sample in the process that trains: a point and its distance, float32.
+BYTES_PER_SAMPLE = 16
 # The GPUs of a process that shall see none.
 NO_GPU = [""]
 # Memory of a GPU that each process takes which computes there, and the fraction of the GPU that the workers may take.
@@ -291,7 +295,7 @@ def place_to_run(flags: argparse.Namespace, parts: int, stop: Callable[[], bool]
         if sent or (batch == 1 and not ray.gpus):
             return ray
         ray.begin_stages(workers.stage)
-        return Staged(ray, ray, ray.trainer_count, batch)
+        return Staged(ray, ray, ray.trainer_count, batch, ENOUGH_FOR_A_GPU if ray.gpus else None)
     if flags.workers is None and os.name == "nt":
         say("worker processes need Linux or macOS; the parts are fitted in this process")
     if flags.workers == 0 or os.name == "nt":
@@ -316,6 +320,12 @@ def parts_of_a_gpu(flags: argparse.Namespace) -> int:
     return 1 if flags.timeBudget else PARTS_OF_A_GPU
 
 
+def parts_in_memory(flags: argparse.Namespace, trainers: int) -> int:
+    """Parts whose samples each of so many processes on this machine can hold, if all fill half of the free memory."""
+    free = usable_memory() or 2**63  # 0 is unknown
+    return max(1, free // 2 // (trainers * BYTES_PER_SAMPLE * flags.num_points))
+
+
 def parts_of_a_worker(flags: argparse.Namespace, parts: int, workers: int) -> int:
     """Parts that a worker without a GPU trains at once, as far as it pays."""
     is_small = not flags.damArch and flags.encoding == "none" and flags.layerWidth <= WIDEST_STACKED_ON_A_CPU
@@ -335,7 +345,8 @@ def processes(
     from neuralparts.fleet import Processes, Staged
 
     limits = flags.partTimeout, flags.workerMemory
-    batch = flags.partsPerBatch or (parts_of_a_gpu(flags) if gpus else parts_of_a_worker(flags, parts, count))
+    at_once = min(parts_of_a_gpu(flags), parts_in_memory(flags, len(gpus))) if gpus else 0
+    batch = flags.partsPerBatch or at_once or parts_of_a_worker(flags, parts, count)
     if batch == 1 and not gpus:
         return Processes(workers.whole, count, [], *limits)
     if not gpus:
@@ -344,4 +355,4 @@ def processes(
     trainers = Processes(workers.stage, len(gpus), divided, *limits)
     are_large = -(-count // len(gpus)) * CONTEXT_BYTES <= CONTEXTS_FRACTION * gpu_memory()
     processors = Processes(workers.stage, count, gpus if are_large else NO_GPU, *limits)
-    return Staged(processors, trainers, len(gpus), batch)
+    return Staged(processors, trainers, len(gpus), batch, ENOUGH_FOR_A_GPU)

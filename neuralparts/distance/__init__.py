@@ -1,5 +1,6 @@
 """The oracle: exact distance to a mesh, closest points, winding number and sign."""
 
+from neuralparts.distance.gpu_choice import may_label_on_gpu
 from neuralparts.distance.oracle import DistanceOracle
 
-__all__ = ["DistanceOracle"]
+__all__ = ["DistanceOracle", "may_label_on_gpu"]

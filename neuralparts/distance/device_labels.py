@@ -12,10 +12,11 @@ import numpy as np
 from numba import cuda
 
 from neuralparts.distance import device_kernels
-from neuralparts.distance.gpu_choice import say_cpu_takes_over
+from neuralparts.distance.gpu_choice import cpu_takes_over
 from neuralparts.distance.search import TriangleSearch
 from neuralparts.distance.winding import INSIDE_ABOVE, WindingNumber
 from neuralparts.errors import UserError
+from neuralparts.wording import say
 
 # numba-cuda warns of calls of few points. Those of `checked_twin` are, on purpose.
 warnings.filterwarnings("ignore", ".*will likely result in GPU under-utilization")
@@ -36,12 +37,13 @@ CHECKED, LARGEST_DIFFERENCE = 500, 1e-6
 class DeviceSearch:
     """Closest points on triangles, as `TriangleSearch`; large calls on a GPU, if it `suits` the mesh.
 
-    search: the one of the CPU. device: number of the GPU. batch: points there at a time. For the kernel it holds
-    arrays, those of the search on the GPU.
+    search: the one of the CPU. device: number of the GPU. note: gets a line if the GPU fails and the CPU takes over.
+    batch: points there at a time. For the kernel it holds arrays, those of the search on the GPU.
     """
 
-    def __init__(self, search: TriangleSearch, device: int, batch: int = BATCH):
-        self.on_cpu, self._device, self._batch, self._is_usable = search, device, batch, True
+    def __init__(self, search: TriangleSearch, device: int, note: Callable[[str], None] = say, batch: int = BATCH):
+        self.on_cpu, self._device, self._note, self._batch = search, device, note, batch
+        self._is_usable = True
         with cuda.gpus[device]:
             self.arrays = [cuda.to_device(np.ascontiguousarray(array)) for array in (*search.tree, search.frames)]
 
@@ -52,7 +54,7 @@ class DeviceSearch:
                 return self.nearest_on_gpu(points, with_points)
             except Exception as error:  # the driver and numba-cuda have many
                 self._is_usable = False
-                say_cpu_takes_over("distances", error)
+                self._note(cpu_takes_over("distances", error))
         return self.on_cpu.nearest(points, with_points)
 
     def nearest_on_gpu(self, points: np.ndarray, with_points: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -83,12 +85,13 @@ class DeviceSearch:
 class DeviceWinding:
     """The winding number of a mesh, as `WindingNumber`; large calls of `inside` on a GPU, if `suits` the mesh.
 
-    winding: the one of the CPU. device: number of the GPU. batch: points there at a time. For the kernel it holds
-    arrays, those of the rays and of the boundary on the GPU.
+    winding: the one of the CPU. device: number of the GPU. note: gets a line if the GPU fails and the CPU takes over.
+    batch: points there at a time. For the kernel it holds arrays, those of the rays and of the boundary on the GPU.
     """
 
-    def __init__(self, winding: WindingNumber, device: int, batch: int = BATCH):
-        self.on_cpu, self._device, self._batch, self._is_usable = winding, device, batch, True
+    def __init__(self, winding: WindingNumber, device: int, note: Callable[[str], None] = say, batch: int = BATCH):
+        self.on_cpu, self._device, self._note, self._batch = winding, device, note, batch
+        self._is_usable = True
         grid = winding.grid
         place = np.array([grid.low_u, grid.low_v, grid.scale_u, grid.scale_v])
         arrays = winding.shift, grid.records, grid.start, grid.entries, place, winding.edges
@@ -112,7 +115,7 @@ class DeviceWinding:
                 return self.winding_on_gpu(points) > INSIDE_ABOVE
             except Exception as error:
                 self._is_usable = False
-                say_cpu_takes_over("signs", error)
+                self._note(cpu_takes_over("signs", error))
         return self.on_cpu.inside(points)
 
     def winding_on_gpu(self, points: np.ndarray) -> np.ndarray:
@@ -133,17 +136,13 @@ class DeviceWinding:
         return winding
 
 
-def gpu_count() -> int:
-    """GPUs that numba-cuda can use."""
-    return len(cuda.gpus) if cuda.is_available() else 0
-
-
 def checked_twin(
-    labeller: TriangleSearch | WindingNumber, device: int, vertices: np.ndarray
+    labeller: TriangleSearch | WindingNumber, device: int, vertices: np.ndarray, note: Callable[[str], None] = say
 ) -> DeviceSearch | DeviceWinding:
     """The twin on a GPU of a search or winding number, after both have labelled points about the vertices (V, 3).
 
-    Raises UserError if the GPU cannot take the mesh or labels otherwise, and whatever numba-cuda raises.
+    note: gets a line if the GPU fails later. Raises UserError if the GPU cannot take the mesh or labels otherwise, and
+    whatever numba-cuda raises.
     """
     generator = np.random.default_rng(0)
     near = vertices[generator.integers(len(vertices), size=CHECKED)] + 0.02 * generator.standard_normal((CHECKED, 3))
@@ -151,12 +150,12 @@ def checked_twin(
     if not suits(labeller):
         raise UserError("the mesh has a long boundary, many bodies within each other, or large triangles everywhere")
     if isinstance(labeller, TriangleSearch):
-        twin = DeviceSearch(labeller, device)
+        twin = DeviceSearch(labeller, device, note)
         difference = np.abs(twin.nearest_on_gpu(points, False)[2] - labeller.nearest(points, False)[2]).max()
         if not difference <= LARGEST_DIFFERENCE:
             raise UserError(f"a distance differs by {difference:.2g}")
         return twin
-    twin = DeviceWinding(labeller, device)
+    twin = DeviceWinding(labeller, device, note)
     wrong = np.count_nonzero((twin.winding_on_gpu(points) > INSIDE_ABOVE) != labeller.inside(points))
     if wrong:
         raise UserError(f"{wrong} of {len(points)} signs differ")

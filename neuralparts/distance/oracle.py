@@ -25,6 +25,7 @@ from neuralparts.distance.search import TriangleSearch
 from neuralparts.distance.winding import WindingNumber
 from neuralparts.errors import UserError
 from neuralparts.mesh import Mesh
+from neuralparts.wording import say
 
 if TYPE_CHECKING:
     from neuralparts.distance.device_labels import DeviceSearch, DeviceWinding
@@ -35,15 +36,22 @@ class DistanceOracle:
 
     mesh: the Mesh. engine: finds the closest points, one of DISTANCE_ENGINES; "auto" is the fastest, numba. block:
     points that a thread takes at a time. gpu: number of the GPU that computes large calls, if numba-cuda is installed;
-    None for GPU 0 if there is one; -1 for none. The attribute `engine` is the one in use. Raises ValueError for an
-    unknown engine, and UserError if open3d is chosen and cannot be imported.
+    -1 for none. note: gets a line if the CPU takes over from it. The attribute `engine` is the one in use. Raises
+    ValueError for an unknown engine, and UserError if open3d is chosen and cannot be imported.
 
     Every method takes (N, 3) float32 or float64 points of the domain and raises ValueError for anything else. The
     trees are built when they are first needed. Threads may use one oracle at once.
     """
 
-    def __init__(self, mesh: Mesh, engine: str = "auto", block: int = BLOCK, gpu: int | None = -1):
-        self.mesh, self._gpu = mesh, gpu
+    def __init__(
+        self,
+        mesh: Mesh,
+        engine: str = "auto",
+        block: int = BLOCK,
+        gpu: int = -1,
+        note: Callable[[str], None] = say,
+    ):
+        self.mesh, self._gpu, self._note = mesh, gpu, note
         self.engine = _engine_in_use(engine)
         self._block = block
         self._built: dict[str, Any] = {}
@@ -70,10 +78,10 @@ class DistanceOracle:
         vertices, faces = self.mesh.vertices, self.mesh.faces
         if self.engine == "open3d":
             return Open3dSearch(vertices[faces], block=self._block)
-        return on_gpu(TriangleSearch(vertices, faces, block=self._block), self._gpu, vertices)
+        return on_gpu(TriangleSearch(vertices, faces, block=self._block), self._gpu, vertices, self._note)
 
     def _build_winding(self) -> "WindingNumber | DeviceWinding":
-        return on_gpu(WindingNumber(self.mesh, block=self._block), self._gpu, self.mesh.vertices)
+        return on_gpu(WindingNumber(self.mesh, block=self._block), self._gpu, self.mesh.vertices, self._note)
 
     @property
     def crowd(self) -> float:

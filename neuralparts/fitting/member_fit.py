@@ -116,13 +116,16 @@ class MemberFit:
         """Add a value to each curve, report progress, and end the attempt if the target error is reached.
 
         loss_sum: of the steps since the last check. held_out: `held_out_error`. Raises CollapseError if the mean loss
-        since the last check is not finite, or if the network is constant when half of a time budget is over.
+        since the last check or the held-out error is not finite, or if the network is constant when half of a time
+        budget is over.
         """
         state, hooks = self.state, self.member.hooks
         loss = loss_sum / max(1, state.loss_steps)
         state.loss_steps = 0
         if not math.isfinite(loss):
             raise CollapseError("the loss is not a number any more: try a lower --learningRate")
+        if self.held_out is not None and not math.isfinite(held_out):
+            raise CollapseError("the network's values are not numbers: try a lower --learningRate")
         values = {
             "samples": self._samples(),
             "seconds": self.seconds(),

@@ -76,11 +76,13 @@ def members_at_once(
     pair_count: int,
     device: torch.device | str,
     settings: FitSettings | None = None,
+    processes: int = 1,
 ) -> int:
     """How many members like this one a batch should hold, at least 1: as many as fit into the free memory of a GPU.
 
     On the CPU, in whose memory they must fit too, PARTS_OF_A_WORKER of a plain network that is narrow enough to be
-    stacked, 1 of any other. settings: those of the fit, by default the flags'.
+    stacked, 1 of any other. settings: those of the fit, by default the flags'. processes: how many divide the machine's
+    free memory among them.
     """
     device, settings = torch.device(device), settings or FitSettings()
     needed = _bytes_of_member(network, sample_count, pair_count, settings)
@@ -91,7 +93,7 @@ def members_at_once(
         return max(1, int((_FILLED * free - _BESIDE) // needed))
     is_plain = network.encoding is None and can_be_stacked(network.layers)
     most = PARTS_OF_A_WORKER if is_plain and max(network.widths) <= WIDEST_STACKED_ON_A_CPU else 1
-    free = usable_memory()  # 0 if unknown
+    free = usable_memory() // processes  # 0 if unknown
     return max(1, min(most, int(_FILLED * free // needed))) if free else most
 
 

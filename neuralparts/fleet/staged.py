@@ -15,7 +15,8 @@ from neuralparts.fleet.part_locks import PartLocks, files_of
 from neuralparts.output import BusyError, StagedFiles, failure_line
 from neuralparts.wording import visible
 
-# A batch that is not full begins if no further part has been prepared for so many seconds and a trainer is idle.
+# A batch of fewer than enough parts begins if no further part has been prepared for so many seconds and a trainer is
+# idle.
 PATIENCE_SECONDS = 3.0
 # Seconds of waiting for one of two places before the other has its turn.
 TURN_SECONDS = 0.02
@@ -48,15 +49,17 @@ class Staged:
     """A place (`loop.Place`) that takes each part through the stages, of which two other places run the jobs.
 
     processors: for the stages `prepare` and `finish`. trainers: for the stage `train`; it may be the same place.
-    trainer_count: jobs that it runs at a time. batch: parts that are trained at once, at most. The lock of a part is
-    held from the first stage to the last. At most 2 batches of parts a trainer wait with their labelled points on the
-    disk, and no batch begins while another one waits to be finished.
+    trainer_count: jobs that it runs at a time. batch: parts that are trained at once, at most. enough: prepared parts
+    with which an idle trainer begins, by default a whole batch. The lock of a part is held from the first stage to the
+    last. At most 2 batches of parts a trainer wait with their labelled points on the disk, or 1 if a trainer begins
+    with less, and no batch begins while another one waits to be finished.
     """
 
-    def __init__(self, processors: Place, trainers: Place, trainer_count: int, batch: int):
+    def __init__(self, processors: Place, trainers: Place, trainer_count: int, batch: int, enough: int | None = None):
         self.processors, self.trainers, self.batch = processors, trainers, batch
+        self.enough = min(batch, enough or batch)
         self.trainer_count, self.training = trainer_count, 0
-        self.most_prepared = 2 * batch * trainer_count
+        self.most_prepared = (1 if self.enough < batch else 2) * batch * trainer_count
         self.locks, self.stopping = PartLocks(), False
         self.parts: dict[str, _Part] = {}
         self.preparing: set[str] = set()
@@ -120,14 +123,14 @@ class Staged:
     # ---------------------------------------------------------------------------------------------- stages that begin
 
     def _begin_stages(self, partial: bool) -> None:
-        """Begin stages of the parts that wait: what is nearest to its end first. partial: also batches not full."""
+        """Begin stages of the parts that wait: what is nearest to its end first. partial: also batches of too few."""
         while self.trained and self.processors.room:
             self.processors.submit(self.trained.popleft().begin("finish"))
         while self.training < self.trainer_count and self.trainers.room and (batch := self._next_batch(partial)):
             self.training += 1
             jobs = [part.begin("train") for part in batch]
             named = {"name": batch[0].name, "input": f"a batch of {len(batch)} parts", "parts": jobs}
-            self.trainers.submit(named | {"stage": "train"})
+            self.trainers.submit(named | {"stage": "train", "processes": self.trainer_count})
 
     def _prepare(self, part: _Part) -> None:
         self.preparing.add(part.name)
@@ -142,12 +145,13 @@ class Staged:
         kind = max(self.ready, key=lambda kind: len(self.ready[kind]))
         no_more = not self.preparing and self.processors.room
         nothing_comes = no_more or time.monotonic() - self.ready_since > PATIENCE_SECONDS
-        if len(self.ready[kind]) < self.batch and not (partial and nothing_comes):
+        if len(self.ready[kind]) < self.enough and not (partial and nothing_comes):
             return []
-        parts = self.ready.pop(kind)
-        if rest := parts[self.batch :]:
+        parts, idle = self.ready.pop(kind), self.trainer_count - self.training
+        size = min(self.batch, max(self.enough, -(-len(parts) // idle)))  # idle trainers divide what is ready
+        if rest := parts[size:]:
             self.ready[kind] = rest
-        return parts[: self.batch]
+        return parts[:size]
 
     # ------------------------------------------------------------------------------------------------ stages that end
 

@@ -56,17 +56,28 @@ class StackedLayers:
         outputs, last = points, len(self._weights) - 1
         with exact_products(self._device):
             for index, (weight, bias) in enumerate(zip(self._weights, self._biases, strict=True)):
-                inputs, outputs = outputs, _linear(outputs, weight, bias)  # (P, N, outputs)
-                kept = outputs
+                inputs = outputs
                 if index < last:
-                    kept, outputs = self._activate(outputs)
+                    kept, outputs = self._activated(inputs, weight, bias, has_gradients)  # both (P, N, outputs)
+                else:
+                    kept = outputs = _linear(inputs, weight, bias)
                 if has_gradients:
                     self._inputs.append(inputs)
                     self._kept.append(kept)
         return outputs.squeeze(-1)
 
-    def _activate(self, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(what its gradient needs, the activation) of (P, N, width)."""
+    def _activated(
+        self, inputs: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, is_step: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(what its gradient needs, the activation), both (P, N, outputs), of a layer of inputs (P, N, inputs).
+
+        In a step of one network, a GPU computes a ReLU in the launch of the product. That may make a NaN 0, so the
+        values of a check are computed without.
+        """
+        if is_step and len(weight) == 1 and self._activation is nn.ReLU:
+            outputs = torch._addmm_activation(bias[0, 0], inputs[0], weight[0].T).unsqueeze(0)
+            return outputs, outputs
+        values = _linear(inputs, weight, bias)
         if self._activation is Sine:
             values.mul_(SINE_FREQUENCY)
             return values, torch.sin(values)

@@ -300,6 +300,12 @@ def test_a_gpu_holds_as_many_members_as_its_free_memory(monkeypatch):
     assert 0.09 < 80 / many < 0.2
     assert members_at_once(NeuralSDF(DAM_WIDTHS), 5_000_000, 2_500_000, "cuda") < 0.7 * many
     assert members_at_once(NeuralSDF((32,) * 8), 5_000_000, 0, "cuda") > many
+    by_card = []
+    for size in (16, 24, 80):
+        free["bytes"] = size * 2**30
+        by_card.append(members_at_once(NeuralSDF(DAM_WIDTHS), 5_000_000, 0, "cuda"))
+        assert by_card[-1] * 0.099 < size - 3  # samples and weights alone; 3 GiB are left for all else
+    assert 32 < by_card[0] < by_card[1] < by_card[2]
     free["bytes"] = 2**20
     assert members_at_once(NeuralSDF(DAM_WIDTHS), 5_000_000, 0, "cuda") == 1
 
@@ -310,6 +316,9 @@ def test_on_a_cpu_small_networks_alone_are_fitted_together(monkeypatch):
     assert members_at_once(NeuralSDF(DAM_WIDTHS), 200_000, 0, "cpu") == 1
     assert members_at_once(a_hash_grid(), 200_000, 0, "cpu") == 1
     assert members_at_once(NeuralSDF((32,) * 8), 150_000_000, 0, "cpu") == 3
+    # Four processes divide the memory of the machine.
+    assert members_at_once(NeuralSDF((32,) * 8), 150_000_000 // 4, 0, "cpu", processes=4) == 3
+    assert members_at_once(NeuralSDF((32,) * 8), 150_000_000 // 4, 0, "cpu") == 4
 
 
 def plain_fit(network: NeuralSDF, points: np.ndarray, sdf: np.ndarray, settings: FitSettings) -> list[float]:

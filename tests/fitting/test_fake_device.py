@@ -10,12 +10,15 @@ import torch
 
 from neuralparts.choices import ACTIVATIONS, LOSSES, OPTIMIZERS, SCALERS
 from neuralparts.errors import Interrupted
-from neuralparts.fitting import FitHooks, FitSettings, Member, fit_batch
+from neuralparts.fitting import FitHooks, FitSettings, Member, fit, fit_batch
+from neuralparts.flags import parse_fit_flags
 from neuralparts.marching import march
-from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
+from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, StackedLayers, fit_scaler
+from neuralparts.network_stages import warm_up
 from tests import shapes
 from tests.fake_device import FAKE, Counts, FakeDevice, MixedDevicesError
 from tests.fitting.cases import interrupted_after, weights_of
+from tests.fitting.test_collapse import collapsing
 from tests.fitting.test_pairs import some_pairs
 
 COUNT = 1_000
@@ -120,8 +123,9 @@ def test_no_step_waits_and_each_is_the_cpus(kind, device):
 
 
 @pytest.mark.long
-def test_no_step_of_any_kind_waits_and_each_is_the_cpus(device):
-    for kind in itertools.product(*KINDS):
+@pytest.mark.parametrize("activation, optimizer", list(itertools.product(*KINDS[:2])))
+def test_no_step_of_any_kind_waits_and_each_is_the_cpus(activation, optimizer, device):
+    for kind in itertools.product((activation,), (optimizer,), *KINDS[2:]):
         check_kind(kind, device)
 
 
@@ -181,6 +185,47 @@ def test_a_network_answers_and_is_marched_on_the_device_as_on_the_cpu(device, tm
     one, other = march(there.domain, 16), march(here.domain, 16)
     np.testing.assert_array_equal(one.faces, other.faces)
     np.testing.assert_allclose(one.vertices, other.vertices, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "words", [["--encoding", "hashgrid", "--hashTableLog2", "9"], ["--scaler", "PowerTransformer"]]
+)
+def test_a_warm_device_has_computed_values_and_gradients(device, words):
+    flags = parse_fit_flags(["part.stl", "--numLayers", "2", *words])
+    warm_up("cpu", flags)
+    assert device.take_counts() == Counts()
+    warm_up(FAKE, flags)
+    counts = device.take_counts()
+    assert counts.launches["addmm"] == 3 * 3 and set(counts.waits) == {"_to_copy"}  # three functions, three layers
+
+
+def test_one_network_on_a_gpu_activates_in_the_launch_of_a_product(device):
+    points = torch.from_numpy(SAMPLES[0][0][:300])
+    expected, network = [], NeuralSDF((24, 16))
+    parameters = [tensor.detach() for layer in network.layers[::2] for tensor in (layer.weight, layer.bias[None])]
+    for place in ("cpu", FAKE):
+        layers = StackedLayers([tensor[None].to(place) for tensor in parameters], torch.nn.ReLU)
+        expected.append(layers.values(points[None].to(place)).cpu())
+    assert device.take_counts().launches == {"_addmm_activation": 2, "addmm": 1}
+    assert torch.equal(*expected)
+    with torch.no_grad():
+        torch.testing.assert_close(expected[0][0], network.scaled(points), rtol=0, atol=1e-6)
+
+
+def test_a_nan_that_a_product_hides_is_found_at_the_first_check(device, monkeypatch):
+    """As a GPU's libraries may, when they compute a ReLU in the launch of a product."""
+
+    def first_unit_is_nan(network):
+        network.layers[0].weight[0].fill_(torch.nan)
+
+    product = torch._addmm_activation
+    monkeypatch.setattr(torch, "_addmm_activation", lambda *arguments: product(*arguments).nan_to_num(0.0))
+    collapsing(monkeypatch, 1, first_unit_is_nan)
+    points, sdf = SAMPLES[0]
+    steps, network = [], NeuralSDF((24, 16)).to(FAKE)
+    hooks = FitHooks(held_out=points[:50], should_stop=lambda: bool(steps.append(1)))
+    result = fit(network, points, sdf, FitSettings(epochs=2, batch_size=100, optimizer="adam"), hooks)
+    assert result.restarts == 1 and result.collapsed == "" and len(steps) < 2 * 20
 
 
 def test_the_device_refuses_what_a_gpu_would(device):

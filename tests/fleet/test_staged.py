@@ -53,9 +53,9 @@ def answer(job):
     return {"status": "done", "reason": "", "record": {}}
 
 
-def flow(tmp_path, names, *, batch=4, workers=2, trainers=1, answers=answer, should_stop=lambda place: False):
+def flow(tmp_path, names, *, batch=4, workers=2, trainers=1, enough=None, answers=answer, should_stop=lambda _: False):
     """(results by name, place) of parts with these names."""
-    place = Staged(Hands(answers, workers), Hands(answers, trainers), trainers, batch)
+    place = Staged(Hands(answers, workers), Hands(answers, trainers), trainers, batch, enough)
     flags = {"outputDir": str(tmp_path), "outputFormat": "stl"}
     jobs, results = [{"name": name, "input": f"{name}.stl", "flags": flags} for name in names], {}
 
@@ -65,7 +65,7 @@ def flow(tmp_path, names, *, batch=4, workers=2, trainers=1, answers=answer, sho
 
     def tick(running, waiting):
         prepared = sum(map(len, place.ready.values())) + len(place.preparing)
-        assert prepared <= 2 * batch * trainers
+        assert prepared <= (2 if enough is None else 1) * batch * trainers
 
     run(jobs, place, finished, tick, lambda: should_stop(place), busy_seconds=0.01)
     assert not list(tmp_path.glob(".*")) and not place.parts  # no lock is left
@@ -85,6 +85,19 @@ def test_parts_are_trained_in_full_batches_of_one_kind_and_finished_once(tmp_pat
     assert sorted(len(batch.split()) for batch in batches(place)) == [2, 2, 4, 4]
     stages = Counter((job["name"], job["stage"]) for job in place.processors.had)
     assert stages == {(name, stage): 1 for name in names for stage in ("prepare", "finish")}
+
+
+@pytest.mark.parametrize(
+    ("workers", "trainers", "enough", "sizes"),
+    [(4, 1, 4, [4, 4, 4]), (4, 1, None, [8, 4]), (12, 2, 4, [6, 6]), (12, 1, 4, [8, 4]), (12, 3, None, [8, 4])],
+)
+def test_a_trainer_begins_with_enough_parts_and_idle_ones_divide_them(tmp_path, workers, trainers, enough, sizes):
+    """Twelve parts, of which `workers` are prepared at a time, in batches of at most eight."""
+    names = [f"a{k:02}" for k in range(12)]
+    results, place = flow(tmp_path, names, batch=8, workers=workers, trainers=trainers, enough=enough)
+    assert {result["status"] for result in results.values()} == {"done"}
+    assert [len(batch.split()) for batch in batches(place)] == sizes
+    assert {job["processes"] for job in place.trainers.had} == {trainers}
 
 
 def test_more_kinds_than_a_batch_has_parts_do_not_wait_for_each_other(tmp_path):
@@ -218,6 +231,17 @@ def test_while_a_stage_of_a_killed_run_goes_on_nobody_gets_the_part(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("gpus", "free", "batch"), [("0", 2**40, 64), ("0", 2**32, 26), ("0,1", 2**32, 13), ("0", 0, 64)]
+)
+def test_the_samples_of_a_gpus_batch_fit_into_the_memory_of_the_machine(monkeypatch, gpus, free, batch):
+    """80 MB a part, in half of what is free; 0 is unknown."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    monkeypatch.setattr(commands_fit, "usable_memory", lambda: free)
+    parsed = parse_fit_flags(["parts", "--workers", "2", "--num_points", "5000000"])
+    assert place_to_run(parsed, 8, lambda: False, WORKERS).batch == batch
+
+
+@pytest.mark.parametrize(
     ("gpus", "flags", "parts", "batch"),
     [
         ("", [], 8, 4),
@@ -228,7 +252,7 @@ def test_while_a_stage_of_a_killed_run_goes_on_nobody_gets_the_part(tmp_path):
         ("", ["--encoding", "hashgrid"], 8, 0),
         ("", ["--partsPerBatch", "1"], 8, 0),
         ("", ["--damArch", "1", "--partsPerBatch", "3"], 8, 3),
-        ("0,1", [], 8, 32),
+        ("0,1", [], 8, 64),
         ("0,1", ["--damArch", "1", "--partsPerBatch", "1"], 8, 1),
         ("0,1", ["--gpu", "-1", "--damArch", "1"], 8, 0),
     ],
