@@ -62,6 +62,11 @@ FLAGS = {
     ),
     "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, choices.RECONSTRUCTION_RESOLUTION),
     "outputFormat": one_of("format of the reconstruction", choices.OUTPUT_FORMATS),
+    "protocol": one_of(
+        "neurbf prints the errors by the protocol of NeuRBF (Chen et al., 2023) instead, to compare with published "
+        "figures; none is off",
+        choices.PROTOCOLS,
+    ),
     "simplify": Flag(
         "fraction of the reconstruction's triangles to keep, such as 0.1; error:0.05 keeps as few as stay within 0.05 "
         "file units of the marched surface; 0 is off",
