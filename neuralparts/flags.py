@@ -56,8 +56,8 @@ FLAGS = {
     ),
     "precision": one_of(
         "how the model's numbers are written, and rounded before the surface is marched and measured: float16 takes "
-        "half the bytes; int8 packs the table of a hash grid as whole numbers, in a seventh of the bytes for up to a "
-        "twentieth more surface error, and the layers in float16",
+        "half the bytes; int8 packs the table of a hash grid, or the weights of a network without one, as whole "
+        "numbers, in a seventh or a third of the bytes for up to a twentieth more surface error",
         choices.PRECISIONS,
     ),
     "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, choices.RECONSTRUCTION_RESOLUTION),
