@@ -44,6 +44,9 @@ SCALERS = ("none", "StandardScaler", "PowerTransformer", "QuantileTransformer")
 
 # The reconstruction: nodes along an edge of its grid.
 RECONSTRUCTION_RESOLUTION = 256
+# Protocols by which others measure a fit; the nodes along an edge of their grid, and the points on a surface.
+PROTOCOLS = ("none", "neurbf")
+PROTOCOL_RESOLUTION, PROTOCOL_POINTS = 1024, 1_000_000
 # Before a value of --simplify that is a length.
 SIMPLIFY_ERROR = "error:"
 

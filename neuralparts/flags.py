@@ -56,12 +56,17 @@ FLAGS = {
     ),
     "precision": one_of(
         "how the model's numbers are written, and rounded before the surface is marched and measured: float16 takes "
-        "half the bytes; int8 packs the table of a hash grid as whole numbers, in a seventh of the bytes for up to a "
-        "twentieth more surface error, and the layers in float16",
+        "half the bytes; int8 packs the table of a hash grid, or the weights of a network without one, as whole "
+        "numbers, in a seventh or a third of the bytes for up to a twentieth more surface error",
         choices.PRECISIONS,
     ),
     "reconstructionRes": Flag("marching-cubes grid of R^3; 0 is off", natural, choices.RECONSTRUCTION_RESOLUTION),
     "outputFormat": one_of("format of the reconstruction", choices.OUTPUT_FORMATS),
+    "protocol": one_of(
+        "neurbf prints the errors by the protocol of NeuRBF (Chen et al., 2023) instead, to compare with published "
+        "figures; none is off",
+        choices.PROTOCOLS,
+    ),
     "simplify": Flag(
         "fraction of the reconstruction's triangles to keep, such as 0.1; error:0.05 keeps as few as stay within 0.05 "
         "file units of the marched surface; 0 is off",

@@ -17,7 +17,7 @@ from neuralparts.distance import DistanceOracle
 from neuralparts.flags import FLAGS, SPELLINGS, parse_fit_flags
 from neuralparts.mesh import load_mesh
 from neuralparts.metric_names import METRIC_NAMES
-from neuralparts.metrics import off_surface_errors
+from neuralparts.metrics import PROTOCOL_NAMES, off_surface_errors
 
 ROOT = Path(__file__).resolve().parents[1]
 # The log tells of flags and files that are gone.
@@ -105,7 +105,7 @@ def test_the_page_of_metrics_has_every_metric_and_no_other(tmp_path):
     off_surface = off_surface_errors(oracle.signed_distance, np.ones_like, oracle, 200, generator)
     rows = re.findall(r"^\| (`[^|]+) \|", (ROOT / "docs/metrics.md").read_text(), re.MULTILINE)
     documented = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert documented == {*METRIC_NAMES, *off_surface}
+    assert documented == {*METRIC_NAMES, *off_surface, *PROTOCOL_NAMES}
 
 
 def test_every_message_of_the_troubleshooting_page_is_one_of_the_program():

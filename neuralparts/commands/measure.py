@@ -5,10 +5,11 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from neuralparts.choices import PROTOCOL_POINTS, PROTOCOL_RESOLUTION, RECONSTRUCTION_RESOLUTION
 from neuralparts.command_line import CommandLine
 from neuralparts.commands import complain
 from neuralparts.errors import UserError
-from neuralparts.flags import add_flags
+from neuralparts.flags import FLAGS, add_flags
 from neuralparts.machine import check_address_space, settle_threads
 from neuralparts.watch import Watch
 from neuralparts.wording import say
@@ -17,17 +18,24 @@ if TYPE_CHECKING:
     from neuralparts.mesh import Mesh
     from neuralparts.network import NeuralSDF
 
+# Fresh points for each error.
+NUM_POINTS = 200_000
+
 
 def main(arguments: list[str] | None = None, program: str = "metrics.py") -> int:
     """Print the errors of a fitted model against a mesh file, a line each; returns the exit code."""
     parser = CommandLine(prog=program, description="The errors of a fitted model against a mesh file, in domain units.")
     parser.add_argument("model", metavar="MODEL", type=Path, help="a fitted model, .safetensors")
     parser.add_argument("mesh", metavar="MESH", type=Path, help="the mesh that it was fitted to")
-    add_flags(parser, "num_points", default=200_000, help="fresh points for each error")
+    points = f"fresh points for each error (default {NUM_POINTS}; {PROTOCOL_POINTS} with --protocol neurbf)"
+    add_flags(parser, "num_points", default=None, help=points)
     beta = "beta of the importance samples of importance_error and sign_error; the default compares with NAME.json"
     add_flags(parser, "importanceWeight", help=beta)
-    add_flags(parser, "reconstructionRes", "seed", "gpu")
-    flags = parser.parse_args(arguments)
+    resolution = FLAGS["reconstructionRes"].help
+    resolution += f" (default {RECONSTRUCTION_RESOLUTION}; {PROTOCOL_RESOLUTION} with --protocol neurbf)"
+    add_flags(parser, "reconstructionRes", default=None, help=resolution)
+    add_flags(parser, "protocol", "seed", "gpu")
+    flags = with_defaults(parser.parse_args(arguments))
     settle_threads()
     try:
         check_address_space()
@@ -39,6 +47,16 @@ def main(arguments: list[str] | None = None, program: str = "metrics.py") -> int
     return complain(program, failure) if failure else 0
 
 
+def with_defaults(flags: argparse.Namespace) -> argparse.Namespace:
+    """The flags with the numbers that were left out, which depend on the protocol. Changed in place."""
+    by_protocol = flags.protocol != "none"
+    if flags.num_points is None:
+        flags.num_points = PROTOCOL_POINTS if by_protocol else NUM_POINTS
+    if flags.reconstructionRes is None:
+        flags.reconstructionRes = PROTOCOL_RESOLUTION if by_protocol else RECONSTRUCTION_RESOLUTION
+    return flags
+
+
 def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
     """All errors of flags.model against flags.mesh, and why those of a reconstruction are missing, or ''."""
     import numpy as np
@@ -48,11 +66,13 @@ def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
     from neuralparts.domain import grid_cell
     from neuralparts.marching import as_function, march
     from neuralparts.mesh import load_mesh
-    from neuralparts.metrics import explain_disagreement, mesh_errors, point_errors
+    from neuralparts.metrics import explain_disagreement, mesh_errors, point_errors, protocol_errors
     from neuralparts.network import NeuralSDF
 
     if flags.reconstructionRes == 1:
         raise UserError("--reconstructionRes 1: a grid needs 2 points along an axis or more; 0 is off")
+    if flags.protocol != "none" and flags.reconstructionRes == 0:
+        raise UserError("--protocol neurbf compares the nodes of a grid; --reconstructionRes 0 has none: leave it out")
     device = choose_device(flags.gpu, Watch())
     model = NeuralSDF.load(flags.model, device)
     mesh = in_domain_of(model, load_mesh(flags.mesh))
@@ -60,6 +80,8 @@ def model_errors(flags: argparse.Namespace) -> tuple[dict[str, float], str]:
     function = as_function(model.signed_distance, device)
     # A model may have any values, and what is computed from them may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
+        if flags.protocol == "neurbf":
+            return protocol_errors(function, mesh, generator, flags.reconstructionRes, flags.num_points), ""
         errors = point_errors(
             function, model.level_distance, oracle, flags.num_points, generator, flags.importanceWeight
         )

@@ -2,6 +2,7 @@
 
 from neuralparts.marching.explain import NoSurfaceError
 from neuralparts.marching.memory_bound import MemoryBoundError
+from neuralparts.marching.node_signs import NodeSigns, SideCounts, count_sides
 from neuralparts.marching.surface import MarchResult, march, march_dense
 from neuralparts.marching.torch_functions import as_function, as_gradient
 
@@ -9,8 +10,11 @@ __all__ = [
     "MarchResult",
     "MemoryBoundError",
     "NoSurfaceError",
+    "NodeSigns",
+    "SideCounts",
     "as_function",
     "as_gradient",
+    "count_sides",
     "march",
     "march_dense",
 ]

@@ -49,14 +49,16 @@ class Falls:
     """The steepest falls of a function at the nodes of a grid, as they are measured, and the caution in using them.
 
     by_size: block size in cells -> (regions^3,) steepest fall, per domain unit. Regions are cubes of two largest blocks
-    along each edge. slope: a first guess, the steepest slope known.
+    along each edge. slope: a first guess, the steepest slope known. lipschitz: a bound of all slopes that is certain;
+    nothing is measured then.
     """
 
-    def __init__(self, resolution: int, slope: float, generator: np.random.Generator):
+    def __init__(self, resolution: int, slope: float, generator: np.random.Generator, lipschitz: float | None = None):
         self.resolution, self.slope, self.generator = resolution, slope, generator
         self.region_size = 2 * largest_block(resolution)
         self.regions = -(-(resolution + 2) // self.region_size)
         self.by_size: dict[int, np.ndarray] = {}
+        self.lipschitz = lipschitz
         self.caution = 1.0
 
     def measure(
@@ -73,7 +75,9 @@ class Falls:
         centers (n, 3): nodes, values (n,): at them. steps (k, 3): to the nodes whose falls count. reach (n,) float32:
         how long the steps are, domain units. values_at: nodes (m, 3) -> values (m,).
         """
-        steepest = self.steepest(size, centers, values, steps, reach, values_at)
+        steepest = self.lipschitz
+        if steepest is None:
+            steepest = self.steepest(size, centers, values, steps, reach, values_at)
         self.by_size[size] = np.broadcast_to(steepest, self.regions**3)
 
     def steepest(

@@ -20,6 +20,7 @@ from neuralparts.marching.explain import NoSurfaceError, explain_no_surface
 from neuralparts.marching.falls import Falls
 from neuralparts.marching.mesh_building import build_mesh
 from neuralparts.marching.node_search import find_nodes
+from neuralparts.marching.node_signs import NodeSigns, node_signs
 from neuralparts.marching.probe import Function, Probe, Progress
 from neuralparts.marching.refine import refine_vertices
 from neuralparts.marching.sparse_field import SparseField
@@ -33,12 +34,13 @@ class MarchResult:
     stats has the resolution, nodes (of the grid), evaluated and skipped (nodes), cells (crossed by the surface) and
     seconds; for a sparse march also audited (skipped nodes that were evaluated as a check), hits (those of the wrong
     sign), corrected (wrong signs met while following the surface), caution and falls (the steepest measured, by block
-    size; see `falls.py`).
+    size; see `falls.py`). signs: the side of every node, if `march` was asked for it.
     """
 
     vertices: np.ndarray
     faces: np.ndarray
     stats: dict
+    signs: NodeSigns | None = None
 
 
 def march(
@@ -52,6 +54,8 @@ def march(
     progress: Progress | None = None,
     generator: np.random.Generator | None = None,
     dense: bool = False,
+    lipschitz: float | None = None,
+    keep_signs: bool = False,
 ) -> MarchResult:
     """The closed mesh of {function = level} on a grid of resolution^3 nodes over [-1, 1]^3.
 
@@ -61,7 +65,9 @@ def march(
     bytes that this process may occupy in all, None for no bound; a sparse march that needs more raises MemoryBoundError
     before the work, a dense one ignores it. progress: takes the estimated fraction done, 0 to 1. generator: draws
     the blocks on which falls are measured and the nodes that are audited; by default one of seed 0. dense: evaluate
-    every node.
+    every node. lipschitz: a bound of the function's slope, in units of its values per domain unit, that is certain: the
+    search then skips what it excludes, instead of measuring slopes and auditing. keep_signs: return the side of every
+    node too.
 
     Source: Lewiner et al., Efficient implementation of marching cubes' cases with topological guarantees (2003), as in
     scikit-image. Raises NoSurfaceError if all nodes have one sign; ValueError for a resolution that makes no grid,
@@ -75,8 +81,9 @@ def march(
     if dense:
         store = sweep_dense(probe)
     else:
-        field = SparseField(probe, Falls(probe.resolution, slope, generator), generator, (nodes, values), max_memory)
-        stats |= find_nodes(field, cell_table().needed)
+        falls = Falls(probe.resolution, slope, generator, lipschitz)
+        field = SparseField(probe, falls, generator, (nodes, values), max_memory)
+        stats |= find_nodes(field, cell_table().needed, audited=lipschitz is None)
         store = field.store
     if probe.one_sided:
         raise NoSurfaceError(explain_no_surface(probe, generator))
@@ -87,7 +94,7 @@ def march(
         progress(1.0)
     stats |= {"evaluated": probe.evaluated, "skipped": max(0, resolution**3 - probe.evaluated)}
     stats |= {"cells": cells, "seconds": time.perf_counter() - started}
-    return MarchResult(vertices, faces, stats)
+    return MarchResult(vertices, faces, stats, node_signs(store) if keep_signs else None)
 
 
 def march_dense(function: Function, resolution: int, level: float = 0.0, **options: Any) -> MarchResult:

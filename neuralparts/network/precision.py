@@ -11,6 +11,10 @@ long as its content. The content is, little-endian:
     table     whole numbers, level by level, feature by feature: times the step they are the table. As 16 bits without
               sign (0, -1, 1, -2, ... are 0, 1, 2, 3, ...): the low bytes of all, then the high bytes, nearly all 0
     layers    weights and biases in the order of their layers, float16: the low bytes of all, then the high bytes
+Of a rounded network without a hash grid:
+    steps     of the weights of each layer, float32
+    weights   whole numbers, layer by layer, written as the table is: times the step of the layer they are the weights
+    biases    layer by layer, float16: the low bytes of all, then the high bytes
 """
 
 import lzma
@@ -39,7 +43,8 @@ Shapes = Mapping[str, tuple[int, ...]]
 class Precision(NamedTuple):
     """How the numbers of a network are kept. bytes: of all tensors in the file; None for float32.
 
-    steps: (levels, features) float32, of the hash grid's table with int8.
+    steps: with int8, (levels, features) float32 of the hash grid's table; without a grid (layers,) float32 of the
+    weights, or None if these are float16.
     """
 
     name: str = PRECISIONS[0]
@@ -89,10 +94,15 @@ def kept_tensors(tensors: dict[str, torch.Tensor], precision: Precision, grid: H
     others = {name: value for name, value in tensors.items() if name not in scaler}
     if precision.name == "float16":
         return scaler | {name: as_float16(value) for name, value in others.items()}
-    layers = np.concatenate([as_float16(others[name]).numpy().ravel() for name in _layer_names(others)])
-    content = _planes(layers.view(np.uint16))
+    steps, names = precision.steps, _layer_names(others)
+    if grid is None and steps is not None:
+        weights = [whole_weights(others[name].numpy(), step) for name, step in zip(names[1::2], steps, strict=True)]
+        content = _integer_bytes(np.concatenate([weight.ravel() for weight in weights]))
+        content = steps.astype("<f4").tobytes() + content + _float16_bytes(others, names[::2])
+    else:
+        content = _float16_bytes(others, names)
     if grid is not None:
-        content = precision.steps.astype("<f4").tobytes() + _table_bytes(others, precision.steps, grid) + content
+        content = steps.astype("<f4").tobytes() + _table_bytes(others, steps, grid) + content
     coded = _compressed(content, 0 if grid is None else grid.levels)
     return scaler | {CODED: torch.from_numpy(np.frombuffer(bytearray(coded), np.uint8))}
 
@@ -105,20 +115,29 @@ def as_float16(tensor: torch.Tensor) -> torch.Tensor:
     return half
 
 
+def whole_weights(weights: np.ndarray, step: np.floating) -> np.ndarray:
+    """Weights of a layer in steps, rounded: int32, of the same shape. Raises as `table_integers` does."""
+    return _checked_integers(np.rint(weights / step))
+
+
 def table_integers(table: np.ndarray, steps: np.ndarray, grid: HashGrid) -> np.ndarray:
     """The table (rows, features) in steps (levels, features) of its levels, rounded: (rows, features) int32.
 
     Raises ValueError for a number that is no whole number of +-LARGEST_INTEGER steps.
     """
-    rounded = np.rint(table / _steps_of_rows(steps, grid))
-    if np.abs(rounded).max() > LARGEST_INTEGER:
-        raise ValueError(f"a number of the table is beyond {LARGEST_INTEGER} steps of its level")
-    return rounded.astype(np.int32)
+    return _checked_integers(np.rint(table / _steps_of_rows(steps, grid)))
 
 
 def table_of(integers: np.ndarray, steps: np.ndarray, grid: HashGrid) -> np.ndarray:
     """The table (rows, features) float32 that `table_integers` came from, within half a step."""
     return integers.astype(np.float32) * _steps_of_rows(steps, grid)
+
+
+def _checked_integers(rounded: np.ndarray) -> np.ndarray:
+    """Whole numbers as int32. Raises ValueError for one that is too large to be kept."""
+    if not np.abs(rounded).max() <= LARGEST_INTEGER:
+        raise ValueError(f"a number is beyond {LARGEST_INTEGER} steps of its level or layer")
+    return rounded.astype(np.int32)
 
 
 def _steps_of_rows(steps: np.ndarray, grid: HashGrid) -> np.ndarray:
@@ -129,10 +148,20 @@ def _steps_of_rows(steps: np.ndarray, grid: HashGrid) -> np.ndarray:
 def _table_bytes(tensors: dict[str, torch.Tensor], steps: np.ndarray, grid: HashGrid) -> bytes:
     """The part `table` of the content."""
     integers = table_integers(tensors["encoding.table"].numpy(), steps, grid)
+    levels = np.split(integers, grid.arrays.offsets[1:-1])
+    return _integer_bytes(np.concatenate([level.T.ravel() for level in levels]))
+
+
+def _integer_bytes(integers: np.ndarray) -> bytes:
+    """Whole numbers (N,) as the file has them."""
     # Signs into the lowest bit: the high byte is then 0 for all but the large.
-    unsigned = np.where(integers < 0, -2 * integers - 1, 2 * integers).astype(np.uint16)
-    levels = np.split(unsigned, grid.arrays.offsets[1:-1])
-    return _planes(np.concatenate([level.T.ravel() for level in levels]))
+    return _planes(np.where(integers < 0, -2 * integers - 1, 2 * integers).astype(np.uint16))
+
+
+def _float16_bytes(tensors: dict[str, torch.Tensor], names: list[str]) -> bytes:
+    """The tensors of these names, one after the other, as float16."""
+    values = np.concatenate([as_float16(tensors[name]).numpy().ravel() for name in names])
+    return _planes(values.view(np.uint16))
 
 
 def _planes(values: np.ndarray) -> bytes:
@@ -174,7 +203,13 @@ def decoded(description: dict, tensors: dict[str, torch.Tensor], layers: Shapes)
     with torch.device("meta"):  # the sizes alone
         grid = None if description["encoding"] is None else HashGrid(**description["encoding"])
     rows = 0 if grid is None else len(grid.table)
-    content = _decompressed(tensors[CODED].numpy().tobytes(), _content_size(description["encoding"], rows, layers))
+    size_of_content = _content_size(description["encoding"], rows, layers)
+    # The steps of the layers, if there are any.
+    more = 4 * len(layers) // 2 if grid is None else 0
+    content = _decompressed(tensors[CODED].numpy().tobytes(), size_of_content, more)
+    if len(content) > size_of_content:
+        steps, found = _whole_layers_in(content, layers)
+        return others | found, Precision(name, size, steps)
     steps = None
     if grid is not None:
         steps, table, content = _table_in(content, grid)
@@ -190,34 +225,58 @@ def _content_size(encoding: dict | None, rows: int, layers: Shapes) -> int:
     return 4 * encoding["levels"] * encoding["features"] + 2 * rows * encoding["features"] + 2 * numbers
 
 
-def _decompressed(coded: bytes, size: int) -> bytes:
-    """The content of `size` bytes; never more is taken. Raises ValueError for any other."""
-    decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2 * size + _DECODER_MEMORY)
+def _decompressed(coded: bytes, size: int, more: int) -> bytes:
+    """The content of `size` or `size + more` bytes; never more is taken. Raises ValueError for any other."""
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=2 * (size + more) + _DECODER_MEMORY)
     try:
-        content = decoder.decompress(coded, max_length=size)
+        content = decoder.decompress(coded, max_length=size + more)
         if not decoder.eof:  # the end of the stream, with its checksum
             content += decoder.decompress(b"", max_length=1)
     except lzma.LZMAError as error:
         raise ValueError(f"the tensor {CODED} is damaged ({error})") from error
-    if len(content) != size or not decoder.eof or any(decoder.unused_data):
+    if len(content) not in (size, size + more) or not decoder.eof or any(decoder.unused_data):
         raise ValueError(f"the tensor {CODED} is damaged or holds another number of bytes than the description says")
     return content
 
 
 def _table_in(content: bytes, grid: HashGrid) -> tuple[np.ndarray, np.ndarray, bytes]:
     """(steps, table, rest) at the beginning of the content. Raises ValueError for steps that are not positive."""
-    shape = grid.levels, grid.features
-    steps = np.frombuffer(content, "<f4", grid.levels * grid.features).reshape(shape).astype(np.float32)
-    if not (np.isfinite(steps).all() and (steps > 0).all()):
-        raise ValueError("the steps of the table are not positive")
+    steps = _steps_in(content, grid.levels * grid.features).reshape(grid.levels, grid.features)
     start, numbers = steps.nbytes, grid.table.numel()
-    unsigned = _values_of_planes(content[start : start + 2 * numbers]).astype(np.int32)
-    integers = np.where(unsigned & 1, -(unsigned >> 1) - 1, unsigned >> 1)
+    integers = _integers_in(content[start : start + 2 * numbers])
     # Each level feature by feature -> (rows, features).
     levels = np.split(integers, grid.arrays.offsets[1:-1] * grid.features)
     integers = np.concatenate([level.reshape(grid.features, -1).T for level in levels])
     with np.errstate(over="ignore"):  # infinite numbers are refused later, by name
         return steps, table_of(integers, steps, grid), content[start + 2 * numbers :]
+
+
+def _whole_layers_in(content: bytes, layers: Shapes) -> tuple[np.ndarray, dict[str, torch.Tensor]]:
+    """(steps, the layers' tensors, float32) of a content with whole weights. Raises as `_table_in` does."""
+    biases, weights = (_layer_names(layers)[start::2] for start in (0, 1))
+    steps = _steps_in(content, len(weights))
+    sizes = [int(np.prod(layers[name])) for name in weights]
+    end = steps.nbytes + 2 * sum(sizes)
+    # (numbers,) of all weights, each times the step of its layer.
+    with np.errstate(over="ignore"):  # infinite numbers are refused later, by name
+        values = _integers_in(content[steps.nbytes : end]).astype(np.float32) * np.repeat(steps, sizes)
+    parts = torch.from_numpy(values).split(sizes)
+    found = {name: part.reshape(layers[name]).clone() for name, part in zip(weights, parts, strict=True)}
+    return steps, found | _layers_in(content[end:], {name: layers[name] for name in biases})
+
+
+def _steps_in(content: bytes, count: int) -> np.ndarray:
+    """(count,) float32 steps at the beginning of the content. Raises ValueError unless they are positive."""
+    steps = np.frombuffer(content, "<f4", count).astype(np.float32)
+    if not (np.isfinite(steps).all() and (steps > 0).all()):
+        raise ValueError("the steps are not positive")
+    return steps
+
+
+def _integers_in(data: bytes) -> np.ndarray:
+    """Whole numbers (N,) int32 of `_integer_bytes`."""
+    unsigned = _values_of_planes(data).astype(np.int32)
+    return np.where(unsigned & 1, -(unsigned >> 1) - 1, unsigned >> 1)
 
 
 def _layers_in(content: bytes, layers: Shapes) -> dict[str, torch.Tensor]:

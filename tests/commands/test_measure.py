@@ -6,6 +6,7 @@ import torch
 import trimesh
 
 import metrics
+from neuralparts.metrics import PROTOCOL_NAMES
 from neuralparts.network import NeuralSDF
 
 
@@ -32,6 +33,16 @@ def test_prints_the_table(fitted, capsys):
     assert float(table["surface_distance"]) == pytest.approx(float(table["surface_error"]), rel=0.3)
     assert float(table["iou_low"]) <= float(table["iou"]) <= float(table["iou_high"])
     assert float(table["chamfer"]) < 1e-3 and float(table["normal_consistency"]) > 0.98
+
+
+def test_prints_the_table_of_a_protocol(fitted, capsys):
+    words = [*map(str, fitted), "--protocol", "neurbf", "--num_points", "5000"]
+    assert metrics.main([*words, "--reconstructionRes", "64"]) == 0
+    table = dict(row.split() for row in capsys.readouterr().out.strip().splitlines())
+    assert table.keys() == PROTOCOL_NAMES.keys()
+    assert float(table["iou_outside"]) > 0.9999 and float(table["normal_error"]) < 3
+    assert metrics.main([*words, "--reconstructionRes", "0"]) == 1
+    assert capsys.readouterr().err.startswith("metrics.py: --protocol neurbf")
 
 
 def test_without_a_reconstruction(fitted, capsys):

@@ -111,6 +111,48 @@ def test_the_table_of_int8_is_whole_steps_and_the_error_stays_within_its_bound()
     assert np.abs(model.domain(points) - distances).mean() <= 1.05 * error * 1.001
 
 
+@pytest.mark.parametrize("activation", ["relu", "sine"])
+def test_the_weights_of_a_plain_int8_network_are_whole_steps_and_the_error_stays_within_its_bound(tmp_path, activation):
+    model = NeuralSDF((24, 24, 24), activation, scale=2.0)
+    model.initialise("siren" if activation == "sine" else "he_uniform", torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        model.layers[0].weight.mul_(100.0)  # layers of very different sizes
+        model.layers[-1].weight.mul_(0.001)
+    points, distances = known(model, 4000)
+    error = np.abs(model.domain(points) - distances).mean()
+    before = [layer.weight.detach().numpy().copy() for layer in model.layers[::2]]
+    round_network(model, "int8", points, distances)
+    assert np.abs(model.domain(points) - distances).mean() <= 1.05 * error * 1.001
+    for layer, weight, step in zip(model.layers[::2], before, model.precision.steps, strict=True):
+        whole = layer.weight.detach().numpy() / step
+        np.testing.assert_allclose(whole, np.rint(whole), atol=2e-3)
+        assert 0 < np.abs(layer.weight.detach().numpy() - weight).max() <= 0.501 * step
+    model.save(tmp_path / "a.safetensors")
+    assert np.array_equal(NeuralSDF.load(tmp_path / "a.safetensors").domain(points), model.domain(points))
+    # Fewer bytes than the same network has in float16, packed: the form of a network that was never rounded.
+    assert model.precision.bytes < 0.8 * len(plain_float16(model, tmp_path)["coded"])
+
+
+def plain_float16(model, folder):
+    """The tensors of a plain int8 model without steps, which another program or an earlier version may have written."""
+    model.keep(model.precision._replace(steps=None))
+    model.save(folder / "b.safetensors")
+    again = NeuralSDF.load(folder / "b.safetensors")
+    assert again.precision.steps is None
+    np.testing.assert_allclose(again.layers[0].weight.detach(), model.layers[0].weight.detach(), rtol=1e-3)
+    return parts_of((folder / "b.safetensors").read_bytes())[1]
+
+
+def test_damaged_bytes_of_a_plain_int8_network_are_refused(tmp_path):
+    rounded("int8", "none").save(tmp_path / "a.safetensors")
+    data = (tmp_path / "a.safetensors").read_bytes()
+    content = lzma.decompress(parts_of(data)[1]["coded"].numpy().tobytes())
+    assert NeuralSDF.load(with_coded(data, stream(content))).encoding is None
+    steps = np.frombuffer(content, "<f4", 1)
+    for wrong in (content[:-1], content + b"\0", (-steps).tobytes() + content[4:], (0 * steps).tobytes() + content[4:]):
+        check_refused(with_coded(data, stream(wrong)))
+
+
 def test_features_on_which_nothing_depends_cost_nothing(tmp_path):
     sizes = {}
     for dead in (0, 1):
