@@ -3,16 +3,20 @@
 from neuralparts.fitting.batches import Pairs
 from neuralparts.fitting.collapse import CollapseError
 from neuralparts.fitting.loop import fit, fit_batch
-from neuralparts.fitting.members import Member, members_at_once, shape_key
+from neuralparts.fitting.members import HeadStart, Member, members_at_once, shape_key
 from neuralparts.fitting.settings import FitHooks, FitResult, FitSettings
+from neuralparts.fitting.width_search import FoundWidths, find_widths
 
 __all__ = [
     "CollapseError",
     "FitHooks",
     "FitResult",
     "FitSettings",
+    "FoundWidths",
+    "HeadStart",
     "Member",
     "Pairs",
+    "find_widths",
     "fit",
     "fit_batch",
     "members_at_once",

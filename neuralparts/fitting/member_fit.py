@@ -198,10 +198,17 @@ class MemberFit:
 
 
 def _first_state(member: Member, settings: FitSettings, attempt: int) -> FitState:
-    """Draw the network's weights in place, in training mode; returns the state before the first step of the attempt."""
-    network = member.network
+    """Draw the network's weights in place, in training mode; returns the state before the first step of the attempt.
+
+    A first attempt with a head start keeps the weights, and its state is after those steps.
+    """
+    network, head_start = member.network, member.head_start if attempt == 0 else None
     network.train()
-    network.initialise(settings.init, random_generator(settings.seed + attempt))
+    if head_start is None:
+        network.initialise(settings.init, random_generator(settings.seed + attempt))
     has_encoding, rounded = network.encoding is not None, is_rounded(network.layers)
     optimizer = make_optimizer(settings.optimizer, list(network.parameters()), has_encoding, rounded)
-    return FitState(network, optimizer, torch.zeros((), device=member.device), attempt)
+    state = FitState(network, optimizer, torch.zeros((), device=member.device), attempt)
+    if head_start is not None:
+        state.steps, state.seconds = head_start.steps, head_start.seconds
+    return state

@@ -26,12 +26,24 @@ _BESIDE = 3 * 2**30
 _ACTIVATIONS = 3
 
 
+@dataclass(frozen=True)
+class HeadStart:
+    """How far a network is fitted before its fit begins: the first attempt goes on from its weights.
+
+    steps, seconds: of the fit that it has taken.
+    """
+
+    steps: int
+    seconds: float
+
+
 @dataclass(frozen=True, eq=False)
 class Member:
     """One network of a batch, fitted in place on its own device.
 
     points: (N, 3) float32, domain. sdf: (N,) float32, domain units, negative inside. pairs: points (Q, 2, 3) and sdf
-    (Q, 2), or None. hooks: what watches this fit. resume: go on from `hooks.checkpoint` if that file exists.
+    (Q, 2), or None. hooks: what watches this fit. resume: go on from `hooks.checkpoint` if that file exists. head_start:
+    None draws the weights.
     """
 
     network: NeuralSDF
@@ -40,6 +52,7 @@ class Member:
     pairs: Pairs | None = None
     hooks: FitHooks = field(default_factory=FitHooks)
     resume: bool = False
+    head_start: HeadStart | None = None
 
     @property
     def device(self) -> torch.device:

@@ -20,9 +20,11 @@ from neuralparts.network.scalers import LOGARITHM_BELOW, fit_scaler, inverse_of_
 from neuralparts.network.self_description import facts
 from neuralparts.network.side_streams import SideStreams
 from neuralparts.network.stacked_layers import StackedLayers, can_be_stacked
+from neuralparts.network.unit_masks import FIRST_OFFSET, SPREAD, UnitMasks, parameters_of, rectangle
 
 __all__ = [
     "DAM_WIDTHS",
+    "FIRST_OFFSET",
     "HASH_PRIMES",
     "LOGARITHM_BELOW",
     "SINE_FREQUENCY",
@@ -32,9 +34,12 @@ __all__ = [
     "NeuralSDF",
     "SideStreams",
     "StackedLayers",
+    "SPREAD",
     "StepSamples",
+    "UnitMasks",
     "can_be_stacked",
     "continue_outside",
+    "dam_proportions",
     "exact_products",
     "facts",
     "fit_scaler",
@@ -46,8 +51,10 @@ __all__ = [
     "inverse_of_each",
     "is_rounded",
     "make_layers",
+    "parameters_of",
     "read_keras_file",
     "read_tensors",
+    "rectangle",
     "round_network",
     "threads_for",
 ]

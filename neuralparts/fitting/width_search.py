@@ -1,0 +1,99 @@
+"""The search for the widths of a plain network, by masks over its units (DAM: Bu et al., 2021).
+
+In: a network with more units than are wanted, its samples, and the most parameters that may be left. Out: the smaller
+network of the units that are left, with their fitted weights, and how far its fit is by then.
+
+The search is the first part of the fit. It begins with all units (a cold start, as in the paper), then the number of
+parameters that are left falls evenly to the number that is wanted.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from neuralparts.errors import Interrupted
+from neuralparts.fitting.batches import Batches, random_generator
+from neuralparts.fitting.checkpoint import FitState
+from neuralparts.fitting.collapse import CollapseError
+from neuralparts.fitting.masked_step import MaskedStep
+from neuralparts.fitting.members import HeadStart, Member
+from neuralparts.fitting.optimizers import make_optimizer
+from neuralparts.fitting.schedule import Schedule, make_schedule
+from neuralparts.fitting.settings import FitSettings
+from neuralparts.network import NeuralSDF, UnitMasks, is_rounded, parameters_of, threads_for
+
+# Fraction of a fit that the search takes at most, and its most steps: more of them found no better widths (docs/log.md).
+SEARCH_FRACTION, SEARCH_STEPS = 0.2, 200
+# Fraction of the search before the first unit goes.
+COLD_FRACTION = 0.3
+# The network in which widths are searched for has so many times the parameters that are wanted.
+START_MULTIPLE = 2
+
+
+@dataclass(frozen=True)
+class FoundWidths:
+    """What a search found.
+
+    network: of the units that are left, with their weights. head_start: how far its fit is. searched: hidden widths
+    with which the search began.
+    """
+
+    network: NeuralSDF
+    head_start: HeadStart
+    searched: tuple[int, ...]
+
+
+def find_widths(member: Member, settings: FitSettings, most_parameters: int) -> FoundWidths:
+    """Search for hidden widths with at most so many parameters, or 1 unit a layer; the member's network is used up.
+
+    The same seed, samples and settings find the same widths, unless a clock ends the search. Raises ValueError for
+    samples of other shapes, CollapseError if the loss is not finite, Interrupted when the hooks ask to stop.
+    """
+    member.check()
+    network = member.network
+    network.train()
+    network.initialise(settings.init, random_generator(settings.seed))
+    batches = Batches(member.points, member.sdf, network.scaler, settings, member.device, member.pairs)
+    masks = UnitMasks(network)
+    optimizer = make_optimizer(settings.optimizer, masks.weights, rounded=is_rounded(network.layers))
+    state = FitState(network, optimizer, torch.zeros((), device=member.device))
+    has_sines = network.activation == "sine"
+    schedule = make_schedule(settings, len(batches), optimizer.rate_multiple, has_encoding=False, has_sines=has_sines)
+    step = MaskedStep(state, batches, settings, schedule, masks)
+    with threads_for(None, network.widths, schedule.batch_size):
+        seconds = _search(member, step, state, schedule, masks, most_parameters)
+    if not math.isfinite(float(state.loss_sum)):
+        raise CollapseError("the loss is not a number any more: try a lower --learningRate")
+    masks.apply()
+    return FoundWidths(masks.pruned(), HeadStart(state.steps, seconds), network.widths)
+
+
+def _search(
+    member: Member, step: MaskedStep, state: FitState, schedule: Schedule, masks: UnitMasks, most_parameters: int
+) -> float:
+    """Take the steps of a search; returns its seconds. Raises Interrupted."""
+    hooks, begun = member.hooks, member.hooks.clock()
+    full, seconds = parameters_of(member.network.widths), 0.0
+    while (done := _fraction_done(schedule, state.steps, seconds)) < 1:
+        step(schedule.learning_rate(state.steps, schedule.fraction_done(state.steps, seconds)))
+        seconds = hooks.clock() - begun
+        # How far the number of parameters has fallen, from 0 to 1; at 1 before the last step, so that it is reached.
+        fallen = (_fraction_done(schedule, state.steps + 1, seconds) - COLD_FRACTION) / (1 - COLD_FRACTION)
+        if fallen > 0:
+            step.shrink(round(full + min(1.0, fallen) * (most_parameters - full)))
+        if hooks.progress is not None:
+            hooks.progress(schedule.fraction_done(state.steps, seconds), None)
+        if hooks.should_stop is not None and hooks.should_stop():
+            raise Interrupted("stopped on request")
+    while parameters_of(masks.widths()) > most_parameters and max(masks.widths()) > 1:
+        step.shrink(most_parameters)
+    return seconds
+
+
+def _fraction_done(schedule: Schedule, steps: int, seconds: float) -> float:
+    """Fraction of the search that is done, 0 or more: by steps, and with a time budget also by seconds."""
+    budget = SEARCH_FRACTION * schedule.settings.time_budget
+    if budget:
+        return max(steps / SEARCH_STEPS, seconds / budget)
+    return steps / max(1, min(SEARCH_STEPS, round(SEARCH_FRACTION * schedule.total_steps)))
