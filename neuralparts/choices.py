@@ -60,6 +60,8 @@ ARCHITECTURES = (0, 1, SEARCH)
 MOST_LAYERS, LARGEST_WIDTH = 100, 8192
 # Fewest and most parameters that --damParameters takes: with fewer, the narrow layers would have one unit or two.
 FEWEST_PARAMETERS, MOST_PARAMETERS = 2_000, 20_000_000
+# Most parameters of the network that is found if --damParameters does not say: half of DAM's 589,790.
+SEARCHED_PARAMETERS = 294_895
 # Sizes of the hash grid.
 HASH_LEVELS, HASH_FEATURES = 6, 4
 HASH_BASE_RESOLUTION, HASH_FINEST_RESOLUTION = 16, 256

@@ -1,10 +1,9 @@
-"""The flags that say the hidden widths: --damArch, --damParameters, --numLayers, --layerWidth, --widths.
+"""What contradicts what among --damArch, --damParameters, --numLayers, --layerWidth and --widths.
 
-Light, as `flags.py` is: the checks are made before anything is imported.
+Light, as `flags.py` is, which calls it.
 """
 
 import argparse
-from types import SimpleNamespace
 
 from neuralparts import choices
 
@@ -28,20 +27,8 @@ def _search_contradiction(flags: argparse.Namespace) -> str:
     if flags.damParameters and not is_searched:
         return f"--damParameters is for --damArch search, not {flags.damArch}: leave it out"
     if is_searched and flags.encoding != "none":
-        return f"--damArch search is for a network without an encoding; --encoding {flags.encoding} has one: leave it out"
+        return f"--damArch search is for a network without an encoding; leave --encoding {flags.encoding} out"
     fewest, most = choices.FEWEST_PARAMETERS, choices.MOST_PARAMETERS
     if flags.damParameters and not fewest <= flags.damParameters <= most:
         return f"--damParameters {flags.damParameters:,} is not between {fewest:,} and {most:,}"
     return ""
-
-
-def given_widths(flags: SimpleNamespace) -> tuple[int, ...]:
-    """The hidden widths that the flags say; --damArch must be 0."""
-    if flags.widths:
-        return tuple(map(int, flags.widths.split(",")))
-    return (flags.layerWidth,) * (flags.numLayers or choices.NUM_LAYERS)
-
-
-def as_flags(widths: tuple[int, ...]) -> str:
-    """Flags that give these hidden widths by hand."""
-    return f"--damArch 0 --widths {','.join(map(str, widths))}"

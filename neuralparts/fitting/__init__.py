@@ -1,6 +1,7 @@
 """The training loop: settings, losses, schedule, optimisers, checkpoints."""
 
 from neuralparts.fitting.batches import Pairs
+from neuralparts.fitting.checkpoint import checkpoint_widths
 from neuralparts.fitting.collapse import CollapseError
 from neuralparts.fitting.loop import fit, fit_batch
 from neuralparts.fitting.members import HeadStart, Member, members_at_once, shape_key
@@ -16,6 +17,7 @@ __all__ = [
     "HeadStart",
     "Member",
     "Pairs",
+    "checkpoint_widths",
     "find_widths",
     "fit",
     "fit_batch",

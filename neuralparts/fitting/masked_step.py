@@ -11,7 +11,8 @@ from neuralparts.fitting.checkpoint import FitState
 from neuralparts.fitting.schedule import Schedule
 from neuralparts.fitting.settings import FitSettings
 from neuralparts.fitting.torch_step import TorchStep
-from neuralparts.network import FIRST_OFFSET, SPREAD, UnitMasks, parameters_of
+from neuralparts.network import FIRST_OFFSET, SPREAD, UnitMasks
+from neuralparts.widths import parameters_of
 
 # Most that one step moves an offset: half of a layer's units are gone after 90 steps at the soonest.
 OFFSET_STEP = 0.04

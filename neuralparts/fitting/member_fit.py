@@ -53,9 +53,10 @@ class MemberFit:
             held_out = torch.as_tensor(hooks.held_out, dtype=torch.float32, device=self.member.device)
             self.held_out = held_out[: self.schedule.most_points_per_check]
         identity = fit_identity(network, self.settings, len(self.batches), hooks.identity)
-        if self.member.resume and hooks.checkpoint is not None and hooks.checkpoint.is_file():
+        is_resumed = self.member.resume and hooks.checkpoint is not None and hooks.checkpoint.is_file()
+        if is_resumed:
             restore_checkpoint(hooks.checkpoint, self.state, identity)
-        self._resumed_at = self._samples()
+        self._resumed_at = self._samples() if is_resumed else 0
         self.writer = CheckpointWriter(hooks, identity)
 
     def may_be_repeated(self) -> bool:

@@ -42,8 +42,8 @@ class Member:
     """One network of a batch, fitted in place on its own device.
 
     points: (N, 3) float32, domain. sdf: (N,) float32, domain units, negative inside. pairs: points (Q, 2, 3) and sdf
-    (Q, 2), or None. hooks: what watches this fit. resume: go on from `hooks.checkpoint` if that file exists. head_start:
-    None draws the weights.
+    (Q, 2), or None. hooks: what watches this fit. resume: go on from `hooks.checkpoint` if that file exists.
+    head_start: None if the weights are to be drawn.
     """
 
     network: NeuralSDF

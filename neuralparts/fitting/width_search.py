@@ -21,14 +21,13 @@ from neuralparts.fitting.members import HeadStart, Member
 from neuralparts.fitting.optimizers import make_optimizer
 from neuralparts.fitting.schedule import Schedule, make_schedule
 from neuralparts.fitting.settings import FitSettings
-from neuralparts.network import NeuralSDF, UnitMasks, is_rounded, parameters_of, threads_for
+from neuralparts.network import NeuralSDF, UnitMasks, is_rounded, threads_for
+from neuralparts.widths import parameters_of
 
-# Fraction of a fit that the search takes at most, and its most steps: more of them found no better widths (docs/log.md).
+# Fraction of a fit that the search takes at most, and its most steps (docs/log.md).
 SEARCH_FRACTION, SEARCH_STEPS = 0.2, 200
 # Fraction of the search before the first unit goes.
 COLD_FRACTION = 0.3
-# The network in which widths are searched for has so many times the parameters that are wanted.
-START_MULTIPLE = 2
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def _search(
     """Take the steps of a search; returns its seconds. Raises Interrupted."""
     hooks, begun = member.hooks, member.hooks.clock()
     full, seconds = parameters_of(member.network.widths), 0.0
-    while (done := _fraction_done(schedule, state.steps, seconds)) < 1:
+    while _fraction_done(schedule, state.steps, seconds) < 1:
         step(schedule.learning_rate(state.steps, schedule.fraction_done(state.steps, seconds)))
         seconds = hooks.clock() - begun
         # How far the number of parameters has fallen, from 0 to 1; at 1 before the last step, so that it is reached.

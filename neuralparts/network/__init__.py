@@ -20,7 +20,7 @@ from neuralparts.network.scalers import LOGARITHM_BELOW, fit_scaler, inverse_of_
 from neuralparts.network.self_description import facts
 from neuralparts.network.side_streams import SideStreams
 from neuralparts.network.stacked_layers import StackedLayers, can_be_stacked
-from neuralparts.network.unit_masks import FIRST_OFFSET, SPREAD, UnitMasks, parameters_of, rectangle
+from neuralparts.network.unit_masks import FIRST_OFFSET, SPREAD, UnitMasks
 
 __all__ = [
     "DAM_WIDTHS",
@@ -28,18 +28,17 @@ __all__ = [
     "HASH_PRIMES",
     "LOGARITHM_BELOW",
     "SINE_FREQUENCY",
+    "SPREAD",
     "AdamMeans",
     "HashGrid",
     "HashGridStep",
     "NeuralSDF",
     "SideStreams",
     "StackedLayers",
-    "SPREAD",
     "StepSamples",
     "UnitMasks",
     "can_be_stacked",
     "continue_outside",
-    "dam_proportions",
     "exact_products",
     "facts",
     "fit_scaler",
@@ -51,10 +50,8 @@ __all__ = [
     "inverse_of_each",
     "is_rounded",
     "make_layers",
-    "parameters_of",
     "read_keras_file",
     "read_tensors",
-    "rectangle",
     "round_network",
     "threads_for",
 ]

@@ -9,7 +9,6 @@ of what is learned, and the network of the units that are left.
 """
 
 import math
-from itertools import pairwise
 
 import torch
 from torch import nn
@@ -88,22 +87,9 @@ class UnitMasks:
             self.widths(), old.activation, None, old.scaler, old.transform.center, old.transform.scale, old.about
         )
         read = slice(None)  # which outputs of the layer before are left: the last ones, as places grow with the index
-        for index, (linear, source) in enumerate(zip(new.layers[::2], self._linears, strict=True)):
+        for linear, source in zip(new.layers[::2], self._linears, strict=True):
             kept = slice(-linear.out_features, None)
             linear.weight.copy_(source.weight[kept, read])
             linear.bias.copy_(source.bias[kept])
             read = kept
         return new.to(self.parameters[0].device)
-
-
-def parameters_of(widths: tuple[int, ...]) -> int:
-    """Number of parameters of a plain network of these hidden widths: 3 inputs, 1 output, a bias for each unit."""
-    return sum((inputs + 1) * outputs for inputs, outputs in pairwise((3, *widths, 1)))
-
-
-def rectangle(layers: int, parameters: int) -> tuple[int, ...]:
-    """So many hidden layers of one width, the largest with at most this number of parameters; at least 1."""
-    width = 1
-    while parameters_of((width + 1,) * layers) <= parameters:
-        width += 1
-    return (width,) * layers
