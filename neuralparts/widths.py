@@ -50,8 +50,8 @@ def first_widths(flags: SimpleNamespace) -> tuple[int, ...]:
     return rectangle(flags.numLayers or SEARCHED_LAYERS, START_MULTIPLE * most_parameters(flags))
 
 
-def parameters_of(widths: Sequence[int]) -> int:
-    """Number of parameters of a plain network of these hidden widths."""
+def parameters_of(widths: Sequence[float]) -> float:
+    """Number of parameters of a plain network of these hidden widths, an integer if they are."""
     return sum((inputs + 1) * outputs for inputs, outputs in pairwise((3, *widths, 1)))
 
 

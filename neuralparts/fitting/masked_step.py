@@ -4,6 +4,8 @@ In: the state of a fit, its samples, its masks, and how many parameters may be l
 changed in place.
 """
 
+from collections.abc import Sequence
+
 import torch
 
 from neuralparts.fitting.batches import Batches
@@ -14,8 +16,8 @@ from neuralparts.fitting.torch_step import TorchStep
 from neuralparts.network import FIRST_OFFSET, SPREAD, UnitMasks
 from neuralparts.widths import parameters_of
 
-# Most that one step moves an offset: half of a layer's units are gone after 90 steps at the soonest.
-OFFSET_STEP = 0.04
+# Most that one step moves an offset: half of a layer's units are gone after 24 steps at the soonest.
+OFFSET_STEP = 0.15
 # Decay rate of the running mean of the offsets' gradients: a batch alone says little about the worth of a unit.
 OFFSET_DECAY = 0.9
 # Halvings of an interval until the multiplier is exact enough: a unit more or less is decided by 2^-30 of the interval.
@@ -44,26 +46,31 @@ class MaskedStep(TorchStep):
         self._state.loss_sum += loss
 
     def shrink(self, most_parameters: int) -> None:
-        """Move the offsets so that units of at most so many parameters are left, or as few as one step can leave.
+        """Move the offsets towards at most so many parameters (`shrunk_offsets`)."""
+        self._masks.offsets.copy_(shrunk_offsets(self._masks, self._slopes, most_parameters))
 
-        It is a step of gradient descent on loss + multiplier * parameters. An offset that falls by 1 takes away so many
-        parameters of its layer and so much of the loss's worth; the layers whose units are worth least per parameter
-        fall furthest, and those worth more than the multiplier rise. The multiplier is the smallest that leaves few
-        enough parameters.
-        """
-        masks = self._masks
-        if parameters_of(masks.widths()) <= most_parameters:
-            return
-        worth = -self._slopes / parameters_by_offset(masks.network.widths, masks.widths())
-        scale = worth.abs().median()
-        worth = worth / scale if scale > 0 else torch.zeros_like(worth)
-        low, high = float(worth.min()) - 1, float(worth.max()) + 1
-        for _ in range(BISECTIONS):
-            multiplier = (low + high) / 2
-            moved = masks.widths_at(_moved(masks.offsets, multiplier - worth))
-            few = parameters_of(moved) <= most_parameters
-            low, high = (low, multiplier) if few else (multiplier, high)
-        masks.offsets.copy_(_moved(masks.offsets, high - worth))
+
+def shrunk_offsets(masks: UnitMasks, slopes: torch.Tensor, most_parameters: int) -> torch.Tensor:
+    """Offsets (hidden layers,) with which at most so many parameters are left, or as few as one step can leave.
+
+    slopes: (hidden layers,) gradient of the loss by the offsets. It is a step of gradient descent on loss + multiplier
+    * parameters, each offset measured in the parameters that it takes away. A layer is worth what the loss gains by one
+    more parameter. Below the multiplier its offset falls, above it rises. The multiplier is the smallest that leaves
+    few enough parameters, so nobody has to choose it. Parameters are counted by `smooth_widths`, an upper bound.
+    """
+    offsets = masks.offsets
+    widths = masks.smooth_widths(offsets)
+    if parameters_of(widths) <= most_parameters:
+        return offsets
+    worth = -slopes / parameters_by_offset(masks.network.widths, widths)
+    scale = worth.abs().median()
+    worth = worth / scale if scale > 0 else torch.zeros_like(worth)  # zeros also for a slope that is not a number
+    low, high = float(worth.min()) - 1, float(worth.max()) + 1
+    for _ in range(BISECTIONS):
+        multiplier = (low + high) / 2
+        widths = masks.smooth_widths(_moved(offsets, multiplier - worth))
+        low, high = (low, multiplier) if parameters_of(widths) <= most_parameters else (multiplier, high)
+    return _moved(offsets, high - worth)
 
 
 def _moved(offsets: torch.Tensor, falls: torch.Tensor) -> torch.Tensor:
@@ -71,7 +78,7 @@ def _moved(offsets: torch.Tensor, falls: torch.Tensor) -> torch.Tensor:
     return (offsets - OFFSET_STEP * falls.clamp(-1, 1)).clamp(max=FIRST_OFFSET)
 
 
-def parameters_by_offset(full: tuple[int, ...], widths: tuple[int, ...]) -> torch.Tensor:
+def parameters_by_offset(full: Sequence[float], widths: Sequence[float]) -> torch.Tensor:
     """How many parameters a layer's offset takes away if it falls by 1: (hidden layers,) float32.
 
     full: hidden widths without masks. widths: hidden widths that are left. A unit has a weight for each unit before it,

@@ -21,7 +21,7 @@ from neuralparts.fitting.members import HeadStart, Member
 from neuralparts.fitting.optimizers import make_optimizer
 from neuralparts.fitting.schedule import Schedule, make_schedule
 from neuralparts.fitting.settings import FitSettings
-from neuralparts.network import NeuralSDF, UnitMasks, is_rounded, threads_for
+from neuralparts.network import SPREAD, NeuralSDF, UnitMasks, is_rounded, threads_for
 from neuralparts.widths import parameters_of
 
 # Fraction of a fit that the search takes at most, and its most steps (docs/log.md).
@@ -85,7 +85,8 @@ def _search(
             hooks.progress(schedule.fraction_done(state.steps, seconds), None)
         if hooks.should_stop is not None and hooks.should_stop():
             raise Interrupted("stopped on request")
-    while parameters_of(masks.widths()) > most_parameters and max(masks.widths()) > 1:
+    # What a short search could not take away; offsets of -SPREAD leave one unit each.
+    while parameters_of(masks.smooth_widths(masks.offsets)) > most_parameters and masks.offsets.max() > -SPREAD:
         step.shrink(most_parameters)
     return seconds
 

@@ -46,13 +46,14 @@ class UnitMasks:
 
     def widths(self) -> tuple[int, ...]:
         """The number of units of each hidden layer whose masks are above 0, or 1 if there is none."""
-        return self.widths_at(self.offsets)
-
-    def widths_at(self, offsets: torch.Tensor) -> tuple[int, ...]:
-        """`widths` of other offsets (hidden layers,)."""
-        pairs = zip(self.network.widths, offsets.tolist(), strict=True)
+        pairs = zip(self.network.widths, self.offsets.tolist(), strict=True)
         # mu_i + beta > 0 for i > -beta n / SPREAD.
         return tuple(max(1, min(width, width - 1 - math.floor(-offset * width / SPREAD))) for width, offset in pairs)
+
+    def smooth_widths(self, offsets: torch.Tensor) -> list[float]:
+        """The widths of offsets (hidden layers,) as numbers that change evenly: at most 1 more than `widths`."""
+        pairs = zip(self.network.widths, offsets.tolist(), strict=True)
+        return [max(1.0, min(width, width + offset * width / SPREAD)) for width, offset in pairs]
 
     @torch.no_grad()
     def apply(self) -> None:
