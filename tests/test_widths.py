@@ -22,10 +22,10 @@ def test_parameters_are_those_of_the_network(widths):
 
 
 def test_half_of_dams_parameters_are_wanted_unless_the_flags_say():
-    assert SEARCHED_PARAMETERS == parameters_of(DAM_WIDTHS) // 2
+    assert parameters_of(DAM_WIDTHS) // 2 == SEARCHED_PARAMETERS
     flags = parse_fit_flags(["part.stl", "--damArch", "search"])
     assert most_parameters(flags) == SEARCHED_PARAMETERS and len(first_widths(flags)) == len(DAM_WIDTHS)
-    flags = parse_fit_flags("part.stl --damArch search --damParameters 5000 --numLayers 4".split())
+    flags = parse_fit_flags(["part.stl", "--damArch", "search", "--damParameters", "5000", "--numLayers", "4"])
     assert most_parameters(flags) == 5000 and len(first_widths(flags)) == 4
     assert 5000 < parameters_of(first_widths(flags)) <= 10_000
 

@@ -166,9 +166,12 @@ def _is_curve(values: object) -> bool:
 
 
 def _check_values(plain: dict, tensors: dict[str, torch.Tensor], scaler: nn.Module) -> None:
-    """Raise ValueError unless the optimiser has taken the fit's steps and the scaler is one. scaler: the fit's own."""
+    """Raise ValueError unless the optimiser has taken the fit's steps and the scaler is one. scaler: the fit's own.
+
+    With a head start the optimiser has taken fewer.
+    """
     for name in tensors.keys() & {"optimizer.steps", "optimizer.adam.steps"}:
-        if float(tensors[name]) != min(plain["steps"], _LAST_COUNTED_STEP):
+        if not 0 <= float(tensors[name]) <= min(plain["steps"], _LAST_COUNTED_STEP):
             raise ValueError("the steps of the fit and of its optimiser differ")
     saved = deepcopy(scaler)
     saved.load_state_dict(_under("network.scaler.", tensors))
