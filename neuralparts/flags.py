@@ -101,6 +101,12 @@ FLAGS = {
         0,
         metavar="N",
     ),
+    "damError": Flag(
+        "surface error, domain units, that --damArch search aims at with few parameters: short fits of some sizes, in "
+        "the same budget, show which is enough; 0 is off",
+        not_negative,
+        0.0,
+    ),
     "numLayers": Flag(
         f"hidden layers with --damArch 0 (default {choices.NUM_LAYERS}); 10 or left out with --damArch 1 and search",
         positive,
@@ -244,6 +250,7 @@ FIT_GROUPS = {
     "network": (
         "damArch",
         "damParameters",
+        "damError",
         "numLayers",
         "layerWidth",
         "widths",

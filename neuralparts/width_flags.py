@@ -1,4 +1,4 @@
-"""What contradicts what among --damArch, --damParameters, --numLayers, --layerWidth and --widths.
+"""What contradicts what among --damArch, --damParameters, --damError, --numLayers and --widths.
 
 Light, as `flags.py` is, which calls it.
 """
@@ -24,8 +24,11 @@ def width_contradiction(flags: argparse.Namespace) -> str:
 def _search_contradiction(flags: argparse.Namespace) -> str:
     """The same, of the flags of --damArch search."""
     is_searched = flags.damArch == choices.SEARCH
-    if flags.damParameters and not is_searched:
-        return f"--damParameters is for --damArch search, not {flags.damArch}: leave it out"
+    given = [name for name in ("damParameters", "damError") if getattr(flags, name)]
+    if given and not is_searched:
+        return f"--{given[0]} is for --damArch search, not {flags.damArch}: leave it out"
+    if len(given) == 2:
+        return "--damParameters and --damError are two aims of one search: leave one of them out"
     if is_searched and flags.encoding != "none":
         return f"--damArch search is for a network without an encoding; leave --encoding {flags.encoding} out"
     fewest, most = choices.FEWEST_PARAMETERS, choices.MOST_PARAMETERS

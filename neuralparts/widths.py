@@ -11,8 +11,6 @@ from neuralparts import choices
 
 # Hidden layers of the network in which widths are searched for, if the flags do not say: as many as DAM's has.
 SEARCHED_LAYERS = 11
-# The search begins with so many times the parameters that are wanted, all layers of one width.
-START_MULTIPLE = 2
 
 
 def widths_in(text: str) -> tuple[int, ...]:
@@ -30,9 +28,10 @@ def widths_as_flags(widths: Sequence[int]) -> str:
     return f"--damArch 0 --widths {widths_text(widths)}"
 
 
-def search_identity(flags: SimpleNamespace) -> dict[str, int]:
+def search_identity(flags: SimpleNamespace) -> dict[str, str | float]:
     """What a checkpoint must agree in with a fit whose widths are searched for, by name; {} for any other fit."""
-    return {"searched_parameters": most_parameters(flags)} if flags.damArch == choices.SEARCH else {}
+    names = ("damArch", "damParameters", "damError") if flags.damArch == choices.SEARCH else ()
+    return {name: getattr(flags, name) for name in names}
 
 
 def given_widths(flags: SimpleNamespace) -> tuple[int, ...]:
@@ -45,9 +44,9 @@ def most_parameters(flags: SimpleNamespace) -> int:
     return flags.damParameters or choices.SEARCHED_PARAMETERS
 
 
-def first_widths(flags: SimpleNamespace) -> tuple[int, ...]:
-    """The hidden widths with which --damArch search begins."""
-    return rectangle(flags.numLayers or SEARCHED_LAYERS, START_MULTIPLE * most_parameters(flags))
+def searched_layers(flags: SimpleNamespace) -> int:
+    """The number of hidden layers for which --damArch search finds widths."""
+    return flags.numLayers or SEARCHED_LAYERS
 
 
 def parameters_of(widths: Sequence[float]) -> float:

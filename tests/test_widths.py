@@ -6,12 +6,12 @@ from neuralparts.choices import LAYER_WIDTH, NUM_LAYERS, SEARCHED_PARAMETERS
 from neuralparts.flags import parse_fit_flags
 from neuralparts.network import DAM_WIDTHS, NeuralSDF
 from neuralparts.widths import (
-    first_widths,
     given_widths,
     mean_widths,
     most_parameters,
     parameters_of,
     rectangle,
+    searched_layers,
     widths_as_flags,
 )
 
@@ -24,10 +24,9 @@ def test_parameters_are_those_of_the_network(widths):
 def test_half_of_dams_parameters_are_wanted_unless_the_flags_say():
     assert parameters_of(DAM_WIDTHS) // 2 == SEARCHED_PARAMETERS
     flags = parse_fit_flags(["part.stl", "--damArch", "search"])
-    assert most_parameters(flags) == SEARCHED_PARAMETERS and len(first_widths(flags)) == len(DAM_WIDTHS)
+    assert most_parameters(flags) == SEARCHED_PARAMETERS and searched_layers(flags) == len(DAM_WIDTHS)
     flags = parse_fit_flags(["part.stl", "--damArch", "search", "--damParameters", "5000", "--numLayers", "4"])
-    assert most_parameters(flags) == 5000 and len(first_widths(flags)) == 4
-    assert 5000 < parameters_of(first_widths(flags)) <= 10_000
+    assert most_parameters(flags) == 5000 and searched_layers(flags) == 4
 
 
 @pytest.mark.parametrize(("layers", "parameters"), [(1, 100), (11, 589_790), (3, 5)])
@@ -72,6 +71,8 @@ def test_widths_are_given_by_hand():
         ("--damParameters 5000", "--damParameters is for --damArch search, not 0"),
         ("--damParameters 5000 --damArch 1", "--damParameters is for --damArch search, not 1"),
         ("--damParameters 1999 --damArch search", "--damParameters 1,999 is not between 2,000 and 20,000,000"),
+        ("--damError 0.001", "--damError is for --damArch search, not 0"),
+        ("--damError 1e-3 --damParameters 5000 --damArch search", "are two aims of one search"),
         ("--damArch search --encoding hashgrid", "--damArch search is for a network without an encoding"),
     ],
 )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from neuralparts.errors import Interrupted, UserError
-from neuralparts.widths import mean_widths, most_parameters, widths_as_flags, widths_in, widths_text
+from neuralparts.widths import mean_widths, most_parameters, parameters_of, widths_as_flags, widths_in, widths_text
 from neuralparts.wording import counted, say
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Parts in which widths are searched for, drawn by the seed.
 SAMPLE_PARTS = 3
+# Flags of the search, as those of a fit whose widths are given by hand have them.
+FOUND = {"damArch": 0, "damParameters": 0, "damError": 0.0, "numLayers": None}
 
 
 def with_folder_widths(
@@ -43,12 +45,14 @@ def with_folder_widths(
             if not widths:
                 by_part = _search(inputs, names, settings, place, stop)
                 several = [widths_in(found) for found in by_part.values()]
-                widths = widths_text(mean_widths(several, most_parameters(flags)))
+                # For an error, the widths of the part that needs the most.
+                needed = max(several, key=parameters_of) if flags.damError else None
+                widths = widths_text(needed or mean_widths(several, most_parameters(flags)))
                 write_folder_widths(folder, widths, by_part, settings)
     except BusyError as error:
         raise UserError(f"{folder}: another run searches for its widths; start this one after it") from error
     say(f"widths of all parts: {widths_as_flags(widths_in(widths))}")
-    return argparse.Namespace(**vars(flags) | {"damArch": 0, "damParameters": 0, "numLayers": None, "widths": widths})
+    return argparse.Namespace(**vars(flags) | FOUND | {"widths": widths})
 
 
 def _search(

@@ -37,6 +37,9 @@ class HeadStart:
     seconds: float
 
 
+NOT_BEGUN = HeadStart(0, 0.0)
+
+
 @dataclass(frozen=True, eq=False)
 class Member:
     """One network of a batch, fitted in place on its own device.

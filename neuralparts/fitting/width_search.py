@@ -17,7 +17,7 @@ from neuralparts.fitting.batches import Batches, random_generator
 from neuralparts.fitting.checkpoint import FitState
 from neuralparts.fitting.collapse import CollapseError
 from neuralparts.fitting.masked_step import MaskedStep
-from neuralparts.fitting.members import HeadStart, Member
+from neuralparts.fitting.members import NOT_BEGUN, HeadStart, Member
 from neuralparts.fitting.optimizers import make_optimizer
 from neuralparts.fitting.schedule import Schedule, make_schedule
 from neuralparts.fitting.settings import FitSettings
@@ -26,6 +26,8 @@ from neuralparts.widths import parameters_of
 
 # Fraction of a fit that the search takes at most, and its most steps (docs/log.md).
 SEARCH_FRACTION, SEARCH_STEPS = 0.2, 200
+# The search begins with so many times the parameters that are wanted.
+START_MULTIPLE = 2
 # Fraction of the search before the first unit goes.
 COLD_FRACTION = 0.3
 
@@ -43,11 +45,14 @@ class FoundWidths:
     searched: tuple[int, ...]
 
 
-def find_widths(member: Member, settings: FitSettings, most_parameters: int) -> FoundWidths:
+def find_widths(
+    member: Member, settings: FitSettings, most_parameters: int, begun: HeadStart = NOT_BEGUN
+) -> FoundWidths:
     """Search for hidden widths with at most so many parameters, or 1 unit a layer; the member's network is used up.
 
-    The same seed, samples and settings find the same widths, unless a clock ends the search. Raises ValueError for
-    samples of other shapes, CollapseError if the loss is not finite, Interrupted when the hooks ask to stop.
+    begun: what the fit has taken before. The same seed, samples and settings find the same widths, unless a clock ends
+    the search. Raises ValueError for samples of other shapes, CollapseError if the loss is not finite, Interrupted when
+    the hooks ask to stop.
     """
     member.check()
     network = member.network
@@ -56,39 +61,40 @@ def find_widths(member: Member, settings: FitSettings, most_parameters: int) -> 
     batches = Batches(member.points, member.sdf, network.scaler, settings, member.device, member.pairs)
     masks = UnitMasks(network)
     optimizer = make_optimizer(settings.optimizer, masks.weights, rounded=is_rounded(network.layers))
-    state = FitState(network, optimizer, torch.zeros((), device=member.device))
+    state = FitState(
+        network, optimizer, torch.zeros((), device=member.device), steps=begun.steps, seconds=begun.seconds
+    )
     has_sines = network.activation == "sine"
     schedule = make_schedule(settings, len(batches), optimizer.rate_multiple, has_encoding=False, has_sines=has_sines)
     step = MaskedStep(state, batches, settings, schedule, masks)
     with threads_for(None, network.widths, schedule.batch_size):
-        seconds = _search(member, step, state, schedule, masks, most_parameters)
+        _search(member, step, state, schedule, masks, most_parameters)
     if not math.isfinite(float(state.loss_sum)):
         raise CollapseError("the loss is not a number any more: try a lower --learningRate")
     masks.apply()
-    return FoundWidths(masks.pruned(), HeadStart(state.steps, seconds), network.widths)
+    return FoundWidths(masks.pruned(), HeadStart(state.steps, state.seconds), network.widths)
 
 
 def _search(
     member: Member, step: MaskedStep, state: FitState, schedule: Schedule, masks: UnitMasks, most_parameters: int
-) -> float:
-    """Take the steps of a search; returns its seconds. Raises Interrupted."""
-    hooks, begun = member.hooks, member.hooks.clock()
-    full, seconds = parameters_of(member.network.widths), 0.0
-    while _fraction_done(schedule, state.steps, seconds) < 1:
-        step(schedule.learning_rate(state.steps, schedule.fraction_done(state.steps, seconds)))
-        seconds = hooks.clock() - begun
-        # How far the number of parameters has fallen, from 0 to 1; at 1 before the last step, so that it is reached.
-        fallen = (_fraction_done(schedule, state.steps + 1, seconds) - COLD_FRACTION) / (1 - COLD_FRACTION)
+) -> None:
+    """Take the steps of a search, and count them and its seconds in its state. Raises Interrupted."""
+    hooks, full = member.hooks, parameters_of(member.network.widths)
+    steps, seconds, start = state.steps, state.seconds, member.hooks.clock()
+    while (done := _fraction_done(schedule, state.steps - steps, state.seconds - seconds)) < 1:
+        # How far the number of parameters is to fall by this step, from 0 to 1.
+        fallen = (done - COLD_FRACTION) / (1 - COLD_FRACTION)
+        step(schedule.learning_rate(state.steps, schedule.fraction_done(state.steps, state.seconds)))
+        state.seconds = seconds + hooks.clock() - start
         if fallen > 0:
-            step.shrink(round(full + min(1.0, fallen) * (most_parameters - full)))
+            step.shrink(round(full + fallen * (most_parameters - full)))
         if hooks.progress is not None:
-            hooks.progress(schedule.fraction_done(state.steps, seconds), None)
+            hooks.progress(done, None)
         if hooks.should_stop is not None and hooks.should_stop():
             raise Interrupted("stopped on request")
     # What a short search could not take away; offsets of -SPREAD leave one unit each.
     while parameters_of(masks.smooth_widths(masks.offsets)) > most_parameters and masks.offsets.max() > -SPREAD:
         step.shrink(most_parameters)
-    return seconds
 
 
 def _fraction_done(schedule: Schedule, steps: int, seconds: float) -> float:

@@ -38,6 +38,7 @@ LATER_FLAGS = {
     "numPairs": 0,
     "precision": "float32",
     "simplify": 0.0,
+    "damError": 0.0,
     "damParameters": 0,
     "widths": "",
 }

@@ -4,13 +4,25 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from neuralparts import choices
-from neuralparts.fitting import FitHooks, HeadStart, Member, checkpoint_widths, find_widths
+from neuralparts.fitting import (
+    NOT_BEGUN,
+    START_MULTIPLE,
+    FitHooks,
+    HeadStart,
+    Member,
+    checkpoint_widths,
+    enough_parameters,
+    find_widths,
+)
 from neuralparts.inputs import Labelled
 from neuralparts.network import NeuralSDF
 from neuralparts.steps.training import fit_settings, make_network
 from neuralparts.watch import Watch
-from neuralparts.widths import first_widths, most_parameters, widths_as_flags, widths_text
+from neuralparts.widths import most_parameters, rectangle, searched_layers, widths_as_flags, widths_text
 from neuralparts.wording import say
+
+# Numbers of parameters of which --damError takes the first that is enough; else half of DAM's.
+TRIED_SIZES = tuple(choices.SEARCHED_PARAMETERS // 4**power for power in (3, 2, 1))
 
 
 def searched_network(
@@ -24,11 +36,20 @@ def searched_network(
     if flags.resume and checkpoint is not None and checkpoint.is_file():
         widths = checkpoint_widths(checkpoint)
         return make_network(flags, data.samples[1], data.transform, widths).to(device), None
-    network = make_network(flags, data.samples[1], data.transform, first_widths(flags)).to(device)
+
+    def make_member(parameters: int) -> Member:
+        widths = rectangle(searched_layers(flags), parameters)
+        network = make_network(flags, data.samples[1], data.transform, widths).to(device)
+        hooks = FitHooks(held_out=data.held_out, progress=show, should_stop=watch.should_stop)
+        return Member(network, *data.samples, data.pairs, hooks)
+
+    settings, parameters, begun = fit_settings(flags), most_parameters(flags), NOT_BEGUN
+    if flags.damError:
+        with watch.bar("try sizes") as show:
+            parameters, begun = enough_parameters(make_member, settings, flags.damError, TRIED_SIZES, parameters)
+        say(f"--damError {flags.damError:g}: {parameters:,} parameters")
     with watch.bar("search widths") as show:
-        hooks = FitHooks(progress=show, should_stop=watch.should_stop)
-        member = Member(network, *data.samples, data.pairs, hooks)
-        found = find_widths(member, fit_settings(flags), most_parameters(flags))
+        found = find_widths(make_member(START_MULTIPLE * parameters), settings, parameters, begun)
     widths = widths_as_flags(found.network.widths)
     say(f"found widths in {found.head_start.steps:,} steps, {found.head_start.seconds:.1f} s: {widths}")
     return found.network, found.head_start
@@ -36,6 +57,4 @@ def searched_network(
 
 def about_search(flags: SimpleNamespace, network: NeuralSDF) -> dict:
     """What the record says of a search for widths, under the key `search`; {} without one."""
-    if flags.damArch != choices.SEARCH:
-        return {}
-    return {"search": {"widths": widths_text(network.widths), "most_parameters": most_parameters(flags)}}
+    return {"search": {"widths": widths_text(network.widths)}} if flags.damArch == choices.SEARCH else {}

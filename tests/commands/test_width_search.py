@@ -4,8 +4,10 @@ import json
 import re
 import shutil
 
+import numpy as np
 import pytest
 
+from neuralparts.choices import SEARCHED_PARAMETERS
 from neuralparts.flags import parse_fit_flags
 from neuralparts.job import fit_one
 from neuralparts.network import NeuralSDF
@@ -26,7 +28,7 @@ def test_the_found_widths_stand_in_the_record_and_can_be_pasted(tmp_path, capsys
     code, printed, err = run(capsys, source, "--outputDir", out, *SEARCH)
     assert code == 0 and "found widths in 12 steps" in err
     record, model = record_of(out / "box.json"), NeuralSDF.load(out / "box.safetensors")
-    assert record["search"] == {"widths": widths_text(model.widths), "most_parameters": MOST}
+    assert record["search"] == {"widths": widths_text(model.widths)}
     assert record["parameters"] == parameters_of(model.widths) <= MOST and len(model.widths) == 4
     assert record["fit"]["samples"] == 2 * (4000 // 128) * 128  # those of the search included
     (pasted,) = re.findall(r"^found: (.*)$", printed, re.MULTILINE)
@@ -35,6 +37,19 @@ def test_the_found_widths_stand_in_the_record_and_can_be_pasted(tmp_path, capsys
     assert run(capsys, source, "--outputDir", tmp_path / "again", *by_hand)[0] == 0
     again = record_of(tmp_path / "again/box.json")
     assert again["parameters"] == record["parameters"] and "search" not in again
+
+
+def test_the_parameters_are_chosen_for_an_error(tmp_path, capsys):
+    source, out = a_box(tmp_path), tmp_path / "out"
+    search = ["--damArch", "search", "--damError", "0.5", "--numLayers", "3", *BUDGET, "--outputs", "model"]
+    code, _, err = run(capsys, source, "--outputDir", out, *search)
+    model = NeuralSDF.load(out / "box.safetensors")
+    chosen = SEARCHED_PARAMETERS // 64
+    assert code == 0 and f"--damError 0.5: {chosen:,} parameters" in err
+    assert chosen * 0.8 < model.parameter_count <= chosen
+    np.savez(tmp_path / "s.npz", train=np.random.default_rng(0).uniform(-1, 1, (500, 4)).astype(np.float32))
+    code, _, err = run(capsys, tmp_path / "s.npz", "--outputDir", out, *search)
+    assert code == 1 and "--damError needs a mesh" in err
 
 
 @pytest.mark.parametrize("stops_in", ["search", "fit"])

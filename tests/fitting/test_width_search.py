@@ -14,12 +14,13 @@ from neuralparts.fitting import (
     HeadStart,
     Member,
     checkpoint_widths,
+    enough_parameters,
     find_widths,
     fit_batch,
 )
 from neuralparts.fitting.masked_step import OFFSET_STEP, shrunk_offsets
 from neuralparts.network import UnitMasks
-from neuralparts.widths import parameters_of
+from neuralparts.widths import parameters_of, rectangle
 from tests import shapes
 from tests.fitting.cases import a_network, interrupted_after, ticking, weights_of
 
@@ -77,6 +78,31 @@ def test_a_time_budget_ends_the_search(tmp_path):
     found = find_widths(a_member(FitHooks(clock=ticking(0.5))), replace(SETTINGS, time_budget=100.0), MOST)
     assert parameters_of(found.network.widths) <= MOST
     assert 20 <= found.head_start.seconds < 21 and found.head_start.steps == 40
+
+
+def test_the_smallest_size_whose_short_fit_is_good_enough_is_taken():
+    points, sdf = shapes.samples(shapes.sphere, 20_000)
+    directions = np.random.default_rng(1).normal(size=(300, 3))
+    surface = 0.6 * directions / np.linalg.norm(directions, axis=1, keepdims=True)
+    tried = []
+
+    def make_member(parameters):
+        tried.append(parameters)
+        network = a_network(sdf, widths=rectangle(2, parameters))
+        return Member(network, points, sdf, hooks=FitHooks(held_out=surface))
+
+    settings = FitSettings(epochs=20, batch_size=128)  # a trial is one epoch
+    found, used = enough_parameters(make_member, settings, 0.02, [20, 6000, 30_000], 90_000)
+    assert found == 6000 and tried == [20, 6000] and 156 < used.steps <= 312 and used.seconds > 0
+    found, used = enough_parameters(make_member, replace(settings, epochs=2), 1e-9, [20, 1500], 9000)
+    assert found == 9000 and used.steps == 2 * (2_000 // 128)
+    found, used = enough_parameters(make_member, replace(settings, time_budget=4.0), 1e-9, [1500], 9000)
+    assert found == 9000 and used.seconds >= 0.2
+
+
+def test_the_search_goes_on_where_the_trials_ended():
+    found = find_widths(a_member(count=2_000), SETTINGS, MOST, HeadStart(5, 3.0))
+    assert found.head_start.steps == 5 + round(0.2 * 2 * (2_000 // 128)) and found.head_start.seconds > 3
 
 
 def test_the_search_shows_its_progress_and_stops_when_asked():
