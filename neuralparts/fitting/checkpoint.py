@@ -100,8 +100,9 @@ def checkpoint_widths(path: Path) -> tuple[int, ...]:
     def check(plain: dict, found: dict[str, tuple[int, ...]]) -> None:
         _check_format(path, plain)
         widths = plain["identity"].get("widths")
-        first = [found.get(f"network.layers.{2 * index}.bias") for index in range(len(widths or ()))]
-        if not widths or [(width,) for width in widths] != first:
+        if not (isinstance(widths, list) and widths):
+            raise ValueError("it does not say its widths")
+        if any(found.get(f"network.layers.{2 * index}.bias") != (width,) for index, width in enumerate(widths)):
             raise ValueError("its widths are not those of its tensors")
 
     try:

@@ -13,7 +13,7 @@ from neuralparts.fitting.checkpoint import FitState
 from neuralparts.fitting.schedule import Schedule
 from neuralparts.fitting.settings import FitSettings
 from neuralparts.fitting.torch_step import TorchStep
-from neuralparts.network import FIRST_OFFSET, SPREAD, UnitMasks
+from neuralparts.network import FIRST_OFFSET, SPREAD, UnitMasks, exact_products
 from neuralparts.widths import parameters_of
 
 # Most that one step moves an offset: half of a layer's units are gone after 24 steps at the soonest.
@@ -38,7 +38,8 @@ class MaskedStep(TorchStep):
     def body(self, with_statistics: bool) -> None:
         """The part of a step that the device does."""
         self._masks.apply()
-        loss, of_masked = self.loss_and_gradients()
+        with exact_products(self._state.loss_sum.device):
+            loss, of_masked = self.loss_and_gradients()
         of_weights, of_offsets = self._masks.gradients(of_masked)
         with torch.no_grad():
             self.optimizer.move(of_weights, with_statistics)

@@ -21,7 +21,7 @@ from neuralparts.fitting.members import NOT_BEGUN, HeadStart, Member
 from neuralparts.fitting.optimizers import make_optimizer
 from neuralparts.fitting.schedule import Schedule, make_schedule
 from neuralparts.fitting.settings import FitSettings
-from neuralparts.network import SPREAD, NeuralSDF, UnitMasks, is_rounded, threads_for
+from neuralparts.network import SPREAD, NeuralSDF, UnitMasks, is_rounded
 from neuralparts.widths import parameters_of
 
 # Fraction of a fit that the search takes at most, and its most steps (docs/log.md).
@@ -36,13 +36,11 @@ COLD_FRACTION = 0.3
 class FoundWidths:
     """What a search found.
 
-    network: of the units that are left, with their weights. head_start: how far its fit is. searched: hidden widths
-    with which the search began.
+    network: of the units that are left, with their weights. head_start: how far its fit is.
     """
 
     network: NeuralSDF
     head_start: HeadStart
-    searched: tuple[int, ...]
 
 
 def find_widths(
@@ -67,12 +65,11 @@ def find_widths(
     has_sines = network.activation == "sine"
     schedule = make_schedule(settings, len(batches), optimizer.rate_multiple, has_encoding=False, has_sines=has_sines)
     step = MaskedStep(state, batches, settings, schedule, masks)
-    with threads_for(None, network.widths, schedule.batch_size):
-        _search(member, step, state, schedule, masks, most_parameters)
+    _search(member, step, state, schedule, masks, most_parameters)
     if not math.isfinite(float(state.loss_sum)):
         raise CollapseError("the loss is not a number any more: try a lower --learningRate")
     masks.apply()
-    return FoundWidths(masks.pruned(), HeadStart(state.steps, state.seconds), network.widths)
+    return FoundWidths(masks.pruned(), HeadStart(state.steps, state.seconds))
 
 
 def _search(
@@ -89,7 +86,7 @@ def _search(
         if fallen > 0:
             step.shrink(round(full + fallen * (most_parameters - full)))
         if hooks.progress is not None:
-            hooks.progress(done, None)
+            hooks.progress(done, float(state.loss_sum) / (state.steps - steps))
         if hooks.should_stop is not None and hooks.should_stop():
             raise Interrupted("stopped on request")
     # What a short search could not take away; offsets of -SPREAD leave one unit each.

@@ -1,5 +1,7 @@
 """The search for the widths of a part's network (--damArch search), and what a record says of it."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,22 +39,33 @@ def searched_network(
         widths = checkpoint_widths(checkpoint)
         return make_network(flags, data.samples[1], data.transform, widths).to(device), None
 
-    def make_member(parameters: int) -> Member:
-        widths = rectangle(searched_layers(flags), parameters)
-        network = make_network(flags, data.samples[1], data.transform, widths).to(device)
-        hooks = FitHooks(held_out=data.held_out, progress=show, should_stop=watch.should_stop)
-        return Member(network, *data.samples, data.pairs, hooks)
-
     settings, parameters, begun = fit_settings(flags), most_parameters(flags), NOT_BEGUN
     if flags.damError:
         with watch.bar("try sizes") as show:
-            parameters, begun = enough_parameters(make_member, settings, flags.damError, TRIED_SIZES, parameters)
+            trial = partial(_member, data, device, flags, watch, show)
+            parameters, begun = enough_parameters(trial, settings, flags.damError, TRIED_SIZES, parameters)
         say(f"--damError {flags.damError:g}: {parameters:,} parameters")
     with watch.bar("search widths") as show:
-        found = find_widths(make_member(START_MULTIPLE * parameters), settings, parameters, begun)
+        member = _member(data, device, flags, watch, show, START_MULTIPLE * parameters)
+        found = find_widths(member, settings, parameters, begun)
     widths = widths_as_flags(found.network.widths)
     say(f"found widths in {found.head_start.steps:,} steps, {found.head_start.seconds:.1f} s: {widths}")
     return found.network, found.head_start
+
+
+def _member(
+    data: Labelled,
+    device: str,
+    flags: SimpleNamespace,
+    watch: Watch,
+    show: Callable[[float, float], None],
+    parameters: int,
+) -> Member:
+    """A network of layers of one width, with at most so many parameters, and its samples. show: takes the progress."""
+    widths = rectangle(searched_layers(flags), parameters)
+    network = make_network(flags, data.samples[1], data.transform, widths).to(device)
+    hooks = FitHooks(held_out=data.held_out, progress=show, should_stop=watch.should_stop)
+    return Member(network, *data.samples, data.pairs, hooks)
 
 
 def about_search(flags: SimpleNamespace, network: NeuralSDF) -> dict:
