@@ -53,9 +53,11 @@ INITIALISATIONS = ("he_uniform", "he_normal", "xavier_uniform", "xavier_normal",
 ENCODINGS = ("none", "hashgrid")
 # Hidden layers of a network of uniform widths, and their width.
 NUM_LAYERS, LAYER_WIDTH = 8, 32
-# Values of --damArch; the last searches for widths.
+# Values of --damArch; the last one searches for widths.
 SEARCH = "search"
 ARCHITECTURES = (0, 1, SEARCH)
+# Hidden layers for which it finds them, if --numLayers does not say: as many as DAM's network has.
+SEARCHED_LAYERS = 11
 # Most hidden layers, and largest width, that --widths takes.
 MOST_LAYERS, LARGEST_WIDTH = 100, 8192
 # Fewest and most parameters that --damParameters takes: with fewer, the narrow layers would have one unit or two.

@@ -108,7 +108,8 @@ FLAGS = {
         0.0,
     ),
     "numLayers": Flag(
-        f"hidden layers with --damArch 0 (default {choices.NUM_LAYERS}); 10 or left out with --damArch 1 and search",
+        f"hidden layers with --damArch 0 (default {choices.NUM_LAYERS}), search (default {choices.SEARCHED_LAYERS}); "
+        "10 or left out with --damArch 1",
         positive,
     ),
     "layerWidth": Flag("width of every hidden layer with --damArch 0", positive, choices.LAYER_WIDTH),

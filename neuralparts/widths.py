@@ -9,9 +9,6 @@ from types import SimpleNamespace
 
 from neuralparts import choices
 
-# Hidden layers of the network in which widths are searched for, if the flags do not say: as many as DAM's has.
-SEARCHED_LAYERS = 11
-
 
 def widths_in(text: str) -> tuple[int, ...]:
     """The widths that --widths says, such as "333,442"."""
@@ -46,7 +43,7 @@ def most_parameters(flags: SimpleNamespace) -> int:
 
 def searched_layers(flags: SimpleNamespace) -> int:
     """The number of hidden layers for which --damArch search finds widths."""
-    return flags.numLayers or SEARCHED_LAYERS
+    return flags.numLayers or choices.SEARCHED_LAYERS
 
 
 def parameters_of(widths: Sequence[float]) -> float:

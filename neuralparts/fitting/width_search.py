@@ -7,7 +7,6 @@ The search is the first part of the fit. It begins with all units (a cold start,
 parameters that are left falls evenly to the number that is wanted.
 """
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -49,8 +48,8 @@ def find_widths(
     """Search for hidden widths with at most so many parameters, or 1 unit a layer; the member's network is used up.
 
     begun: what the fit has taken before. The same seed, samples and settings find the same widths, unless a clock ends
-    the search. Raises ValueError for samples of other shapes, CollapseError if the loss is not finite, Interrupted when
-    the hooks ask to stop.
+    the search. If the loss is not finite, all layers lose alike, and the fit that goes on collapses and is repeated.
+    Raises ValueError for samples of other shapes, Interrupted when the hooks ask to stop.
     """
     member.check()
     network = member.network
@@ -66,8 +65,6 @@ def find_widths(
     schedule = make_schedule(settings, len(batches), optimizer.rate_multiple, has_encoding=False, has_sines=has_sines)
     step = MaskedStep(state, batches, settings, schedule, masks)
     _search(member, step, state, schedule, masks, most_parameters)
-    if not math.isfinite(float(state.loss_sum)):
-        raise CollapseError("the loss is not a number any more: try a lower --learningRate")
     masks.apply()
     return FoundWidths(masks.pruned(), HeadStart(state.steps, state.seconds))
 
@@ -81,7 +78,10 @@ def _search(
     while (done := _fraction_done(schedule, state.steps - steps, state.seconds - seconds)) < 1:
         # How far the number of parameters is to fall by this step, from 0 to 1.
         fallen = (done - COLD_FRACTION) / (1 - COLD_FRACTION)
-        step(schedule.learning_rate(state.steps, schedule.fraction_done(state.steps, state.seconds)))
+        try:
+            step(schedule.learning_rate(state.steps, schedule.fraction_done(state.steps, state.seconds)))
+        except CollapseError:
+            break
         state.seconds = seconds + hooks.clock() - start
         if fallen > 0:
             step.shrink(round(full + fallen * (most_parameters - full)))
