@@ -56,6 +56,17 @@ INITIALISATIONS = ("he_uniform", "he_normal", "xavier_uniform", "xavier_normal",
 ENCODINGS = ("none", "hashgrid")
 # Hidden layers of a network of uniform widths, and their width.
 NUM_LAYERS, LAYER_WIDTH = 8, 32
+# Values of --damArch; the last one searches for widths.
+SEARCH = "search"
+ARCHITECTURES = (0, 1, SEARCH)
+# Hidden layers for which it finds them, if --numLayers does not say: as many as DAM's network has.
+SEARCHED_LAYERS = 11
+# Most hidden layers, and largest width, that --widths takes.
+MOST_LAYERS, LARGEST_WIDTH = 100, 8192
+# Fewest and most parameters that --damParameters takes: with fewer, the narrow layers would have one unit or two.
+FEWEST_PARAMETERS, MOST_PARAMETERS = 2_000, 20_000_000
+# Most parameters of the network that is found if --damParameters does not say: half of DAM's 589,790.
+SEARCHED_PARAMETERS = 294_895
 # Sizes of the hash grid.
 HASH_LEVELS, HASH_FEATURES = 6, 4
 HASH_BASE_RESOLUTION, HASH_FINEST_RESOLUTION = 16, 256

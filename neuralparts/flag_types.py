@@ -97,6 +97,23 @@ def outputs(text: str) -> str:
     return ",".join(name for name in choices.OUTPUTS if name in {*names, "record"})
 
 
+def architecture(text: str) -> int | str:
+    """0, 1 or `search`."""
+    return text if text == choices.SEARCH else whole(text)
+
+
+def widths(text: str) -> str:
+    """Hidden widths between commas -> the same without spaces; '' for none."""
+    if not text.strip():
+        return ""
+    found = [positive(word.strip()) for word in text.split(",")]
+    if len(found) > choices.MOST_LAYERS:
+        raise argparse.ArgumentTypeError(f"{len(found)} hidden layers are more than {choices.MOST_LAYERS}")
+    if max(found) > choices.LARGEST_WIDTH:
+        raise argparse.ArgumentTypeError(f"a width of {max(found):,} is above {choices.LARGEST_WIDTH:,}")
+    return ",".join(map(str, found))
+
+
 def simplification(text: str) -> float | str:
     """A fraction from 0 to below 1, or `error:` and a number above 0, which stays a text."""
     if text.startswith(choices.SIMPLIFY_ERROR):

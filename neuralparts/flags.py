@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from neuralparts import choices
 from neuralparts.command_line import CommandLine
 from neuralparts.flag_types import (
+    architecture,
     fraction,
     gpu,
     importance,
@@ -21,7 +22,9 @@ from neuralparts.flag_types import (
     positive,
     positive_number,
     simplification,
+    widths,
 )
+from neuralparts.width_flags import width_contradiction
 
 
 class Flag(NamedTuple):
@@ -91,13 +94,36 @@ FLAGS = {
     "showVis": Flag("1 opens the report; without a display it says where the report is", int, 0, ON_OFF),
     # network
     "damArch": Flag(
-        "1: the 11 hidden widths selected by DAM, 589,790 parameters; 0: --numLayers of --layerWidth", int, 0, ON_OFF
+        "1: the 11 hidden widths selected by DAM, 589,790 parameters; search: widths that masks over the units find "
+        "for this part or folder, as the first part of the fit; 0: --widths, or --numLayers of --layerWidth",
+        architecture,
+        0,
+        choices.ARCHITECTURES,
+    ),
+    "damParameters": Flag(
+        "most parameters of the network that --damArch search finds; 0 is half of DAM's",
+        natural,
+        0,
+        metavar="N",
+    ),
+    "damError": Flag(
+        "surface error, domain units, that --damArch search aims at with few parameters: short fits of some sizes, in "
+        "the same budget, show which is enough; 0 is off",
+        not_negative,
+        0.0,
     ),
     "numLayers": Flag(
-        f"hidden layers with --damArch 0 (default {choices.NUM_LAYERS}); 10 or left out with --damArch 1",
+        f"hidden layers with --damArch 0 (default {choices.NUM_LAYERS}), search (default {choices.SEARCHED_LAYERS}); "
+        "10 or left out with --damArch 1",
         positive,
     ),
     "layerWidth": Flag("width of every hidden layer with --damArch 0", positive, choices.LAYER_WIDTH),
+    "widths": Flag(
+        "hidden widths with --damArch 0, such as 333,442,351; empty is --numLayers of --layerWidth",
+        widths,
+        "",
+        metavar="W,W,...",
+    ),
     "activation": one_of("function between layers", choices.ACTIVATIONS),
     "init": Flag(
         "distribution from which the weights are drawn (default he_uniform; siren with --activation sine)",
@@ -229,8 +255,11 @@ FIT_GROUPS = {
     ),
     "network": (
         "damArch",
+        "damParameters",
+        "damError",
         "numLayers",
         "layerWidth",
+        "widths",
         "activation",
         "init",
         "encoding",
@@ -347,9 +376,6 @@ def default_init(activation: str | None) -> str:
 
 def contradiction(flags: argparse.Namespace) -> str:
     """Why these flags of a fit contradict each other, or ''."""
-    if flags.damArch and flags.numLayers not in (None, 10):
-        layers = "10 layers between its 11 hidden widths"
-        return f"--damArch 1 has {layers}; --numLayers {flags.numLayers} contradicts it: give 10 or leave it out"
     if flags.activation == "sine" and flags.init not in (None, "siren"):
         return f"--activation sine needs its own initialisation, not --init {flags.init}: give siren or leave it out"
     if flags.init == "siren" and flags.activation != "sine":
@@ -372,7 +398,7 @@ def contradiction(flags: argparse.Namespace) -> str:
         return "--partsPerBatch needs a folder that all machines see; --rayTransfer bytes trains each part for itself"
     if sign := next((sign for sign in (os.sep, os.altsep, "\0") if sign and sign in flags.suffix), ""):
         return f"--suffix {flags.suffix!r}: a file name cannot hold {sign!r}; --outputDir names the folder"
-    return sampling_contradiction(flags) or hash_contradiction(flags)
+    return width_contradiction(flags) or sampling_contradiction(flags) or hash_contradiction(flags)
 
 
 def sampling_contradiction(flags: argparse.Namespace) -> str:

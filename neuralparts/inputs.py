@@ -87,8 +87,8 @@ def load_labelled(source: Path, file: BinaryIO, flags: SimpleNamespace, watch: W
 
     A note says if its signs had to be changed.
     """
-    for name in ("targetError", "validationRes"):
-        if getattr(flags, name):
+    for name in ("targetError", "validationRes", "damError"):
+        if getattr(flags, name, 0):
             raise UserError(f"{source}: --{name} needs a mesh; samples have no surface to look at: leave it out")
     points, sdf, transform = load_samples(source, file)
     sdf, line = negative_inside(source, points, sdf)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 
+from neuralparts import choices
 from neuralparts.beside import beside, wait_for
 from neuralparts.device import choose_device
 from neuralparts.domain import Transform
@@ -23,6 +24,7 @@ from neuralparts.output import StagedFiles, outputs_of
 from neuralparts.report import model_card
 from neuralparts.steps import (
     about_fit,
+    about_search,
     draw_report,
     evaluate,
     evaluate_off_surface,
@@ -31,6 +33,7 @@ from neuralparts.steps import (
     open_log,
     reconstruct,
     round_fitted,
+    searched_network,
     versions,
     write_reconstruction,
     write_report,
@@ -63,10 +66,14 @@ def train(
 ) -> tuple[NeuralSDF, FitResult]:
     """The network that the flags describe, fitted on a torch device. Raises as `part.fit_part`."""
     with watch.timed("fit"):
-        with watch.bar("prepare the network"):
-            network = make_network(flags, data.samples[1], data.transform).to(device)
+        head_start = None
+        if flags.damArch == choices.SEARCH:
+            network, head_start = searched_network(data, device, flags, files.checkpoint, watch)
+        else:
+            with watch.bar("prepare the network"):
+                network = make_network(flags, data.samples[1], data.transform).to(device)
         log = open_log(flags, files.name, network, data, watch)
-        return network, fit_network(network, data, flags, files.checkpoint, log, watch)
+        return network, fit_network(network, data, flags, files.checkpoint, log, watch, head_start)
 
 
 def finish(
@@ -113,7 +120,8 @@ def finish(
         raise
     watch.timings["total"] = time.perf_counter() - start
     record = {"input": str(name), "content": content, "flags": vars(flags), "versions": versions(), "device": device}
-    record |= about_part(shape, network, result, members) | {
+    record |= about_part(shape, network, result, members) | about_search(flags, network)
+    record |= {
         "timings": watch.timings,
         "metrics": evaluation.metrics,
         "off_surface": off_surface,

@@ -17,9 +17,21 @@ ORDER = [
     *("choices", "wording", "errors", "domain", "triangles", "stage_bar", "watch", "whole_file", "foreign_files"),
     "packed",
     *("machine", "beside", "kept", "compiled", "triangle_kernels", "device", "record_values", "verdict"),
-    *("metric_names", "flag_types", "command_line", "flags", "mesh_files", "mesh", "distance", "sampling", "network"),
+    *("metric_names", "flag_types", "command_line", "width_flags", "flags", "widths"),
+    *("mesh_files", "mesh", "distance", "sampling", "network"),
     *("fitting", "marching", "simplification", "metrics", "export", "report", "output", "fleet"),
-    *("random_streams", "inputs", "steps", "network_stages", "part", "job", "part_stages", "staged_job", "commands"),
+    *(
+        "random_streams",
+        "inputs",
+        "steps",
+        "network_stages",
+        "part",
+        "job",
+        "width_job",
+        "part_stages",
+        "staged_job",
+        "commands",
+    ),
     *("__init__", "__main__"),
 ]
 STAGES = [name for name in ORDER if (PACKAGE / name).is_dir() and name != "commands"]

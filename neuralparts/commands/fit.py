@@ -22,10 +22,12 @@ from neuralparts.choices import (
     PARTS_OF_A_GPU,
     PARTS_OF_A_WORKER,
     SAMPLES_SUFFIX,
+    SEARCH,
     WIDEST_STACKED_ON_A_CPU,
 )
 from neuralparts.commands import complain, show
-from neuralparts.errors import UserError, missing_package
+from neuralparts.commands.folder_widths import SAMPLE_PARTS, with_folder_widths
+from neuralparts.errors import Interrupted, UserError, missing_package
 from neuralparts.flags import parse_fit_flags
 from neuralparts.machine import (
     allow_open_files,
@@ -37,6 +39,7 @@ from neuralparts.machine import (
     usable_memory,
     usable_processors,
 )
+from neuralparts.widths import given_widths
 from neuralparts.wording import counted, say
 
 if TYPE_CHECKING:
@@ -53,11 +56,13 @@ CONTEXT_BYTES, CONTEXTS_FRACTION = 600 * 2**20, 0.25
 
 
 class Workers(NamedTuple):
-    """The worker functions, "module:function": of a part, of a job that carries its files, of a stage of a part."""
+    """The worker functions, "module:function": of a part, of a job that carries its files, of a stage of a part, of a
+    search for widths."""
 
     whole: str = "neuralparts.job:fit_one"
     sent: str = "neuralparts.job:fit_sent"
     stage: str = "neuralparts.staged_job:run_stage"
+    widths: str = "neuralparts.width_job:find_one"
 
 
 WORKERS = Workers()
@@ -84,7 +89,7 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
     from neuralparts.stage_bar import stage_bar
 
     with stage_bar("load the libraries"):
-        from neuralparts.output import FOLDER_NAMES, check_folder_free, prepare_folder
+        from neuralparts.output import FOLDER_NAMES, WIDTHS_NAME, check_folder_free, prepare_folder
 
     try:
         prepare_folder(folder)
@@ -92,8 +97,14 @@ def main(arguments: list[str] | None = None, program: str = "trainer.py") -> int
             check_folder_free(folder)
     except (UserError, OSError) as error:
         return complain(program, error)
+    is_searched = source.is_dir() and flags.damArch == SEARCH
+    reserved = (*FOLDER_NAMES, *([WIDTHS_NAME] if is_searched else []))
+    names = names_of(inputs, flags.suffix, reserved if source.is_dir() else ())
+    if is_searched:
+        flags = search_for_folder(inputs, names, flags, program)
+        if isinstance(flags, int):
+            return flags
     settings = {key: value for key, value in vars(flags).items() if key != "input"}
-    names = names_of(inputs, flags.suffix, FOLDER_NAMES if source.is_dir() else ())
     if source.is_dir():
         jobs = (
             {"input": str(path), "name": name, "flags": settings, "folder": True}
@@ -228,6 +239,24 @@ def print_result(record: dict, page: Path, fitted: bool = True) -> None:
 # -------------------------------------------------------------------------------------------------------- a folder
 
 
+def search_for_folder(
+    inputs: list[Path], names: list[str], flags: argparse.Namespace, program: str
+) -> argparse.Namespace | int:
+    """The flags of a folder run with the widths that --damArch search finds, or the exit code if it finds none."""
+    from neuralparts.fleet import Stop
+
+    with Stop("stopping the search for widths; once more stops at once") as stop:
+        place = place_to_search(flags, stop)
+        stop.at_once = place.kill
+        try:
+            return with_folder_widths(inputs, names, flags, place, stop)
+        except (UserError, OSError) as error:
+            place.kill()
+            return complain(program, error)
+        except Interrupted:
+            return stop.exit_code
+
+
 def fit_folder(
     jobs: Iterator[dict],
     names: list[str],
@@ -309,6 +338,21 @@ def place_to_run(flags: argparse.Namespace, parts: int, stop: Callable[[], bool]
     return processes(flags, parts, min(count, parts), counted, divided, workers)
 
 
+def place_to_search(flags: argparse.Namespace, stop: Callable[[], bool]) -> "Place":
+    """Where widths are searched for in a sample of a folder's parts: on this machine, with --ray too.
+
+    stop: should_stop of a part in this process.
+    """
+    from neuralparts.fleet import Here, Processes, default_workers
+
+    if flags.workers == 0 or os.name == "nt":
+        return Here(WORKERS.widths, stop)
+    count = default_workers(SAMPLE_PARTS, WORKER_BYTES + BYTES_PER_POINT * flags.num_points)
+    gpus = usable_gpus() if flags.gpu is None else []
+    limits = flags.partTimeout, flags.workerMemory
+    return Processes(WORKERS.widths, min(count, flags.workers or count), gpus, *limits)
+
+
 def name_of_gpu(number: int) -> str:
     """The name for CUDA_VISIBLE_DEVICES of the GPU that this process sees under a number."""
     names = usable_gpus() if "CUDA_VISIBLE_DEVICES" in os.environ else []
@@ -328,7 +372,8 @@ def parts_in_memory(flags: argparse.Namespace, trainers: int) -> int:
 
 def parts_of_a_worker(flags: argparse.Namespace, parts: int, workers: int) -> int:
     """Parts that a worker without a GPU trains at once, as far as it pays."""
-    is_small = not flags.damArch and flags.encoding == "none" and flags.layerWidth <= WIDEST_STACKED_ON_A_CPU
+    is_plain = not flags.damArch and flags.encoding == "none"
+    is_small = is_plain and max(given_widths(flags)) <= WIDEST_STACKED_ON_A_CPU
     if not is_small or flags.timeBudget:  # beside others, a part has fewer steps in these seconds
         return 1
     return max(1, min(PARTS_OF_A_WORKER, parts // workers))  # of few parts, each worker gets some

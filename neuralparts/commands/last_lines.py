@@ -22,7 +22,8 @@ def last_lines(record: dict[str, Any], page: Path, seconds: float | None) -> lis
     page: of the report, or the record of a fit without one. seconds: from the start of the process until now; None if
     an earlier run made the fit.
     """
-    return [*_table(record), *_folded(_verdict_line(record)), *_folded(_seconds_line(record, seconds)), _report(page)]
+    lines = [*_table(record), *_folded(_verdict_line(record)), *_folded(_seconds_line(record, seconds))]
+    return [*lines, *_found_widths(record), _report(page)]
 
 
 def _table(record: dict[str, Any]) -> list[str]:
@@ -62,6 +63,12 @@ def _seconds_line(record: dict[str, Any], seconds: float | None) -> str:
 def _folded(line: str) -> list[str]:
     """A line of words as lines of WIDTH columns; [] for an empty one."""
     return textwrap.wrap(visible(line), WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+
+
+def _found_widths(record: dict[str, Any]) -> list[str]:
+    """The widths that --damArch search found, as flags on one line, so that they can be copied; [] without a search."""
+    search = record.get("search")
+    return [f"found: --damArch 0 --widths {visible(str(search['widths']))}"] if search else []
 
 
 def _report(page: Path) -> str:

@@ -86,13 +86,36 @@ def restore_checkpoint(path: Path, state: FitState, identity: dict) -> None:
     except CheckpointError:
         raise
     except (ValueError, OSError) as error:
-        reason = f"not a readable checkpoint ({error})"
-        raise CheckpointError(f"{path}: {reason}; remove it or leave out --resume 1") from error
+        raise _unreadable(path, error) from error
     state.network.load_state_dict(_under("network.", tensors))
     state.optimizer.load(_under("optimizer.", tensors))
     state.loss_sum.copy_(tensors["loss_sum"])
     for name in _PLAIN_FIELDS:
         setattr(state, name, plain[name])
+
+
+def checkpoint_widths(path: Path) -> tuple[int, ...]:
+    """The hidden widths of the network whose fit a checkpoint holds. Raises CheckpointError if it cannot be read."""
+
+    def check(plain: dict, found: dict[str, tuple[int, ...]]) -> None:
+        _check_format(path, plain)
+        widths = plain["identity"].get("widths")
+        if not (isinstance(widths, list) and widths):
+            raise ValueError("it does not say its widths")
+        if any(found.get(f"network.layers.{2 * index}.bias") != (width,) for index, width in enumerate(widths)):
+            raise ValueError("its widths are not those of its tensors")
+
+    try:
+        return tuple(read_tensors(path, "fit", check)[0]["identity"]["widths"])
+    except CheckpointError:
+        raise
+    except (ValueError, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> CheckpointError:
+    """The error for a file that is no checkpoint, or a damaged one."""
+    return CheckpointError(f"{path}: not a readable checkpoint ({error}); remove it or leave out --resume 1")
 
 
 def _tensors_of(state: FitState) -> dict[str, torch.Tensor]:
@@ -102,12 +125,17 @@ def _tensors_of(state: FitState) -> dict[str, torch.Tensor]:
     return tensors | {"loss_sum": state.loss_sum}
 
 
-def _check_identity(path: Path, plain: dict, identity: dict) -> None:
-    """Raise CheckpointError for a checkpoint of another version or of another fit, ValueError for one of no fit."""
+def _check_format(path: Path, plain: dict) -> None:
+    """Raise CheckpointError for a checkpoint of another version, ValueError for one of no fit."""
     if plain.get("format") != CHECKPOINT_FORMAT:
         raise CheckpointError(f"{path}: checkpoint of another version; remove it or leave out --resume 1")
     if not isinstance(plain.get("identity"), dict):
         raise ValueError("it does not say which fit it belongs to")
+
+
+def _check_identity(path: Path, plain: dict, identity: dict) -> None:
+    """Raise CheckpointError for a checkpoint of another version or of another fit, ValueError for one of no fit."""
+    _check_format(path, plain)
     if difference := first_difference(plain["identity"], identity):
         raise CheckpointError(f"{path}: checkpoint of another fit ({difference}); remove it or leave out --resume 1")
 
@@ -139,9 +167,12 @@ def _is_curve(values: object) -> bool:
 
 
 def _check_values(plain: dict, tensors: dict[str, torch.Tensor], scaler: nn.Module) -> None:
-    """Raise ValueError unless the optimiser has taken the fit's steps and the scaler is one. scaler: the fit's own."""
+    """Raise ValueError unless the optimiser has taken the fit's steps and the scaler is one. scaler: the fit's own.
+
+    With a head start the optimiser has taken fewer.
+    """
     for name in tensors.keys() & {"optimizer.steps", "optimizer.adam.steps"}:
-        if float(tensors[name]) != min(plain["steps"], _LAST_COUNTED_STEP):
+        if not 0 <= float(tensors[name]) <= min(plain["steps"], _LAST_COUNTED_STEP):
             raise ValueError("the steps of the fit and of its optimiser differ")
     saved = deepcopy(scaler)
     saved.load_state_dict(_under("network.scaler.", tensors))

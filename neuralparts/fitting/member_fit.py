@@ -53,9 +53,10 @@ class MemberFit:
             held_out = torch.as_tensor(hooks.held_out, dtype=torch.float32, device=self.member.device)
             self.held_out = held_out[: self.schedule.most_points_per_check]
         identity = fit_identity(network, self.settings, len(self.batches), hooks.identity)
-        if self.member.resume and hooks.checkpoint is not None and hooks.checkpoint.is_file():
+        is_resumed = self.member.resume and hooks.checkpoint is not None and hooks.checkpoint.is_file()
+        if is_resumed:
             restore_checkpoint(hooks.checkpoint, self.state, identity)
-        self._resumed_at = self._samples()
+        self._resumed_at = self._samples() if is_resumed else 0
         self.writer = CheckpointWriter(hooks, identity)
 
     def may_be_repeated(self) -> bool:
@@ -201,10 +202,17 @@ class MemberFit:
 
 
 def _first_state(member: Member, settings: FitSettings, attempt: int) -> FitState:
-    """Draw the network's weights in place, in training mode; returns the state before the first step of the attempt."""
-    network = member.network
+    """Draw the network's weights in place, in training mode; returns the state before the first step of the attempt.
+
+    A first attempt with a head start keeps the weights, and its state is after those steps.
+    """
+    network, head_start = member.network, member.head_start if attempt == 0 else None
     network.train()
-    network.initialise(settings.init, random_generator(settings.seed + attempt))
+    if head_start is None:
+        network.initialise(settings.init, random_generator(settings.seed + attempt))
     has_encoding, rounded = network.encoding is not None, is_rounded(network.layers)
     optimizer = make_optimizer(settings.optimizer, list(network.parameters()), has_encoding, rounded)
-    return FitState(network, optimizer, torch.zeros((), device=member.device), attempt)
+    state = FitState(network, optimizer, torch.zeros((), device=member.device), attempt)
+    if head_start is not None:
+        state.steps, state.seconds = head_start.steps, head_start.seconds
+    return state

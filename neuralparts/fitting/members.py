@@ -26,12 +26,27 @@ _BESIDE = 3 * 2**30
 _ACTIVATIONS = 3
 
 
+@dataclass(frozen=True)
+class HeadStart:
+    """How far a network is fitted before its fit begins: the first attempt goes on from its weights.
+
+    steps, seconds: of the fit that it has taken.
+    """
+
+    steps: int
+    seconds: float
+
+
+NOT_BEGUN = HeadStart(0, 0.0)
+
+
 @dataclass(frozen=True, eq=False)
 class Member:
     """One network of a batch, fitted in place on its own device.
 
     points: (N, 3) float32, domain. sdf: (N,) float32, domain units, negative inside. pairs: points (Q, 2, 3) and sdf
     (Q, 2), or None. hooks: what watches this fit. resume: go on from `hooks.checkpoint` if that file exists.
+    head_start: None if the weights are to be drawn.
     """
 
     network: NeuralSDF
@@ -40,6 +55,7 @@ class Member:
     pairs: Pairs | None = None
     hooks: FitHooks = field(default_factory=FitHooks)
     resume: bool = False
+    head_start: HeadStart | None = None
 
     @property
     def device(self) -> torch.device:

@@ -27,12 +27,12 @@ class TorchStep(StepFrame):
     def body(self, with_statistics: bool) -> None:
         """The part of a step that the device does."""
         with exact_products(self._rows.device):
-            loss, gradients = self._loss_and_gradients()
+            loss, gradients = self.loss_and_gradients()
         with torch.no_grad():
             self.optimizer.move(gradients, with_statistics)
         self._state.loss_sum += loss  # on the device: the loop reads it at a check only
 
-    def _loss_and_gradients(self) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    def loss_and_gradients(self) -> tuple[torch.Tensor, list[torch.Tensor]]:
         """The loss (), and its gradients by the parameters as a list: `.grad` is never filled, so it need not be
         cleared."""
         size = self._size

@@ -20,12 +20,15 @@ from neuralparts.network.scalers import LOGARITHM_BELOW, fit_scaler, inverse_of_
 from neuralparts.network.self_description import facts
 from neuralparts.network.side_streams import SideStreams
 from neuralparts.network.stacked_layers import StackedLayers, can_be_stacked
+from neuralparts.network.unit_masks import FIRST_OFFSET, SPREAD, UnitMasks
 
 __all__ = [
     "DAM_WIDTHS",
+    "FIRST_OFFSET",
     "HASH_PRIMES",
     "LOGARITHM_BELOW",
     "SINE_FREQUENCY",
+    "SPREAD",
     "AdamMeans",
     "HashGrid",
     "HashGridStep",
@@ -33,6 +36,7 @@ __all__ = [
     "SideStreams",
     "StackedLayers",
     "StepSamples",
+    "UnitMasks",
     "can_be_stacked",
     "continue_outside",
     "exact_products",

@@ -19,7 +19,7 @@ from neuralparts.output.summary import SUMMARY_COLUMNS
 # An unfinished file as `whole_file` names it, of those that are written into the output folder itself, such as
 # .NAME.log.CODE.part and ..NAME.unfinished.CODE.part. All others are in the hidden folder of their fit.
 UNFINISHED = re.compile(
-    r"\.(?:(?P<part>.+)\.(?:checkpoint|log)|\.(?P<marked>.+)\.unfinished|(?P<whole>summary|index)\.(?:csv|html))"
+    r"\.(?:(?P<part>.+)\.(?:checkpoint|log)|\.(?P<marked>.+)\.unfinished|(?P<whole>summary|index|widths)\.(?:csv|html|json))"
     r"\.[0-9a-f]{8}\.part",
     re.DOTALL,
 )
@@ -28,8 +28,9 @@ STAGED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.new", re.DOTALL)
 # The lock file of a run over the folder, and the lock held while runs look for each other.
 RUN_LOCK = re.compile(r"\.running\.[0-9a-f]{8}\.lock")
 ARRIVAL_LOCK, ARRIVAL_PATIENCE = ".running.lock", 10.0
-# Names of the files and locks that a folder run has for itself, so that no part may have them.
-FOLDER_NAMES = ("summary", "index", "running")
+# Names of the files and locks that a folder run has for itself, so that no part may have them; of one that searches for
+# widths also the last.
+FOLDER_NAMES, WIDTHS_NAME = ("summary", "index", "running"), "widths"
 
 
 def prepare_folder(folder: Path) -> None:
@@ -95,7 +96,7 @@ def remove_leavings(folder: Path, names: Iterable[str]) -> None:
     names UNFINISHED matches, empty lock files, and the folders of fits that did not end (`StagedFiles`); a complete
     result among these is moved into place. Every other hidden file is a user's own.
     """
-    names = {*names, *FOLDER_NAMES}
+    names = {*names, *FOLDER_NAMES, WIDTHS_NAME}
     locks = {file for name in names for file in (f".{name}.lock", f"{staging_name(name)}.lock")}
     for path in _hidden_entries(folder):
         unfinished, staged = UNFINISHED.fullmatch(path.name), STAGED.fullmatch(path.name)

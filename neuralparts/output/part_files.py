@@ -33,7 +33,15 @@ LOG_HEAD = b"A fault of the program, as it was raised:\n\n"
 # The content of .NAME.unfinished.
 UNFINISHED_LINE = b"A fit with --overwrite 1 was begun here and is not complete: the next run fits this part again.\n"
 # Flags that the records of earlier versions lack, with the value that those fits had.
-LATER_FLAGS = {"modelCard": 0, "numPairs": 0, "precision": "float32", "simplify": 0.0}
+LATER_FLAGS = {
+    "modelCard": 0,
+    "numPairs": 0,
+    "precision": "float32",
+    "simplify": 0.0,
+    "damError": 0.0,
+    "damParameters": 0,
+    "widths": "",
+}
 
 
 class PartFiles:

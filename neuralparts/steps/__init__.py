@@ -10,12 +10,14 @@ from neuralparts.steps.handing_over import read_labelled, write_labelled
 from neuralparts.steps.reconstruction import reconstruct, write_reconstruction
 from neuralparts.steps.rounding import round_fitted
 from neuralparts.steps.training import fit_network, fit_settings, make_network, member, tell_fit
+from neuralparts.steps.width_search import about_search, searched_network
 from neuralparts.steps.writing import Drawings, about_fit, draw_report, versions, write_report
 
 __all__ = [
     "Drawings",
     "EventLog",
     "about_fit",
+    "about_search",
     "draw_report",
     "evaluate",
     "evaluate_off_surface",
@@ -27,6 +29,7 @@ __all__ = [
     "read_labelled",
     "reconstruct",
     "round_fitted",
+    "searched_network",
     "tell_fit",
     "versions",
     "write_labelled",

@@ -1,25 +1,32 @@
 """The fit of a part: the network that the flags describe, trained on the labelled points."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
-from neuralparts import choices
 from neuralparts.domain import Transform
-from neuralparts.fitting import FitHooks, FitResult, FitSettings, Member, fit_batch
+from neuralparts.fitting import FitHooks, FitResult, FitSettings, HeadStart, Member, fit_batch
 from neuralparts.inputs import Labelled
 from neuralparts.metrics import grid_points, mean_absolute_error
 from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
 from neuralparts.steps.event_log import EventLog
 from neuralparts.watch import Watch
+from neuralparts.widths import given_widths, search_identity
 from neuralparts.wording import say
 
 
-def make_network(flags: SimpleNamespace, sdf: np.ndarray, transform: Transform) -> NeuralSDF:
-    """The network that the flags describe, its scaler fitted to the targets sdf (N,)."""
-    widths = DAM_WIDTHS if flags.damArch else (flags.layerWidth,) * (flags.numLayers or choices.NUM_LAYERS)
+def make_network(
+    flags: SimpleNamespace, sdf: np.ndarray, transform: Transform, widths: tuple[int, ...] | None = None
+) -> NeuralSDF:
+    """The network that the flags describe, its scaler fitted to the targets sdf (N,).
+
+    widths: hidden widths, by default those of the flags, which --damArch search does not say.
+    """
+    if widths is None:
+        widths = DAM_WIDTHS if flags.damArch else given_widths(flags)
     encoding = None
     if flags.encoding == "hashgrid":
         encoding = HashGrid(
@@ -57,10 +64,12 @@ def fit_network(
     checkpoint: Path,
     log: EventLog | None,
     watch: Watch,
+    head_start: HeadStart | None = None,
 ) -> FitResult:
-    """Train the network in place. log: for --logDir."""
+    """Train the network in place. log: for --logDir. head_start: how far it is fitted already, or None."""
     with watch.bar("fit") as show:
-        (outcome,) = fit_batch([member(network, data, flags, checkpoint, log, watch, show)], fit_settings(flags))
+        one = member(network, data, flags, checkpoint, log, watch, show)
+        (outcome,) = fit_batch([replace(one, head_start=head_start)], fit_settings(flags))
     if isinstance(outcome, Exception):
         raise outcome
     tell_fit(network, outcome, watch)
@@ -86,7 +95,7 @@ def member(
         log=log.write if log else None,
         checkpoint=checkpoint,
         checkpoint_seconds=flags.checkpointSeconds or None,
-        identity={"content": data.content} | {name: getattr(flags, name) for name in sampled},
+        identity={"content": data.content} | {name: getattr(flags, name) for name in sampled} | search_identity(flags),
         warn=watch.note,
         should_stop=watch.should_stop,
     )
