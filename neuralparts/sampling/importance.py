@@ -6,6 +6,7 @@ far from the centre, it bounds the density before the distance of the point is k
 saves more distance queries than it costs.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -28,6 +29,9 @@ MEAN_RADIUS = 0.555
 SPLIT_GAIN = 0.2
 # (8, 3) float32 centres of the eight parts of a cell, from its centre in units of a quarter of its side.
 CHILDREN = (2 * CORNERS - 1).astype(np.float32)
+# The first round assumes that this times the expected fraction of the proposals is accepted: the density at the centre
+# of a leaf is a little below the mean over the leaf.
+MORE_ACCEPTANCE = 1.05
 # Least acceptance that is assumed for a round, so that its number of proposals is bounded.
 LEAST_ACCEPTANCE = 0.01
 
@@ -73,7 +77,8 @@ class ImportanceCells:
     oracle: DistanceOracle. count: number of points that will be drawn, which decides how fine the leaves get.
     importance_weight: beta. Of M leaves, all float32: centre (M, 3), half (M,) half the side, distance (M,) |d| at the
     centre, nearest (M,) the least |d| that a point of the leaf can have. weight (M,) float64: the probability of a leaf
-    for a proposal, its volume times the bound exp(-beta nearest), scaled to sum 1.
+    for a proposal, its volume times the bound exp(-beta nearest), scaled to sum 1. expected_acceptance: about the
+    fraction of the proposals that become samples.
     """
 
     def __init__(self, oracle: DistanceOracle, count: int, importance_weight: float):
@@ -95,7 +100,11 @@ class ImportanceCells:
         self.centre, self.half, self.distance = (np.concatenate(parts) for parts in zip(*leaves, strict=True))
         self.nearest = np.maximum(self.distance - HALF_DIAGONAL * self.half, 0)
         self.weight = self.half.astype(np.float64) ** 3 * np.exp(-importance_weight * self.nearest)
-        self.weight /= self.weight.sum()
+        total = self.weight.sum()
+        self.weight /= total
+        # Fraction of the proposals that are accepted, if each leaf had the density of its centre throughout.
+        density = np.exp(-importance_weight * self.distance.astype(np.float64))
+        self.expected_acceptance = float((self.half.astype(np.float64) ** 3 * density).sum() / total)
 
     def _worth_splitting(self, distance: np.ndarray, half: float, count: int, finished: float) -> np.ndarray:
         """(C,) bool: the eight distance queries of a split cost less than the refused points that it saves.
@@ -112,9 +121,12 @@ class ImportanceCells:
 
     def fill(self, samples: SampleCollector, generator: np.random.Generator, chunk: int = CHUNK) -> None:
         """Add points of the density until there are samples.count or a few more; chunk: proposals at a time."""
-        acceptance = 1.0  # the first round cannot give too many, and measures the acceptance for the others
+        # The first round is to give a little less than all, and measures the acceptance for the others.
+        acceptance = min(max(MORE_ACCEPTANCE * self.expected_acceptance, LEAST_ACCEPTANCE), 1.0)
         while samples.size < samples.count:
-            before, proposals = samples.size, int((samples.count - samples.size) / acceptance) + 1
+            # Two standard deviations more than are missing: a further round costs more than dropping a few.
+            before, missing = samples.size, samples.count - samples.size
+            proposals = int((missing + 2 * math.sqrt(missing)) / acceptance) + 1
             self._draw(samples, proposals, generator, chunk)
             acceptance = max((samples.size - before) / proposals, LEAST_ACCEPTANCE)
 
