@@ -83,8 +83,8 @@ class DistanceOracle:
     def distance(self, points: np.ndarray, limit: np.ndarray = NO_LIMIT) -> np.ndarray:
         """(N, 3) points -> (N,) float32 unsigned distance to the mesh, domain units, within 1e-6 of the exact one.
 
-        It is 0 or more inside too; `signed_distance` is the one with a sign. limit: (N,) float32, or none. A point whose
-        distance is not below its limit gets any number that is not below it either, which takes less time.
+        It is 0 or more inside too; `signed_distance` is the one with a sign. limit: (N,) float32, or none. A point
+        whose distance is not below its limit gets any number that is not below it either, which takes less time.
         """
         return self._search.nearest(_checked(points), with_points=False, limit=limit)[2]
 

@@ -403,20 +403,17 @@ def search_block(
 ) -> None:
     """Closest points for a block of points.
 
-    points (N, 3) float64; guess (N,) int32 positions of triangles that may be nearest, or (0,) to start each search
-    from the neighbour's answer; limit (N,) float32 distances, or (0,): a point that is not nearer than its limit may
-    get any triangle; tree: (boxes, first, count) of `build_tree` over the first of the frames (F, 15).
-    Fills nearest (N,) int32 positions, closest (N, 3) or (0, 3) float32 and the unsigned distance (N,) float32.
+    points (N, 3) float64; guess (N,) int32 positions of triangles that may be nearest, or (0,) for the neighbour's
+    answer; limit (N,) float32, or (0,): a point that is not nearer gets any triangle; tree: (boxes, first, count) of
+    `build_tree` over the first of the frames (F, 15). Fills nearest (N,) int32 positions, closest (N, 3) or (0, 3)
+    float32 and the unsigned distance (N,) float32.
     """
     boxes, first, count = tree
-    stack, stack2 = np.empty(STACK, dtype=np.int32), np.empty(STACK)
-    position, limit2 = 0, np.inf
+    position, stack, stack2 = 0, np.empty(STACK, dtype=np.int32), np.empty(STACK)
     for i in near_order(points):
         px, py, pz = points[i, 0], points[i, 1], points[i, 2]
-        if len(guess) > 0:
-            position = guess[i]
-        if len(limit) > 0:
-            limit2 = float(limit[i]) ** 2
+        position = guess[i] if len(guess) > 0 else position
+        limit2 = float(limit[i]) ** 2 if len(limit) > 0 else np.inf
         position = search_tree(px, py, pz, position, limit2, boxes, first, count, frames, stack, stack2)
         nearest[i] = position
         foot_x, foot_y, distance[i] = foot_and_distance(px, py, pz, frames[position])

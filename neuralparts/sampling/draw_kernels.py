@@ -65,10 +65,10 @@ def propose_block(
     """Propose len(limit) points from number `start` on, and keep those that may be near enough; returns their number K.
 
     leaf: that of the first proposal; ends (M,) int64: numbers of the proposals at which each leaf ends. leaves: centre
-    (M, 3), half (M,), distance (M,), nearest (M,) of `ImportanceCells`. mean: of the exponential variable that is added
-    to `nearest`. Fills the first K of points (B, 3) float32, limit (B,) float32 of their distance, cell (B,) int32 their
-    leaf, and on_side (B,) bool: the surface does not pass between the point and its leaf's centre, with a margin of
-    `rounding`.
+    (M, 3), half (M,), distance (M,), nearest (M,) of `ImportanceCells`. mean: of the exponential variable in the
+    limit, nearest plus that variable. Fills the first K of points (B, 3) float32, limit (B,) float32 of their distance,
+    cell (B,) int32 their leaf, and on_side (B,) bool: the surface does not pass between the point and its leaf's
+    centre, with a margin of `rounding`.
     """
     centre, half, distance, nearest = leaves
     kept = 0

@@ -168,8 +168,8 @@ class ImportanceCells:
     def _inside(self, points: np.ndarray, cell: np.ndarray, on_side: np.ndarray) -> np.ndarray:
         """(K,) bool: which of (K, 3) points of the leaves (K,) are inside. on_side (K,): as `_proposed` returns it.
 
-        In a closed mesh the sign changes at the surface only, so a point before it has the sign of its leaf's centre. In
-        an open mesh the winding number may pass one half without a surface, so each point is queried.
+        In a closed mesh the sign changes at the surface only, so a point before it has the sign of its leaf's centre.
+        In an open mesh the winding number may pass one half without a surface, so each point is queried.
         """
         if not self.oracle.mesh.closed:
             return self.oracle.inside(points)
