@@ -40,9 +40,9 @@ class Recording:
     def __init__(self, oracle):
         self.oracle, self.mesh, self.queried, self.signs = oracle, oracle.mesh, [], 0
 
-    def distance(self, points):
+    def distance(self, points, *limit):
         self.queried.append(points)
-        return self.oracle.distance(points)
+        return self.oracle.distance(points, *limit)
 
     def inside(self, points):
         self.signs += len(points)

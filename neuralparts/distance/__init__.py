@@ -1,6 +1,7 @@
 """The oracle: exact distance to a mesh, closest points, winding number and sign."""
 
+from neuralparts.distance.blocks import in_blocks
 from neuralparts.distance.gpu_choice import may_label_on_gpu
 from neuralparts.distance.oracle import DistanceOracle
 
-__all__ = ["DistanceOracle", "may_label_on_gpu"]
+__all__ = ["DistanceOracle", "in_blocks", "may_label_on_gpu"]

@@ -14,8 +14,9 @@ def in_blocks(work: Callable[[slice], None], count: int, block: int = BLOCK, thr
 
     block: length of a slice. threads: calls at a time; by default the processors that this process may use.
     """
-    threads = thread_count() if threads is None else threads
     slices = [slice(start, min(start + block, count)) for start in range(0, count, block)]
+    if threads is None:  # asking for the processors reads files
+        threads = thread_count() if len(slices) > 1 else 1
     if len(slices) < 2 or threads < 2:
         for part in slices:
             work(part)

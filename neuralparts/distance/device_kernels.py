@@ -99,7 +99,7 @@ def search_points(points, run, boxes, first, count, frames, nearest, closest, di
     position = 0
     for i in range(start, min(start + WARP * run, len(points)), WARP):
         px, py, pz = points[i, 0], points[i, 1], points[i, 2]
-        position = _search_tree(px, py, pz, position, boxes, first, count, frames, stack, stack2)
+        position = _search_tree(px, py, pz, position, np.inf, boxes, first, count, frames, stack, stack2)
         nearest[i] = position
         foot_x, foot_y, distance[i] = _foot_and_distance(px, py, pz, frames[position])
         if len(closest) > 0:

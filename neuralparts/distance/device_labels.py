@@ -13,7 +13,7 @@ from numba import cuda
 
 from neuralparts.distance import device_kernels
 from neuralparts.distance.gpu_choice import cpu_takes_over
-from neuralparts.distance.search import TriangleSearch
+from neuralparts.distance.search import NO_LIMIT, TriangleSearch
 from neuralparts.distance.winding import INSIDE_ABOVE, WindingNumber
 from neuralparts.errors import UserError
 from neuralparts.wording import say
@@ -47,15 +47,17 @@ class DeviceSearch:
         with cuda.gpus[device]:
             self.arrays = [cuda.to_device(np.ascontiguousarray(array)) for array in (*search.tree, search.frames)]
 
-    def nearest(self, points: np.ndarray, with_points: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `TriangleSearch.nearest`."""
+    def nearest(
+        self, points: np.ndarray, with_points: bool = True, limit: np.ndarray = NO_LIMIT
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """As `TriangleSearch.nearest`; the GPU finds the nearest triangles beyond the limits too."""
         if len(points) >= LEAST_POINTS and self._is_usable:
             try:
                 return self.nearest_on_gpu(points, with_points)
             except Exception as error:  # the driver and numba-cuda have many
                 self._is_usable = False
                 self._note(cpu_takes_over("distances", error))
-        return self.on_cpu.nearest(points, with_points)
+        return self.on_cpu.nearest(points, with_points, limit=limit)
 
     def nearest_on_gpu(self, points: np.ndarray, with_points: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As `nearest`, however few the points."""

@@ -10,7 +10,7 @@ import re
 import numpy as np
 
 from neuralparts.distance.blocks import BLOCK
-from neuralparts.distance.search import NO_GUESS, TriangleSearch
+from neuralparts.distance.search import NO_GUESS, NO_LIMIT, TriangleSearch
 from neuralparts.machine import thread_count
 from neuralparts.triangles import cross
 
@@ -37,10 +37,12 @@ class Open3dSearch:
         self._scene = None if sliver.all() else _scene(triangles[~sliver])
         self._chunk = chunk
 
-    def nearest(self, points: np.ndarray, with_points: bool = True) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def nearest(
+        self, points: np.ndarray, with_points: bool = True, limit: np.ndarray = NO_LIMIT
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """As `TriangleSearch.nearest`."""
         guess = NO_GUESS if self._scene is None else self._guesses(points)
-        return self._search.nearest(points, with_points, guess)
+        return self._search.nearest(points, with_points, guess, limit)
 
     def _guesses(self, points: np.ndarray) -> np.ndarray:
         """(N,) int32 positions of the triangles that Open3D takes for the nearest; they come after the slivers."""

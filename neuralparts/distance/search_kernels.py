@@ -343,13 +343,13 @@ def box_distance2(px, py, pz, boxes, node):
 
 
 @compiled
-def search_tree(px, py, pz, nearest, boxes, first, count, frames, stack, stack2):
-    """The position of the triangle nearest to a point.
+def search_tree(px, py, pz, nearest, limit2, boxes, first, count, frames, stack, stack2):
+    """The position of the triangle nearest to a point; if its squared distance is not below limit2, any position.
 
     nearest: the position of any triangle; the nearer it is, the faster the search. stack, stack2 (STACK,): space for
     the nodes still to visit and the squared distances to their boxes.
     """
-    best2 = triangle_distance2(px, py, pz, frames[nearest], np.inf)
+    best2 = min(triangle_distance2(px, py, pz, frames[nearest], np.inf), limit2)
     waiting = 1
     stack[0], stack2[0] = 0, box_distance2(px, py, pz, boxes, 0)
     while waiting > 0:
@@ -394,6 +394,7 @@ def place_of_foot(frame, foot_x, foot_y, place):
 def search_block(
     points: np.ndarray,
     guess: np.ndarray,
+    limit: np.ndarray,
     tree: tuple[np.ndarray, np.ndarray, np.ndarray],
     frames: np.ndarray,
     nearest: np.ndarray,
@@ -402,18 +403,18 @@ def search_block(
 ) -> None:
     """Closest points for a block of points.
 
-    points (N, 3) float64; guess (N,) int32 positions of triangles that may be nearest, or (0,) to start each search
-    from the neighbour's answer; tree: (boxes, first, count) of `build_tree` over the first of the frames (F, 15).
-    Fills nearest (N,) int32 positions, closest (N, 3) or (0, 3) float32 and the unsigned distance (N,) float32.
+    points (N, 3) float64; guess (N,) int32 positions of triangles that may be nearest, or (0,) for the neighbour's
+    answer; limit (N,) float32, or (0,): a point that is not nearer gets any triangle; tree: (boxes, first, count) of
+    `build_tree` over the first of the frames (F, 15). Fills nearest (N,) int32 positions, closest (N, 3) or (0, 3)
+    float32 and the unsigned distance (N,) float32.
     """
     boxes, first, count = tree
-    stack, stack2 = np.empty(STACK, dtype=np.int32), np.empty(STACK)
-    position = 0
+    position, stack, stack2 = 0, np.empty(STACK, dtype=np.int32), np.empty(STACK)
     for i in near_order(points):
         px, py, pz = points[i, 0], points[i, 1], points[i, 2]
-        if len(guess) > 0:
-            position = guess[i]
-        position = search_tree(px, py, pz, position, boxes, first, count, frames, stack, stack2)
+        position = guess[i] if len(guess) > 0 else position
+        limit2 = float(limit[i]) ** 2 if len(limit) > 0 else np.inf
+        position = search_tree(px, py, pz, position, limit2, boxes, first, count, frames, stack, stack2)
         nearest[i] = position
         foot_x, foot_y, distance[i] = foot_and_distance(px, py, pz, frames[position])
         if len(closest) > 0:

@@ -10,6 +10,11 @@ CORNERS = np.stack(np.meshgrid(*[[0, 1]] * 3, indexing="ij"), axis=-1).reshape(-
 ROUNDING = 1e-6
 
 
+def random_key(generator: np.random.Generator) -> np.uint64:
+    """The key of a counter-based generator (`draw_kernels`), drawn from another generator."""
+    return generator.integers(2**64, dtype=np.uint64)
+
+
 def uniform_points(count: int, generator: np.random.Generator) -> np.ndarray:
     """(count, 3) float32 points uniform over the cube [-1, 1]^3."""
     points = generator.random((count, 3), dtype=np.float32)

@@ -6,14 +6,16 @@ far from the centre, it bounds the density before the distance of the point is k
 saves more distance queries than it costs.
 """
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from neuralparts.choices import IMPORTANCE_WEIGHT, LARGEST_IMPORTANCE_WEIGHT, UNIFORM_RATIO
-from neuralparts.distance import DistanceOracle
+from neuralparts.distance import DistanceOracle, in_blocks
 from neuralparts.sampling.collector import CHUNK, SampleCollector
-from neuralparts.sampling.cube import CORNERS, HALF_DIAGONAL, ROUNDING, uniform_points
+from neuralparts.sampling.cube import CORNERS, HALF_DIAGONAL, ROUNDING, random_key
+from neuralparts.sampling.draw_kernels import propose_block
 from neuralparts.sampling.open_meshes import add_sign_changes
 from neuralparts.sampling.uniform import add_uniform, draw_uniform_count
 
@@ -27,6 +29,9 @@ MEAN_RADIUS = 0.555
 SPLIT_GAIN = 0.2
 # (8, 3) float32 centres of the eight parts of a cell, from its centre in units of a quarter of its side.
 CHILDREN = (2 * CORNERS - 1).astype(np.float32)
+# The first round assumes that this times the expected fraction of the proposals is accepted: the density at the centre
+# of a leaf is a little below the mean over the leaf.
+MORE_ACCEPTANCE = 1.05
 # Least acceptance that is assumed for a round, so that its number of proposals is bounded.
 LEAST_ACCEPTANCE = 0.01
 
@@ -72,7 +77,8 @@ class ImportanceCells:
     oracle: DistanceOracle. count: number of points that will be drawn, which decides how fine the leaves get.
     importance_weight: beta. Of M leaves, all float32: centre (M, 3), half (M,) half the side, distance (M,) |d| at the
     centre, nearest (M,) the least |d| that a point of the leaf can have. weight (M,) float64: the probability of a leaf
-    for a proposal, its volume times the bound exp(-beta nearest), scaled to sum 1.
+    for a proposal, its volume times the bound exp(-beta nearest), scaled to sum 1. expected_acceptance: about the
+    fraction of the proposals that become samples.
     """
 
     def __init__(self, oracle: DistanceOracle, count: int, importance_weight: float):
@@ -94,7 +100,11 @@ class ImportanceCells:
         self.centre, self.half, self.distance = (np.concatenate(parts) for parts in zip(*leaves, strict=True))
         self.nearest = np.maximum(self.distance - HALF_DIAGONAL * self.half, 0)
         self.weight = self.half.astype(np.float64) ** 3 * np.exp(-importance_weight * self.nearest)
-        self.weight /= self.weight.sum()
+        total = self.weight.sum()
+        self.weight /= total
+        # Fraction of the proposals that are accepted, if each leaf had the density of its centre throughout.
+        density = np.exp(-importance_weight * self.distance.astype(np.float64))
+        self.expected_acceptance = float((self.half.astype(np.float64) ** 3 * density).sum() / total)
 
     def _worth_splitting(self, distance: np.ndarray, half: float, count: int, finished: float) -> np.ndarray:
         """(C,) bool: the eight distance queries of a split cost less than the refused points that it saves.
@@ -111,64 +121,63 @@ class ImportanceCells:
 
     def fill(self, samples: SampleCollector, generator: np.random.Generator, chunk: int = CHUNK) -> None:
         """Add points of the density until there are samples.count or a few more; chunk: proposals at a time."""
-        acceptance = 1.0  # the first round cannot give too many, and measures the acceptance for the others
+        # The first round is to give a little less than all, and measures the acceptance for the others.
+        acceptance = min(max(MORE_ACCEPTANCE * self.expected_acceptance, LEAST_ACCEPTANCE), 1.0)
         while samples.size < samples.count:
-            before, proposals = samples.size, int((samples.count - samples.size) / acceptance) + 1
+            # Two standard deviations more than are missing: a further round costs more than dropping a few.
+            before, missing = samples.size, samples.count - samples.size
+            proposals = int((missing + 2 * math.sqrt(missing)) / acceptance) + 1
             self._draw(samples, proposals, generator, chunk)
             acceptance = max((samples.size - before) / proposals, LEAST_ACCEPTANCE)
 
     def _draw(self, samples: SampleCollector, proposals: int, generator: np.random.Generator, chunk: int) -> None:
         """Propose points from the bound, and add those that the density accepts."""
-        # (M,) proposals in each leaf, and their running total.
-        counts = generator.multinomial(proposals, self.weight)
-        ends = np.cumsum(counts)
-        first = 0
-        while first < len(counts):
-            # The leaves from first up to last have a chunk of proposals, or one leaf has more.
-            done = ends[first] - counts[first]
-            last = max(int(np.searchsorted(ends, done + chunk, side="right")), first + 1)
-            cell = np.repeat(np.arange(first, last, dtype=np.int32), counts[first:last])
-            cell, points, distance = self._accepted(cell, generator)
-            samples.add(points, np.where(self._inside(cell, points), -distance, distance))
-            first = last
+        # (M,) numbers of the proposals at which each leaf ends: those of a leaf follow each other.
+        ends = np.cumsum(generator.multinomial(proposals, self.weight))
+        key = random_key(generator)
+        for start in range(0, proposals, chunk):
+            points, limit, cell, on_side = self._proposed(slice(start, min(start + chunk, proposals)), key, ends)
+            distance = self.oracle.distance(points, limit)
+            accepted = np.flatnonzero(distance < limit)
+            points = points.take(accepted, axis=0)  # for rows `take` is faster than an index in brackets
+            inside = self._inside(points, cell[accepted], on_side[accepted])
+            distance = distance[accepted]
+            samples.add(points, np.where(inside, -distance, distance))
 
-    def _accepted(self, cell: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Propose a point in each of the cells (P,). Returns cell (K,), point (K, 3) and |d| (K,) of the accepted ones.
+    def _proposed(self, chunk: slice, key: np.uint64, ends: np.ndarray) -> list[np.ndarray]:
+        """The proposals of a chunk, without those that are refused by their distance from the centre alone.
 
-        A proposal is accepted with probability exp(-beta (|d| - nearest)): if |d| is below nearest plus an exponential
-        variable of mean 1 / beta. Many can be refused by their distance from the centre alone.
+        Of K proposals point (K, 3), limit (K,) float32, leaf (K,) int32, and whether the surface does not pass between
+        the point and the leaf's centre (K,) bool. A proposal is accepted with probability exp(-beta (|d| - nearest)):
+        if |d| is below its limit, which is nearest plus an exponential variable of mean 1 / beta.
         """
-        # (P, 3) offsets from the centres, and (P,) the limits of |d|.
-        offset = uniform_points(len(cell), generator)
-        offset *= self.half[cell, None]
-        limit = generator.standard_exponential(len(cell), dtype=np.float32)
-        limit *= np.float32(1 / self.importance_weight)
-        limit += self.nearest[cell]
-        # |d| is at least that of the centre minus the radius (P,): keep the proposals that may be below their limit.
-        radius = np.sqrt(np.einsum("ij,ij->i", offset, offset))
-        hopeful = np.flatnonzero(self.distance[cell] - radius < limit)
-        cell, limit = cell[hopeful], limit[hopeful]
-        # Query the distance of these only.
-        points = self.centre.take(cell, axis=0)  # for rows `take` is faster than an index in brackets
-        points += offset.take(hopeful, axis=0)
-        distance = self.oracle.distance(points)
-        accepted = np.flatnonzero(distance < limit)
-        return cell[accepted], points.take(accepted, axis=0), distance[accepted]
+        size = chunk.stop - chunk.start
+        arrays = [np.empty((size, 3), np.float32), *(np.empty(size, kind) for kind in (np.float32, np.int32, bool))]
+        kept = {}
+        leaves = self.centre, self.half, self.distance, self.nearest
 
-    def _inside(self, cell: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """(K,) bool: which of (K, 3) points, in ascending order of their cells (K,), are inside.
+        def propose(block: slice) -> None:
+            start = chunk.start + block.start
+            leaf = int(np.searchsorted(ends, start, side="right"))
+            mean, outputs = 1 / self.importance_weight, (array[block] for array in arrays)
+            kept[block.start] = propose_block(start, key, leaf, ends, leaves, mean, ROUNDING, *outputs)
 
-        In a closed mesh the sign at the centre holds for all of a cell that the surface does not enter. In an open mesh
-        the winding number may pass one half without a surface, so each point is queried.
+        in_blocks(propose, size)
+        return [np.concatenate([array[start : start + kept[start]] for start in sorted(kept)]) for array in arrays]
+
+    def _inside(self, points: np.ndarray, cell: np.ndarray, on_side: np.ndarray) -> np.ndarray:
+        """(K,) bool: which of (K, 3) points of the leaves (K,) are inside. on_side (K,): as `_proposed` returns it.
+
+        In a closed mesh the sign changes at the surface only, so a point before it has the sign of its leaf's centre.
+        In an open mesh the winding number may pass one half without a surface, so each point is queried.
         """
-        if not self.oracle.mesh.closed or len(cell) == 0:
+        if not self.oracle.mesh.closed:
             return self.oracle.inside(points)
-        inside = np.empty(len(cell), dtype=bool)
-        # (K,) the surface does not enter the cell of the point.
-        whole = (self.distance > HALF_DIAGONAL * self.half + ROUNDING)[cell]
-        inside[~whole] = self.oracle.inside(points[~whole])
-        # Query each such cell once, at the first of its points, and give the answer to all of them.
-        settled = cell[whole]
-        new = np.diff(settled, prepend=-1) > 0
-        inside[whole] = self.oracle.inside(self.centre[settled[new]])[np.cumsum(new) - 1]
+        # (M,) the leaves whose centre is asked, and (K,) their answers for all points; then the others.
+        asked = np.zeros(len(self.centre), dtype=bool)
+        asked[cell[on_side]] = True
+        of_leaf = np.zeros(len(self.centre), dtype=bool)
+        of_leaf[asked] = self.oracle.inside(self.centre[asked])
+        inside = of_leaf[cell]
+        inside[~on_side] = self.oracle.inside(points[~on_side])
         return inside

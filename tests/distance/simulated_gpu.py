@@ -1,7 +1,7 @@
 """Labels of the CUDA simulator beside those of the CPU: a program of its own, as a variable decides when numba starts.
 
 `python -m tests.distance.simulated_gpu COUNT MESH...` prints as JSON for each mesh how far both differ at 4 COUNT
-points on and around it; and why the twins of wrong labels are refused.
+points on and around it; why the twins of wrong labels are refused; and how far the random numbers of both differ.
 """
 
 import json
@@ -11,12 +11,14 @@ import sys
 os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
 
 import numpy as np
+from numba import cuda
 
 from neuralparts.distance import device_kernels
 from neuralparts.distance.device_labels import DeviceSearch, DeviceWinding, checked_twin
 from neuralparts.distance.search import TriangleSearch
 from neuralparts.distance.winding import INSIDE_ABOVE, WindingNumber
 from neuralparts.errors import UserError
+from neuralparts.sampling import draw_kernels
 from tests.distance.brute import as_mesh, box, brute_distance, joined, points_around, soup, torus, without
 from tests.distance.test_bin_kernels import in_domain
 from tests.hostile_meshes import SHAPES
@@ -45,7 +47,7 @@ def main(count, *names):
         refusal(Flipped(box()), box()),
         refusal(TriangleSearch(crowd.vertices, crowd.faces), crowd),
     ]
-    print(json.dumps({"differences": found, "refused": refused}))
+    print(json.dumps({"differences": found, "refused": refused, "draws": difference_of_draws()}))
 
 
 def differences(mesh, count, generator):
@@ -77,6 +79,22 @@ def in_runs(twin, points):
     outputs = position, np.empty((0, 3), np.float32), distance
     device_kernels.search_points[-(-len(points) // 256), 64](points, 4, *twin.arrays, *outputs)
     return distance
+
+
+def difference_of_draws(count=64):
+    """Largest difference between the random numbers of the simulated GPU and of the CPU."""
+    numbers = device_kernels.device_function(draw_kernels.random_numbers)
+
+    @cuda.jit
+    def fill(key, drawn):
+        k = cuda.grid(1)
+        if k < len(drawn):
+            drawn[k, 0], drawn[k, 1], drawn[k, 2], drawn[k, 3] = numbers(key, np.uint64(k))
+
+    key, drawn = np.uint64(2**63 + 1), np.empty((count, 4))
+    with np.errstate(over="ignore"):  # the simulator computes with numpy's numbers, which warn where they wrap around
+        fill[1, count](key, drawn)
+    return float(np.abs(drawn - [draw_kernels.random_numbers(key, np.uint64(k)) for k in range(count)]).max())
 
 
 class Wrong(TriangleSearch):

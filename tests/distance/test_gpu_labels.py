@@ -32,6 +32,7 @@ def check_simulated(count, *names):
     for name in names:
         assert found["differences"][name].pop("signs") == 0
         assert max(found["differences"][name].values()) <= FLOAT32_TOLERANCE, found
+    assert found["draws"] <= 1e-12
     distance, sign, crowd = found["refused"]
     assert "a distance differs by 0.0001" in distance and "1000 of 1000 signs differ" in sign
     assert "large triangles everywhere" in crowd

@@ -88,3 +88,19 @@ def test_a_deep_tree_does_not_overflow_the_stack():
     points = np.random.default_rng(0).uniform(-1, 1, (100, 3))
     found = DistanceOracle(mesh, "numba").distance(points)
     assert np.abs(found - brute_distance(points, mesh)).max() <= FLOAT32_TOLERANCE
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["torus", "needles", "wild/soup.stl"])
+def test_a_limit_changes_no_distance_below_it_and_leaves_the_others_at_it_or_beyond(name, engine, generator):
+    mesh = DISTANCE_MESHES[name](generator)
+    oracle, points = oracle_of(mesh, engine), points_around(mesh, 500, generator)
+    distance = oracle.distance(points)
+    # Limits from zero to twice the distance, and some that are the distance itself.
+    limit = distance * generator.uniform(0, 2, len(points)).astype(np.float32)
+    limit[::10], limit[5] = distance[::10], 0
+    near = distance < limit
+    found = oracle.distance(points, limit)
+    assert 0.2 < near.mean() < 0.8
+    np.testing.assert_allclose(found[near], distance[near], rtol=0, atol=1e-7)
+    assert (found[~near] >= limit[~near]).all()

@@ -26,9 +26,9 @@ class Counting:
     def __init__(self, oracle):
         self.oracle, self.mesh, self.distances, self.signs = oracle, oracle.mesh, 0, 0
 
-    def distance(self, points):
+    def distance(self, points, *limit):
         self.distances += len(points)
-        return self.oracle.distance(points)
+        return self.oracle.distance(points, *limit)
 
     def inside(self, points):
         self.signs += len(points)
