@@ -35,7 +35,7 @@ from neuralparts.fitting.step import TorchStep, compiled_steps
 from neuralparts.network import HashGrid, NeuralSDF
 
 # The preset's.
-SETTINGS = FitSettings(epochs=3, batch_size=1536, learning_rate=0.01, optimizer="adam", loss="relative")
+SETTINGS = FitSettings(epochs=5, batch_size=2048, learning_rate=0.01, optimizer="adam", loss="relative")
 SAMPLES, PAIRS, BASE_RESOLUTION, WIDTH = 900_000, 160_000, 8, 64
 # Steps of each kind in a round, about as many as between two checks of a fit.
 STEPS = {"torch, 1 thread": 6, "compiled, 1 thread": 16, "compiled, 2 threads": 16}

@@ -15,8 +15,8 @@ fit "$root/data/impeller/impeller.stl" \
   --importanceWeight 180 \
   --uniformRatio 0.02 \
   --numPairs 160000 \
-  --epochs 3 \
-  --batchSize 1536 \
+  --epochs 5 \
+  --batchSize 2048 \
   --optimizer adam \
   --learningRate 0.01 \
   --schedule cosine \
