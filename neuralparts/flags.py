@@ -110,8 +110,8 @@ FLAGS = {
     "num_points": Flag("number of labelled points", positive, 1_000_000),
     "samplingMethod": one_of("where the points lie", choices.SAMPLING_METHODS),
     "importanceWeight": Flag(
-        "beta of the density exp(-beta |d|) of importance samples and of the weighted loss, per domain unit; "
-        f"importance_error and sign_error are always taken at {choices.IMPORTANCE_WEIGHT:g}",
+        "beta of the density exp(-beta |d|) of importance samples, and of the weighted and the relative loss, per "
+        f"domain unit; importance_error and sign_error are always taken at {choices.IMPORTANCE_WEIGHT:g}",
         importance,
         choices.IMPORTANCE_WEIGHT,
     ),
@@ -142,8 +142,7 @@ FLAGS = {
     "schedule": one_of("how the learning rate falls to 0; constant keeps it", choices.SCHEDULES),
     "loss": one_of(
         "l1: mean |error|; l2: mean square; clamp: l1 within 0.1 of the surface; weighted: l1, 4 times heavier on the "
-        "surface; relative: l1 times "
-        "0.05 / (0.05 + |d|)",
+        "surface; relative: l1 times a / (a + |d|), where a is 3 / importanceWeight: 0.05 by default",
         choices.LOSSES,
     ),
     "timeBudget": Flag("seconds that the fit takes, instead of --epochs; 0 is off", not_negative, 0.0),

@@ -15,7 +15,7 @@ fit "$root/data/impeller/impeller.stl" \
   --importanceWeight 180 \
   --uniformRatio 0.02 \
   --numPairs 160000 \
-  --epochs 3 \
+  --epochs 4 \
   --batchSize 1536 \
   --optimizer adam \
   --learningRate 0.01 \

@@ -15,8 +15,9 @@ WEIGHTED_LOSSES = ("weighted", "relative")
 CLAMP_DISTANCE = 0.1
 # Weight of a sample on the surface over that of one far away, for the weighted loss.
 SURFACE_WEIGHT = 4.0
-# Distance at which a sample weighs half as much as on the surface, for the relative loss, domain units.
-RELATIVE_DISTANCE = 0.05
+# Distance at which a sample weighs half as much as on the surface, for the relative loss, in units of
+# 1 / importance_weight: 0.05 at the default weight. The nearer the samples lie, the sooner they weigh less.
+HALF_WEIGHT_AT = 3.0
 # Weight of the error of the slopes, which has no unit, beside that of the values.
 SLOPE_WEIGHT = 0.002
 
@@ -24,14 +25,15 @@ SLOPE_WEIGHT = 0.002
 def sample_weights(distances: torch.Tensor, settings: FitSettings) -> torch.Tensor | None:
     """Weights (N,) of mean 1 for signed distances (N,), domain units; None for a loss that is not in WEIGHTED_LOSSES.
 
-    They fall with |d|: exponentially for the weighted loss, as 1 / (0.05 + |d|) for the relative loss.
+    They fall with |d|: exponentially for the weighted loss, as 1 / (3 + importance_weight |d|) for the relative loss.
     """
     if settings.loss not in WEIGHTED_LOSSES:
         return None
     if settings.loss == "weighted":
         weights = 1 + (SURFACE_WEIGHT - 1) * torch.exp(-settings.importance_weight * distances.abs())
     else:
-        weights = RELATIVE_DISTANCE / (RELATIVE_DISTANCE + distances.abs())
+        half_at = HALF_WEIGHT_AT / settings.importance_weight
+        weights = half_at / (half_at + distances.abs())
     return weights / weights.mean()
 
 

@@ -31,10 +31,10 @@ class FitSettings:
 
     epochs: passes over the samples. Each is cut into whole batches; left-over samples are left out. batch_size: samples
     in a step. learning_rate: Adam's rate; SOAP takes 5 times as much, and a network with an encoding warms up to it.
-    importance_weight: decay of the weighted loss with |d|, per domain unit. time_budget: seconds, instead of `epochs`,
-    for both attempts that a fit may take; 0 is off. target_error: the fit stops when the held-out points' mean |f| and
-    mean `NeuralSDF.level_distance` are both no larger, domain units, and 99 of 100 samples farther from the surface
-    have the right sign; 0 is off.
+    importance_weight: decay with |d| of the samples' weights, per domain unit, for the weighted and the relative loss.
+    time_budget: seconds, instead of `epochs`, for both attempts that a fit may take; 0 is off. target_error: the fit
+    stops when the held-out points' mean |f| and mean `NeuralSDF.level_distance` are both no larger, domain units, and
+    99 of 100 samples farther from the surface have the right sign; 0 is off.
 
     Raises ValueError for an unknown loss or schedule, and unless epochs, batch_size and learning_rate are positive.
     """

@@ -29,6 +29,8 @@ def test_weights_of_samples_fall_with_the_distance_on_either_side():
     weights = sample_weights(distances, FitSettings(loss="relative"))
     assert torch.allclose(weights / weights[0], torch.tensor([1.0, 0.5, 0.5, 0.05]))
     assert float(weights.mean()) == pytest.approx(1)
+    weights = sample_weights(distances, FitSettings(loss="relative", importance_weight=180.0))
+    assert torch.allclose(weights / weights[0], torch.tensor([1.0, 0.25, 0.25, 1 / 58]))
     weights = sample_weights(distances, FitSettings(loss="weighted", importance_weight=10.0))
     assert torch.allclose(weights / weights[0], (1 + 3 * torch.exp(-10 * distances.abs())) / 4)
     assert sample_weights(distances, FitSettings()) is None
