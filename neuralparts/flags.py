@@ -330,8 +330,8 @@ Turn a triangle mesh into a small network whose zero level is that mesh.
 
 Most fits need five flags: --damArch or --encoding (the network), --num_points
 and --epochs (the budget), --outputDir. In a checkout the presets set the rest:
-presets/instant.sh (seconds), low.sh, medium.sh, high.sh, very_high.sh
-(half an hour), each with the mesh as first argument."""
+presets/instant.sh (seconds), fine.sh (a minute), low.sh, medium.sh, high.sh,
+very_high.sh (half an hour), each with the mesh as first argument."""
 
 
 def add_flags(parser: argparse._ActionsContainer, *names: str, **changes: Any) -> None:

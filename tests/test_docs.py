@@ -14,10 +14,12 @@ import trimesh
 from neuralparts import commands
 from neuralparts.commands import VERBS, fit
 from neuralparts.distance import DistanceOracle
+from neuralparts.domain import Transform
 from neuralparts.flags import FLAGS, SPELLINGS, parse_fit_flags
 from neuralparts.mesh import load_mesh
 from neuralparts.metric_names import METRIC_NAMES
 from neuralparts.metrics import PROTOCOL_NAMES, off_surface_errors
+from neuralparts.steps import make_network
 
 ROOT = Path(__file__).resolve().parents[1]
 # The log tells of flags and files that are gone.
@@ -125,6 +127,15 @@ def preset_flags(name):
     text = (ROOT / "presets" / name).read_text().replace("\\\n", " ")
     flags = re.search(r'fit "\S+"(.*?) -- "\$@"', text).group(1)
     return shlex.split(flags)
+
+
+@pytest.mark.parametrize(("preset", "most"), [("instant.sh", 600_000), ("compact.sh", 100_000), ("fine.sh", 1_000_000)])
+def test_the_header_of_a_hash_grid_preset_names_the_size_of_its_network(preset, most):
+    flags = parse_fit_flags(["part.stl", *preset_flags(preset)])
+    network = make_network(flags, np.zeros(1, np.float32), Transform(np.zeros(3), 1.0))
+    assert network.parameter_count <= most
+    header = " ".join(re.findall("^# (.*)$", (ROOT / "presets" / preset).read_text(), re.MULTILINE))
+    assert f" {network.parameter_count:,} parameters" in header
 
 
 @pytest.mark.parametrize(("page", "words"), COMMANDS, ids=lambda value: named(value) if isinstance(value, list) else "")
