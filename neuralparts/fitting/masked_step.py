@@ -16,8 +16,9 @@ from neuralparts.fitting.torch_step import TorchStep
 from neuralparts.network import FIRST_OFFSET, SPREAD, UnitMasks, exact_products
 from neuralparts.widths import parameters_of
 
-# Most that one step moves an offset: half of a layer's units are gone after 24 steps at the soonest.
-OFFSET_STEP = 0.15
+# Most that one step moves an offset: half of a layer's units are gone after 90 steps at the soonest. 0.15 found worse
+# widths (docs/log.md).
+OFFSET_STEP = 0.04
 # Decay rate of the running mean of the offsets' gradients: a batch alone says little about the worth of a unit.
 OFFSET_DECAY = 0.9
 # Halvings of an interval until the multiplier is exact enough: a unit more or less is decided by 2^-30 of the interval.

@@ -59,7 +59,7 @@ def test_layers_that_are_worth_less_lose_more_units():
 
     def shrink(slopes):
         masks.offsets.fill_(0.0)
-        for most in range(full, full - 1000, -50):
+        for most in range(full, full - 1000, -10):
             before = masks.offsets.clone()
             masks.offsets.copy_(shrunk_offsets(masks, slopes, most))
             assert (masks.offsets - before).abs().max() <= OFFSET_STEP + 1e-6
