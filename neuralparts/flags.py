@@ -179,7 +179,7 @@ FLAGS = {
     "timeBudget": Flag("seconds that the fit takes, instead of --epochs; 0 is off", not_negative, 0.0),
     "targetError": Flag(
         "the fit stops when the surface error and the surface distance of held-out points, domain units, are both this "
-        "small and the signs off the surface are right; 0 is off",
+        "small and the signs off the surface are right, at the latest after --epochs or --timeBudget; 0 is off",
         not_negative,
         0.0,
     ),

@@ -19,7 +19,9 @@ class Adam:
     """Adam without weight decay.
 
     parameters: float32 tensors of one device, at least one. betas: decay rates of the means of gradients and squares.
-    first, second: those means, shaped like the parameters; a caller may change them in place. steps: taken so far.
+    rates: how many learning rates a step has. With more than 1, each is that of one network, whose parameters are
+    stacked, (rates, ...). first, second: the means, shaped like the parameters; a caller may change them in place.
+    steps: taken so far.
     """
 
     # The learning rate that suits this optimiser, as a multiple of the one that the user gives.
@@ -27,17 +29,17 @@ class Adam:
     # Only SOAP keeps statistics of the gradients.
     statistics_are_due = False
 
-    def __init__(self, parameters: list[torch.Tensor], betas: tuple[float, float] = ADAM_BETAS):
+    def __init__(self, parameters: list[torch.Tensor], betas: tuple[float, float] = ADAM_BETAS, rates: int = 1):
         self._parameters, self.betas, self.steps = parameters, betas, 0
         self.first = [torch.zeros_like(parameter) for parameter in parameters]
         self.second = [torch.zeros_like(parameter) for parameter in parameters]
         device = parameters[0].device
-        # Steps taken, one for each parameter (P,), and as tensors of shape (): `update` counts them on its own, on the
-        # device.
-        self._all_counts = torch.zeros(len(parameters), dtype=torch.float32, device=device)
+        # Steps taken, for each rate one for each parameter (rates * P,), and as tensors of shape (): `update` counts them
+        # itself, on the device.
+        self._all_counts = torch.zeros(rates * len(parameters), dtype=torch.float32, device=device)
         self._counts = list(self._all_counts)
-        # The rate of the next step: on a GPU a tensor of shape (), which captured steps read.
-        self._rate = 0.0 if device.type == "cpu" else torch.zeros((), device=device)
+        # The rates of the next step: on a GPU tensors of shape (), which captured steps read.
+        self._rates = [0.0] * rates if device.type == "cpu" else list(torch.zeros(rates, device=device))
 
     @torch.no_grad()
     def step(self, gradients: list[torch.Tensor], learning_rate: float) -> None:
@@ -46,32 +48,53 @@ class Adam:
         self.move(gradients)
         self.advance()
 
-    def set_rate(self, learning_rate: float) -> None:
-        """Choose the learning rate of the following `move`."""
-        if isinstance(self._rate, float):
-            self._rate = learning_rate
-        else:
-            self._rate.fill_(learning_rate)
+    def set_rate(self, learning_rate: float | list[float]) -> None:
+        """Choose the learning rate of the following `move`, or all rates."""
+        chosen = learning_rate if isinstance(learning_rate, list) else [learning_rate] * len(self._rates)
+        for place, (rate, value) in enumerate(zip(self._rates, chosen, strict=True)):
+            if isinstance(rate, torch.Tensor):
+                rate.fill_(value)
+            else:
+                self._rates[place] = value
 
     def move(self, gradients: list[torch.Tensor], with_statistics: bool = False) -> None:
         """The part of a step that the device does; it can be captured as a CUDA graph.
 
         By the function behind `torch.optim.Adam`, to the same bits. The class takes 0.2 ms longer, a tenth of a whole
-        step of a hash grid or a small network. Its fused kernel reads memory once.
+        step of a hash grid or a small network. Its fused kernel reads memory once. With several rates it runs once for
+        each, on slices.
         """
+        changed = self._parameters, [gradient.contiguous() for gradient in gradients], self.first, self.second
+        if len(self._rates) == 1:
+            self._update(*changed, self._counts, self._rates[0])
+            return
+        for place, rate in enumerate(self._rates):
+            slices = ([tensor[place] for tensor in tensors] for tensors in changed)
+            self._update(*slices, self._counts[place :: len(self._rates)], rate)
+
+    def _update(
+        self,
+        parameters: list[torch.Tensor],
+        gradients: list[torch.Tensor],
+        first: list[torch.Tensor],
+        second: list[torch.Tensor],
+        counts: list[torch.Tensor],
+        rate: float | torch.Tensor,
+    ) -> None:
+        """One step of these parameters, whose gradients, means and counts are given."""
         update(
-            self._parameters,
-            [gradient.contiguous() for gradient in gradients],
-            self.first,
-            self.second,
+            parameters,
+            gradients,
+            first,
+            second,
             [],
-            self._counts,
+            counts,
             fused=True,
             foreach=False,
             amsgrad=False,
             beta1=self.betas[0],
             beta2=self.betas[1],
-            lr=self._rate,
+            lr=rate,
             weight_decay=0.0,
             eps=EPSILON,
             maximize=False,
@@ -103,7 +126,8 @@ class Adam:
         for index, (first, second) in enumerate(zip(self.first, self.second, strict=True)):
             first.copy_(tensors[f"{index}.first"])
             second.copy_(tensors[f"{index}.second"])
-            self._counts[index].copy_(tensors["steps"])
+        for count in self._counts:
+            count.copy_(tensors["steps"])
         self.steps = int(tensors["steps"])
 
     def use(

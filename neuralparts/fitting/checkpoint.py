@@ -16,6 +16,7 @@ from torch import nn
 
 from neuralparts.errors import CheckpointError
 from neuralparts.fitting.adam import Adam
+from neuralparts.fitting.averaged_weights import AveragedWeights
 from neuralparts.fitting.settings import FitHooks, FitSettings, empty_history
 from neuralparts.fitting.soap import Soap
 from neuralparts.network import NeuralSDF, read_tensors
@@ -36,7 +37,7 @@ class FitState:
     network, optimizer: changed in place by every step. attempt: 0, or 1 after a collapse; the weights and the order of
     the samples come from the seed plus this number. steps: taken so far. loss_sum, shape (), and loss_steps: sum of the
     losses since the last check, and how many. seconds: of fitting until this state was made or read, an earlier attempt
-    included. history: curves.
+    included. history: curves. average: of the weights, for a target error, else None.
     """
 
     network: NeuralSDF
@@ -47,6 +48,7 @@ class FitState:
     loss_steps: int = 0
     seconds: float = 0.0
     history: dict[str, list[float]] = field(default_factory=empty_history)
+    average: AveragedWeights | None = None
 
 
 def fit_identity(network: NeuralSDF, settings: FitSettings, sample_count: int, more: dict) -> dict:
@@ -90,6 +92,8 @@ def restore_checkpoint(path: Path, state: FitState, identity: dict) -> None:
     state.network.load_state_dict(_under("network.", tensors))
     state.optimizer.load(_under("optimizer.", tensors))
     state.loss_sum.copy_(tensors["loss_sum"])
+    for name, tensor in _average_of(state).items():
+        tensor.detach().copy_(tensors[name])
     for name in _PLAIN_FIELDS:
         setattr(state, name, plain[name])
 
@@ -122,7 +126,12 @@ def _tensors_of(state: FitState) -> dict[str, torch.Tensor]:
     """All tensors of a state, by the names that they have in a checkpoint."""
     tensors = {f"network.{name}": tensor for name, tensor in state.network.state_dict().items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in state.optimizer.state().items()}
-    return tensors | {"loss_sum": state.loss_sum}
+    return tensors | _average_of(state) | {"loss_sum": state.loss_sum}
+
+
+def _average_of(state: FitState) -> dict[str, torch.Tensor]:
+    """The tensors of a state's averaged weights, by the names that they have in a checkpoint."""
+    return {} if state.average is None else {f"average.{name}": tensor for name, tensor in state.average.tensors()}
 
 
 def _check_format(path: Path, plain: dict) -> None:
@@ -174,6 +183,8 @@ def _check_values(plain: dict, tensors: dict[str, torch.Tensor], scaler: nn.Modu
     for name in tensors.keys() & {"optimizer.steps", "optimizer.adam.steps"}:
         if not 0 <= float(tensors[name]) <= min(plain["steps"], _LAST_COUNTED_STEP):
             raise ValueError("the steps of the fit and of its optimiser differ")
+    if not 0 < float(tensors.get("average.rate_factor", 1)) <= 1:
+        raise ValueError("the factor of its learning rate is not between 0 and 1")
     saved = deepcopy(scaler)
     saved.load_state_dict(_under("network.scaler.", tensors))
     if fault := saved.fault():

@@ -18,6 +18,7 @@ from neuralparts.fitting.member_fit import MemberFit
 from neuralparts.fitting.members import Member, check_alike
 from neuralparts.fitting.settings import FitHooks, FitResult, FitSettings
 from neuralparts.fitting.step import steps_of, values_at_once
+from neuralparts.fitting.step_frame import Rates
 from neuralparts.network import NeuralSDF, threads_for
 
 # Points (P, M, 3) of P networks -> their values (P, M).
@@ -157,50 +158,61 @@ class FitRun:
             ):
                 self._take_steps(take_step)
 
-    def _take_steps(self, take_step: Callable[[float], None]) -> None:
+    def _take_steps(self, take_step: Callable[[Rates], None]) -> None:
         """Take steps until a fit ends, or the schedule does for all.
 
-        take_step: takes one of all that go on, at the learning rate that it is called with.
+        take_step: as `steps_of` yields it, for all that go on.
         """
         count, first = len(self._running), self._running[0]
         while (fraction := first.fraction_done()) < 1:
-            rate = self._schedule.learning_rate(first.state.steps, fraction)
+            rates = [fit.learning_rate(fraction) for fit in self._running]
             try:
-                take_step(rate)
+                take_step(rates if len(set(rates)) > 1 else rates[0])
             except CollapseError as error:  # of the only one; one of several is found at the check
                 first.fail(error)
-            self._check_if_due(rate, values_at_once(take_step))
+            self._for_each(MemberFit.average_weights)
+            self._check_if_due(dict(zip(self._running, rates, strict=True)), values_at_once(take_step))
             self._drop_ended()
             if self._running:
                 self._write_checkpoints_or_stop()
             if len(self._running) < count:
                 return
         ended_by = "timeBudget" if self._settings.time_budget else "epochs"
+        self._for_each(MemberFit.keep_the_better_weights)
         self._for_each(lambda fit: fit.end(ended_by))
         self._drop_ended()
 
-    def _check_if_due(self, rate: float, values: Values | None) -> None:
-        """Validate and check all that go on, if it is time for it. values: as `values_at_once` has it."""
+    def _check_if_due(self, rates: dict[MemberFit, float], values: Values | None) -> None:
+        """Validate and check all that go on, if it is time for it. rates: of the last step. values: as `values_at_once`
+        has it."""
         steps = self._running[0].state.steps
         if self._schedule.ends_epoch(steps):
             self._for_each(MemberFit.validate)
         if self._schedule.check_is_due(steps, self._clock() - self._checked):
             self._checked = self._clock()
             measured = self._measured(values)
-            self._for_each(lambda fit: fit.check(*measured[fit], rate))
+            self._for_each(lambda fit: fit.check(*measured[fit], rates[fit]))
 
     def _measured(self, values: Values | None) -> dict[MemberFit, list[float]]:
-        """[sum of losses since the last check, held-out error] of each that goes on; the sums are set to zero."""
-        fits, errors = self._running, self._errors_at_once(values)
+        """[sum of losses since the last check, held-out error, that of the averaged weights] of each that goes on; the
+        sums are set to zero."""
+        errors = self._errors_at_once(values)
         if errors is None:
             self._for_each(MemberFit.measure)
-            fits = [fit for fit in fits if fit.outcome is None]
-            if not fits:
-                return {}
-            errors = torch.stack([fit.held_out_error for fit in fits])
+        else:
+            for fit, error in zip(self._running, errors.unbind(), strict=True):
+                fit.held_out_error = error
+        self._for_each(MemberFit.measure_average)
+        fits = [fit for fit in self._running if fit.outcome is None]
+        if not fits:
+            return {}
         sums = [fit.state.loss_sum for fit in fits]
-        # (fits, 2): one reading from the device for all.
-        read = torch.stack([torch.stack(sums).double(), errors], dim=1).tolist()
+        columns = (
+            torch.stack(sums).double(),
+            *(torch.stack(own) for own in zip(*((fit.held_out_error, fit.average_error) for fit in fits), strict=True)),
+        )
+        # (fits, 3): one reading from the device for all.
+        read = torch.stack(columns, dim=1).tolist()
         torch._foreach_zero_(sums)
         return dict(zip(fits, read, strict=True))
 

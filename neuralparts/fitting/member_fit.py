@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import torch
 
+from neuralparts.fitting.averaged_weights import AveragedWeights
 from neuralparts.fitting.batches import Batches, random_generator
 from neuralparts.fitting.checkpoint import CheckpointWriter, FitState, fit_identity, restore_checkpoint
 from neuralparts.fitting.collapse import CollapseError, collapse_reason, signs_are_learnt
@@ -16,7 +17,7 @@ from neuralparts.fitting.members import Member
 from neuralparts.fitting.optimizers import make_optimizer
 from neuralparts.fitting.schedule import make_schedule
 from neuralparts.fitting.settings import FitResult, FitSettings
-from neuralparts.network import is_rounded
+from neuralparts.network import NeuralSDF, is_rounded
 
 # Samples that are evaluated to see whether a fit has collapsed, and whether it may stop at a target error.
 _JUDGED_SAMPLES = 8192
@@ -52,6 +53,7 @@ class MemberFit:
         if hooks.held_out is not None:
             held_out = torch.as_tensor(hooks.held_out, dtype=torch.float32, device=self.member.device)
             self.held_out = held_out[: self.schedule.most_points_per_check]
+        self.average_error = torch.full((), math.nan, dtype=torch.float64, device=self.member.device)
         identity = fit_identity(network, self.settings, len(self.batches), hooks.identity)
         is_resumed = self.member.resume and hooks.checkpoint is not None and hooks.checkpoint.is_file()
         if is_resumed:
@@ -89,6 +91,16 @@ class MemberFit:
         """Fraction of the fit that is done, from 0 to 1."""
         return self.schedule.fraction_done(self.state.steps, self.seconds())
 
+    def learning_rate(self, fraction: float) -> float:
+        """The learning rate of the next step, at this fraction of the fit."""
+        rate, average = self.schedule.learning_rate(self.state.steps, fraction), self.state.average
+        return rate if average is None else rate * float(average.rate_factor)
+
+    def average_weights(self) -> None:
+        """Take the present weights into their mean, if there is one."""
+        if self.state.average is not None:
+            self.state.average.follow(self.member.network, self.state.steps)
+
     def write_checkpoint(self, now: float) -> None:
         """Write a checkpoint. now: one reading of the clock for all members, so that they resume together."""
         self.writer.write(self.state, self._seconds_at(now))
@@ -106,19 +118,27 @@ class MemberFit:
             hooks.log({"samples": self._samples(), "validation": error}, self.fraction_done())
 
     def measure(self) -> None:
-        """Leave in `held_out_error` the mean |f| over the held-out points, domain units, on the device; NaN if there
-        are none."""
-        if self.held_out is None:
-            self.held_out_error = torch.full((), math.nan, dtype=torch.float64, device=self.member.device)
-        else:
-            self.held_out_error = self.member.network.domain(self.held_out).abs().mean().double()
+        """Leave the `held_out_error` of the weights."""
+        self.held_out_error = self._surface_error(self.member.network)
 
-    def check(self, loss_sum: float, held_out: float, rate: float) -> None:
+    def measure_average(self) -> None:
+        """Leave in `average_error` the held-out error of the averaged weights; without them it stays NaN."""
+        if self.state.average is not None:
+            self.average_error = self._surface_error(self.state.average.network)
+
+    def _surface_error(self, network: NeuralSDF) -> torch.Tensor:
+        """The mean |f| of a network over the held-out points, domain units, () float64 on the device; NaN if there are
+        none."""
+        if self.held_out is None:
+            return torch.full((), math.nan, dtype=torch.float64, device=self.member.device)
+        return network.domain(self.held_out).abs().mean().double()
+
+    def check(self, loss_sum: float, held_out: float, of_average: float, rate: float) -> None:
         """Add a value to each curve, report progress, and end the attempt if the target error is reached.
 
-        loss_sum: of the steps since the last check. held_out: `held_out_error`. Raises CollapseError if the mean loss
-        since the last check or the held-out error is not finite, or if the network is constant when half of a time
-        budget is over.
+        loss_sum: of the steps since the last check. held_out, of_average: `held_out_error`, `average_error`. Raises
+        CollapseError if the mean loss since the last check or the held-out error is not finite, or if the network is
+        constant when half of a time budget is over.
         """
         state, hooks = self.state, self.member.hooks
         loss = loss_sum / max(1, state.loss_steps)
@@ -127,12 +147,14 @@ class MemberFit:
             raise CollapseError("the loss is not a number any more: try a lower --learningRate")
         if self.held_out is not None and not math.isfinite(held_out):
             raise CollapseError("the network's values are not numbers: try a lower --learningRate")
+        if state.average is not None and self.settings.schedule != "constant":
+            state.average.adapt_rate(held_out, of_average, self._samples(), (state.history["samples"] or [0])[-1])
         values = {
             "samples": self._samples(),
             "seconds": self.seconds(),
             "loss": loss,
             "learning_rate": rate,
-            "held_out": held_out,
+            "held_out": of_average if of_average < held_out else held_out,  # of those that would be kept
         }
         for name, value in values.items():
             state.history[name].append(value)
@@ -145,18 +167,37 @@ class MemberFit:
             self._judge_halfway()
 
     def end_if_good_enough(self) -> None:
-        """End the attempt if it stands at a check at which it has reached a target error.
-
-        That is an error on the surface, where a small |f| alone may mean that the function is flat, and by its signs
-        off the surface.
-        """
-        target, network, history = self.settings.target_error, self.member.network, self.state.history
-        if not target or history["samples"][-1:] != [self._samples()] or not history["held_out"][-1] <= target:
+        """End the attempt if it stands at a check at which the averaged weights or the weights have reached a target
+        error."""
+        average, history = self.state.average, self.state.history
+        if average is None or history["samples"][-1:] != [self._samples()]:
             return
-        if not float(network.level_distance(self.held_out).mean()) <= target:
+        if not history["held_out"][-1] <= self.settings.target_error:
             return
-        if signs_are_learnt(network, *self.batches.first(_JUDGED_SAMPLES), beyond=target):
+        if self._is_good_enough(average.network):
+            average.copy_to(self.member.network)
             self.end("targetError")
+        elif self._is_good_enough(self.member.network):
+            self.end("targetError")
+
+    def _is_good_enough(self, network: NeuralSDF) -> bool:
+        """True if a network has reached the target error: on the surface, where a small |f| alone may mean that the
+        function is flat, and by its signs off the surface."""
+        target = self.settings.target_error
+        return self._larger_error(network) <= target and signs_are_learnt(
+            network, *self.batches.first(_JUDGED_SAMPLES), beyond=target
+        )
+
+    def _larger_error(self, network: NeuralSDF) -> float:
+        """The larger one of the mean |f| and the mean distance to the zero level over the held-out points."""
+        distance = float(network.level_distance(self.held_out).mean())
+        return max(float(self._surface_error(network)), distance)
+
+    def keep_the_better_weights(self) -> None:
+        """At the end of a schedule, replace the weights by their mean if that has the smaller error."""
+        average = self.state.average
+        if average is not None and self._larger_error(average.network) < self._larger_error(self.member.network):
+            average.copy_to(self.member.network)
 
     def _judge_halfway(self) -> None:
         """Raise CollapseError if half of a time budget is over since the last check, and the network is constant.
@@ -212,7 +253,9 @@ def _first_state(member: Member, settings: FitSettings, attempt: int) -> FitStat
         network.initialise(settings.init, random_generator(settings.seed + attempt))
     has_encoding, rounded = network.encoding is not None, is_rounded(network.layers)
     optimizer = make_optimizer(settings.optimizer, list(network.parameters()), has_encoding, rounded)
-    state = FitState(network, optimizer, torch.zeros((), device=member.device), attempt)
+    has_target = settings.target_error > 0 and member.hooks.held_out is not None
+    average = AveragedWeights(network) if has_target else None
+    state = FitState(network, optimizer, torch.zeros((), device=member.device), attempt, average=average)
     if head_start is not None:
         state.steps, state.seconds = head_start.steps, head_start.seconds
     return state

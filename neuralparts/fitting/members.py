@@ -118,7 +118,7 @@ def _bytes_of_member(network: NeuralSDF, sample_count: int, pair_count: int, set
     columns = 5 if settings.loss in WEIGHTED_LOSSES else 4
     samples = columns * (sample_count + 2 * pair_count)
     # A parameter, its gradient and Adam's two means; what stacking them copies, and SOAP's step in its bases.
-    optimiser = 6 * network.parameter_count
+    optimiser = (7 if settings.target_error else 6) * network.parameter_count  # with a target error, their mean too
     if settings.optimizer == "soap":
         matrices = [parameter.shape for parameter in network.parameters() if is_preconditioned(parameter)]
         # Two bases and two means of each matrix, and as much again while a refresh computes in float64.

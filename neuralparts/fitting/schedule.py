@@ -24,6 +24,11 @@ CHECK_SECONDS = 1.0
 HELD_OUT_FRACTION = 0.1
 # That limit is never lower than this number of points.
 FEWEST_HELD_OUT = 64
+# With --targetError a fit is checked more often as long as it is young: at least each time that its steps have grown by
+# a fraction of 1/32 to 1/16, but not before so many steps.
+CHECK_GROWTH, FEWEST_STEPS = 1 / 16, 16
+# With --targetError the schedule's fall is that of the last quarter; until then the fit decides (`AveragedWeights`).
+LAST_FALL = 0.25
 
 
 def rate_factor(schedule: str, fraction: float) -> float:
@@ -57,6 +62,14 @@ class Schedule:
         """Most steps between two checks."""
         return CHECK_STEPS if self.total_steps is None else max(1, self.total_steps // CHECKS)
 
+    def steps_between_checks(self, steps: int) -> int:
+        """Steps from a check to the next one, about `steps` steps."""
+        if not self.settings.target_error:
+            return self.steps_per_check
+        # A power of two, so that a check after a multiple of it is also one after a multiple of the smaller ones.
+        growth = 2 ** int(math.log2(max(1.0, CHECK_GROWTH * steps)))
+        return min(self.steps_per_check, max(FEWEST_STEPS, growth))
+
     @property
     def most_points_per_check(self) -> int | None:
         """Most held-out points that a check evaluates; None for all."""
@@ -73,6 +86,8 @@ class Schedule:
     def learning_rate(self, steps: int, fraction: float) -> float:
         """The optimiser's learning rate of the step after `steps` steps, at this fraction of the fit."""
         warm_up = min(1.0, (steps + 1) / self.warm_up_steps) if self.warm_up_steps else 1.0
+        if self.settings.target_error:
+            fraction = max(0.0, 1 - (1 - fraction) / LAST_FALL)
         return self.peak_rate * rate_factor(self.settings.schedule, fraction) * warm_up
 
     def ends_epoch(self, steps: int) -> bool:
@@ -81,7 +96,7 @@ class Schedule:
 
     def check_is_due(self, steps: int, seconds_since_check: float) -> bool:
         """True if it is time for a check: by steps, and with a time budget also by seconds."""
-        if steps % self.steps_per_check == 0:
+        if steps % self.steps_between_checks(steps) == 0:
             return True
         return self.total_steps is None and seconds_since_check >= CHECK_SECONDS
 

@@ -34,7 +34,9 @@ class FitSettings:
     importance_weight: decay with |d| of the samples' weights, per domain unit, for the weighted and the relative loss.
     time_budget: seconds, instead of `epochs`, for both attempts that a fit may take; 0 is off. target_error: the fit
     stops when the held-out points' mean |f| and mean `NeuralSDF.level_distance` are both no larger, domain units, and
-    99 of 100 samples farther from the surface have the right sign; 0 is off.
+    99 of 100 samples farther from the surface have the right sign; 0 is off. With it the result is the weights or the
+    mean of the latest ones, whichever is better; the learning rate falls as they ask for (`AveragedWeights`), and as
+    `schedule` has it in the last quarter of the fit only; a constant one never falls.
 
     Raises ValueError for an unknown loss or schedule, and unless epochs, batch_size and learning_rate are positive.
     """
@@ -99,7 +101,8 @@ class FitResult:
     ended_by: epochs, timeBudget or targetError. collapsed: why the last attempt failed, or ''. seconds: of fitting,
     those of an attempt that collapsed and before an interruption included. samples: steps times batch size. restarts: 1
     for the second attempt, else 0. resumed_at: samples at which a checkpoint was resumed, else 0. history: curves by
-    name, one value per check; `validation` has one per epoch. Errors are in domain units.
+    name, one value per check; `validation` has one per epoch. `held_out` is of the weights; with a target error, of
+    their mean where that is better. Errors are in domain units.
     """
 
     ended_by: str = "epochs"

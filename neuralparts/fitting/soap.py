@@ -37,13 +37,13 @@ class Soap:
 
     parameters: float32 tensors of one device, changed in place by `step`; all of one network, or all of P stacked ones,
     a weight (P, rows, columns) and a bias (P, 1, rows). rounded: True if their gradients are rounded
-    (`network.is_rounded`), so that rounded bases may rotate them.
+    (`network.is_rounded`), so that rounded bases may rotate them. rates: as for `Adam`.
     """
 
     # The learning rate that suits this optimiser, as a multiple of the one that the user gives.
     rate_multiple = 5.0
 
-    def __init__(self, parameters: list[torch.Tensor], rounded: bool = False):
+    def __init__(self, parameters: list[torch.Tensor], rounded: bool = False, rates: int = 1):
         self._is_matrix = [is_preconditioned(parameter) for parameter in parameters]
         self._matrices, others = self._split(parameters)
         self._rounded, self._device = rounded, parameters[0].device
@@ -53,7 +53,7 @@ class Soap:
         # One Adam moves everything. For a matrix, Adam is given a zero tensor; how far Adam moves it is the step, in
         # the bases.
         self._rotated_steps = [torch.zeros_like(matrix) for matrix in self._matrices]
-        self._adam = Adam(self._rotated_steps + others, SOAP_BETAS)
+        self._adam = Adam(self._rotated_steps + others, SOAP_BETAS, rates)
 
     def _split(self, tensors: list[torch.Tensor]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """(those of the matrices, those of the others) of one tensor for each parameter."""
@@ -78,8 +78,8 @@ class Soap:
         self.move(gradients, self.statistics_are_due)
         self.advance()
 
-    def set_rate(self, learning_rate: float) -> None:
-        """Choose the learning rate of the following `move`."""
+    def set_rate(self, learning_rate: float | list[float]) -> None:
+        """Choose the learning rate of the following `move`, or all rates."""
         self._adam.set_rate(learning_rate)
 
     def move(self, gradients: list[torch.Tensor], with_statistics: bool) -> None:

@@ -24,19 +24,21 @@ class Stack:
     """P states as one.
 
     multiple: the sides of hidden weights are padded by zeros to multiples of this number. Padding stays zero: every
-    activation gives 0 for 0, so the gradients of its weights are 0.
+    activation gives 0 for 0, so the gradients of its weights are 0. own_rates: True if each state has its own learning
+    rate.
 
     layers: of all networks. optimizer: of all parameters. loss_sum: (P,). changed: all tensors that a step changes.
     """
 
-    def __init__(self, states: list[FitState], optimizer: str, multiple: int):
+    def __init__(self, states: list[FitState], optimizer: str, multiple: int, own_rates: bool = False):
         self._states = states
         networks = [state.network for state in states]
         # For each parameter of a network, its P versions.
         versions = list(zip(*(network.parameters() for network in networks), strict=True))
         self._parameters = [_stacked(list(same), multiple) for same in versions]
         self.layers = StackedLayers(self._parameters, type(networks[0].layers[1]))
-        self.optimizer = make_optimizer(optimizer, self._parameters, rounded=self.layers.is_rounded)
+        rates = len(states) if own_rates else 1
+        self.optimizer = make_optimizer(optimizer, self._parameters, rounded=self.layers.is_rounded, rates=rates)
         self.loss_sum = torch.stack([state.loss_sum for state in states])
         _load_stacked(self.optimizer, [state.optimizer for state in states])
         self._shapes = {name: tensor.shape for name, tensor in states[0].optimizer.state().items()}
@@ -69,9 +71,10 @@ class Stack:
 
 
 @contextmanager
-def stacked(states: list[FitState], optimizer: str, multiple: int) -> Iterator[Stack]:
-    """The stack of states, whose tensors are views of it inside the block. optimizer: their optimiser's name."""
-    stack = Stack(states, optimizer, multiple)
+def stacked(states: list[FitState], optimizer: str, multiple: int, own_rates: bool = False) -> Iterator[Stack]:
+    """The stack of states, whose tensors are views of it inside the block. optimizer: their optimiser's name. multiple,
+    own_rates: as for `Stack`."""
+    stack = Stack(states, optimizer, multiple, own_rates)
     stack.lend()
     try:
         yield stack

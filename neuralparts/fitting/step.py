@@ -23,7 +23,7 @@ from neuralparts.fitting.schedule import Schedule
 from neuralparts.fitting.settings import FitSettings
 from neuralparts.fitting.stack import GPU_MULTIPLE, stacked
 from neuralparts.fitting.stacked_step import StackedStep
-from neuralparts.fitting.step_frame import StepFrame
+from neuralparts.fitting.step_frame import Rates, StepFrame
 from neuralparts.fitting.torch_step import TorchStep
 from neuralparts.machine import thread_count
 from neuralparts.network import AdamMeans, HashGridStep, StepSamples, can_be_stacked, has_compiled_step
@@ -35,8 +35,8 @@ ABSOLUTE_LOSSES = ("l1", "weighted", "relative")
 @contextmanager
 def steps_of(
     states: list[FitState], batches: list[Batches], settings: FitSettings, schedule: Schedule
-) -> Iterator[Callable[[float], None]]:
-    """Yields a function that takes one step of every state, each as if alone, at the learning rate it is called with.
+) -> Iterator[Callable[[Rates], None]]:
+    """Yields a function that takes one step of every state, each as if alone, at the rate or rates it is called with.
 
     states: all after the same steps, of the same attempt, of one network shape. batches: theirs, slices of one stack.
     Inside the block the tensors of a state may be views of larger ones, and other objects than before and after: read
@@ -45,10 +45,10 @@ def steps_of(
     """
     on_gpu = batches[0].rows.device.type == "cuda"
     with ExitStack() as block:
-        takers: list[Callable[[float], None]] = []
+        takers: list[Callable[[Rates], None]] = []
         if are_stacked(states):
             multiple = 1 if batches[0].rows.device.type == "cpu" else GPU_MULTIPLE
-            stack = block.enter_context(stacked(states, settings.optimizer, multiple))
+            stack = block.enter_context(stacked(states, settings.optimizer, multiple, settings.target_error > 0))
             takers.append(StackedStep(states, batches, settings, schedule, stack))
         else:
             for pair in zip(states, batches, strict=True):
@@ -71,22 +71,23 @@ def are_stacked(states: list[FitState]) -> bool:
     return True
 
 
-def values_at_once(take_step: Callable[[float], None]) -> Callable[[torch.Tensor], torch.Tensor] | None:
+def values_at_once(take_step: Callable[[Rates], None]) -> Callable[[torch.Tensor], torch.Tensor] | None:
     """`StackedStep.domain` of the states whose steps these are; None if they are no stack, but each on its own."""
     return take_step.domain if isinstance(take_step, StackedStep) else None
 
 
 class StepsInTurn:
-    """Steps of several states, one after the other: called with a learning rate, it takes one of each."""
+    """Steps of several states, one after the other: called with their rate or rates, it takes one of each."""
 
     def __init__(self, states: list[FitState], takers: list[Callable[[float], None]]):
         self._states, self._takers = states, takers
 
-    def __call__(self, rate: float) -> None:
+    def __call__(self, rate: Rates) -> None:
         """One step of every state; one that has collapsed only counts it."""
+        rates = rate if isinstance(rate, list) else [rate] * len(self._states)
         for index, (state, take_step) in enumerate(zip(self._states, self._takers, strict=True)):
             try:
-                take_step(rate)
+                take_step(rates[index])
             except CollapseError:
                 self._takers[index] = lambda rate, state=state: self._count_collapsed(state)
                 self._count_collapsed(state)

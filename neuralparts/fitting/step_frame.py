@@ -15,6 +15,9 @@ from neuralparts.fitting.schedule import Schedule
 from neuralparts.fitting.settings import FitSettings
 from neuralparts.fitting.soap import Soap
 
+# The learning rate of a step: one for all states, or a list of one for each, if they are fitted to a target error.
+Rates = float | list[float]
+
 
 class StepFrame:
     """Steps of some states in one order of the samples: called with a learning rate, it takes one.
@@ -43,7 +46,7 @@ class StepFrame:
         """The device's part of a step. with_statistics: as `Soap.move` has it."""
         raise NotImplementedError
 
-    def __call__(self, rate: float) -> None:
+    def __call__(self, rate: Rates) -> None:
         """One batch, one step of the optimiser."""
         self.numbers.copy_(self._next_numbers())
         self.optimizer.set_rate(rate)

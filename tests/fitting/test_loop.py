@@ -182,7 +182,8 @@ def test_checks_of_a_short_fit_take_a_tenth_of_its_samples_and_change_no_weight(
     asked.clear()
     exacting = FitSettings(epochs=1, batch_size=1000, target_error=1e-9)
     fit(watched, points, sdf, exacting, FitHooks(held_out=points[:5000]))
-    assert asked[:-1] == [5000] * 20
+    # At each check the weights and their mean, and both once more at the end.
+    assert asked[:-1] == [5000] * 42
 
 
 def test_validation_runs_after_every_epoch():
