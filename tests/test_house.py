@@ -17,7 +17,7 @@ ORDER = [
     *("choices", "wording", "errors", "domain", "triangles", "stage_bar", "watch", "whole_file", "foreign_files"),
     "packed",
     *("machine", "beside", "kept", "compiled", "triangle_kernels", "device", "record_values", "verdict"),
-    *("metric_names", "flag_types", "command_line", "width_flags", "flags", "widths"),
+    *("metric_names", "flag_types", "command_line", "flag_contradictions", "flags", "widths"),
     *("mesh_files", "mesh", "distance", "sampling", "network"),
     *("fitting", "marching", "simplification", "metrics", "export", "report", "output", "fleet"),
     *(

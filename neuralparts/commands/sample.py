@@ -7,7 +7,8 @@ from neuralparts.choices import IMPORTANCE_WEIGHT, SAMPLES_SUFFIX
 from neuralparts.command_line import CommandLine
 from neuralparts.commands import check_output, complain
 from neuralparts.errors import UserError
-from neuralparts.flags import SUFFIXES, add_flags, sampling_contradiction
+from neuralparts.flag_contradictions import sampling_contradiction
+from neuralparts.flags import SUFFIXES, add_flags
 from neuralparts.machine import LIGHT_ADDRESS_SPACE, check_address_space
 
 

@@ -34,8 +34,8 @@ class Adam:
         self.first = [torch.zeros_like(parameter) for parameter in parameters]
         self.second = [torch.zeros_like(parameter) for parameter in parameters]
         device = parameters[0].device
-        # Steps taken, for each rate one for each parameter (rates * P,), and as tensors of shape (): `update` counts them
-        # itself, on the device.
+        # Steps taken, for each rate one for each parameter (rates * P,), and the same as tensors of shape (): `update`
+        # counts them itself, on the device.
         self._all_counts = torch.zeros(rates * len(parameters), dtype=torch.float32, device=device)
         self._counts = list(self._all_counts)
         # The rates of the next step: on a GPU tensors of shape (), which captured steps read.

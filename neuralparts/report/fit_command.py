@@ -3,7 +3,8 @@
 import shlex
 from typing import Any
 
-from neuralparts.flags import FIT_GROUPS, FLAGS, HASH_DEFAULTS, NEUTRAL_FLAGS, default_init
+from neuralparts.flag_contradictions import HASH_DEFAULTS
+from neuralparts.flags import FIT_GROUPS, FLAGS, NEUTRAL_FLAGS, default_init
 
 
 def fit_command(input_name: str, flags: dict[str, Any]) -> str:
