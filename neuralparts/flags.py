@@ -1,7 +1,7 @@
 """Every flag of every command, once: its name, type, allowed values, default and help.
 
-A command adds the flags that it takes by name (`add_flags`); `flag_contradictions.py` says what contradicts what. Nothing
-heavy is imported here, so `--help` is fast.
+A command adds the flags that it takes by name (`add_flags`); `flag_contradictions.py` says what contradicts what.
+Nothing heavy is imported here, so `--help` is fast.
 """
 
 import argparse
