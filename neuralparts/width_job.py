@@ -25,11 +25,11 @@ def _find(source: Path, flags: SimpleNamespace, should_stop: Callable[[], bool] 
     """The result of a search that comes to its end. Raises as `part.fit_part`."""
     # Imported here: they bring torch, which a driver without workers imports only if it searches.
     from neuralparts.device import choose_device
-    from neuralparts.part import prepare
+    from neuralparts.part import gpu_for_labels, prepare
     from neuralparts.steps import searched_network
 
     watch = Watch(should_stop, in_folder=True)
     device = choose_device(flags.gpu, watch)
-    _, data = prepare(source, flags, watch, flags.gpu)
+    _, data = prepare(source, flags, watch, lambda: gpu_for_labels(flags.gpu, lambda: device))
     network, _ = searched_network(data, device, flags, None, watch)
     return {"status": "done", "reason": "", "widths": widths_text(network.widths)}
