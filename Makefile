@@ -11,10 +11,12 @@ READY := $(VENV)/.ready
 setup: $(READY)
 
 # A first small fit has Numba compile its loops and keep the machine code: no later fit waits for that.
+# Its earlier result goes first, as a poor fit never replaces a better one.
 $(READY): requirements.txt requirements-dev.txt requirements-export.txt
 	@test -x $(RUN) || test -n "$(PYTHON)" || { echo "make: needs Python 3.11, 3.12 or 3.13; name one with make PYTHON=..." >&2; exit 1; }
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --disable-pip-version-check -q -r requirements.txt -r requirements-dev.txt -r requirements-export.txt
+	rm -rf $(VENV)/compiled
 	presets/instant.sh --num_points 400000 --epochs 1 --reconstructionRes 32 --showVis 0 --overwrite 1 --outputDir $(VENV)/compiled > $(VENV)/compiled.log 2>&1
 	touch $@
 
