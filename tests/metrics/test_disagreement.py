@@ -20,6 +20,12 @@ def test_a_function_that_is_flat_at_the_surface():
     assert "Chamfer" not in explain_disagreement(flat, closed=True)
 
 
+def test_single_points_of_tiny_gradient_are_not_a_flat_function():
+    spiked = {"surface_error": 6.7e-5, "surface_distance": 3.9e-4, "chamfer": 7e-5, "missed_surface": 0.0}
+    assert explain_disagreement(spiked, closed=True) == ""
+    assert "flat" in explain_disagreement(spiked | {"chamfer": 3e-4}, closed=True)
+
+
 def test_a_reconstruction_with_surface_where_the_mesh_has_none():
     stray = HONEST | {"chamfer": 0.01}
     assert "surface where the mesh has none; Chamfer distance 0.01" in explain_disagreement(stray, closed=True)
