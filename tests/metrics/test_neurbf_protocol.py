@@ -40,11 +40,20 @@ def test_in_the_frame_the_box_is_centred_and_the_farthest_vertex_is_099_away():
     assert framed.transform.to_file(framed.vertices) == pytest.approx(mesh.transform.to_file(mesh.vertices))
 
 
-@pytest.mark.parametrize("closed", [True, False])
-def test_the_overlap_is_that_of_every_node_evaluated(closed):
+def loose_triangles():
+    """An open mesh with sheets all over, where the winding number passes one half."""
+    corners = np.random.default_rng(0).normal(size=(60, 3, 3)).reshape(-1, 3)
+    shape = trimesh.Trimesh(corners, np.arange(len(corners)).reshape(-1, 3), process=False)
+    return dataclasses.replace(as_domain_mesh(shape), closed=False)
+
+
+@pytest.mark.parametrize("kind", ["closed", "a hole", "loose triangles"])
+def test_the_overlap_is_that_of_every_node_evaluated(kind):
     mesh, function = wedge()
-    if not closed:  # the winding number closes the hole by a sheet
+    if kind == "a hole":  # the winding number closes it by a sheet
         mesh = dataclasses.replace(mesh, faces=mesh.faces[2:], closed=False)
+    elif kind == "loose triangles":
+        mesh = loose_triangles()
     errors = protocol_errors(function, mesh, generator(), RESOLUTION, 500)
     frame = protocol_frame(mesh)
     points = grid_points(RESOLUTION)
