@@ -6,9 +6,9 @@ away: the *frame*. Sides are compared on the nodes of a grid that spans [-1, 1]^
 marched on that grid.
 
 In: a fitted function and the mesh, both in the domain. Out: a dictionary of floats by the names of `PROTOCOL_NAMES`.
-The grid of 1024^3 nodes is searched sparsely (`marching`): the distance to a closed mesh rises by 1 per unit at most, so
-a block that its surface cannot reach is certain. For an open mesh, whose signed distance jumps where the winding number
-passes one half, and for the function, falls are measured and audited, as for every marched mesh.
+The grid of 1024^3 nodes is searched sparsely (`marching`). The distance to a closed mesh rises by 1 per unit at most,
+so a block that its surface cannot reach is certain. For an open mesh, whose signed distance jumps where the winding
+number passes one half, and for the function, falls are measured and audited, as for every marched mesh.
 """
 
 import dataclasses
