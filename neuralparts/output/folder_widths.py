@@ -7,13 +7,14 @@ import json
 import re
 from pathlib import Path
 
+from neuralparts.output.folder import WIDTHS_NAME
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError
 from neuralparts.output.part_files import decisive
 from neuralparts.output.records import is_regular, is_there
 from neuralparts.whole_file import write_whole
 
-FILE_NAME = "widths.json"
+FILE_NAME = f"{WIDTHS_NAME}.json"
 # The key of the widths; a file without it, or with other text, is a user's own.
 KEY = "found_widths"
 WIDTHS = re.compile("[1-9][0-9]*(,[1-9][0-9]*)*")
