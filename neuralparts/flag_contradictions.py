@@ -87,6 +87,8 @@ def _search_contradiction(flags: argparse.Namespace) -> str:
         return "--damParameters and --damError are two aims of one search: leave one of them out"
     if is_searched and flags.encoding != "none":
         return f"--damArch search is for a network without an encoding; leave --encoding {flags.encoding} out"
+    if is_searched and flags.numLayers is not None and not 2 <= flags.numLayers <= choices.MOST_LAYERS:
+        return f"--damArch search is for 2 to {choices.MOST_LAYERS} hidden layers, not --numLayers {flags.numLayers}"
     fewest, most = choices.FEWEST_PARAMETERS, choices.MOST_PARAMETERS
     if flags.damParameters and not fewest <= flags.damParameters <= most:
         return f"--damParameters {flags.damParameters:,} is not between {fewest:,} and {most:,}"

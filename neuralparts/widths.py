@@ -27,8 +27,10 @@ def widths_as_flags(widths: Sequence[int]) -> str:
 
 def search_identity(flags: SimpleNamespace) -> dict[str, str | float]:
     """What a checkpoint must agree in with a fit whose widths are searched for, by name; {} for any other fit."""
-    names = ("damArch", "damParameters", "damError") if flags.damArch == choices.SEARCH else ()
-    return {name: getattr(flags, name) for name in names}
+    if flags.damArch != choices.SEARCH:
+        return {}
+    aims = {name: getattr(flags, name) for name in ("damArch", "damParameters", "damError")}
+    return aims | {"numLayers": searched_layers(flags)}
 
 
 def given_widths(flags: SimpleNamespace) -> tuple[int, ...]:

@@ -71,6 +71,8 @@ def test_widths_are_given_by_hand():
         ("--damParameters 5000", "--damParameters is for --damArch search, not 0"),
         ("--damParameters 5000 --damArch 1", "--damParameters is for --damArch search, not 1"),
         ("--damParameters 1999 --damArch search", "--damParameters 1,999 is not between 2,000 and 20,000,000"),
+        ("--damArch search --numLayers 1", "--damArch search is for 2 to 100 hidden layers, not --numLayers 1"),
+        ("--damArch search --numLayers 101", "2 to 100 hidden layers, not --numLayers 101"),
         ("--damError 0.001", "--damError is for --damArch search, not 0"),
         ("--damError 1e-3 --damParameters 5000 --damArch search", "are two aims of one search"),
         ("--damArch search --encoding hashgrid", "--damArch search is for a network without an encoding"),

@@ -42,7 +42,9 @@ def record_file(result: Path) -> Path:
     """The path of the record that a result names: NAME.json. Raises UserError for a folder without just one."""
     if not result.is_dir():
         return result.with_suffix(".json")
-    found = sorted(result.glob("*.json"))
+    from neuralparts.output import read_record  # only here, so that `--help` is fast
+
+    found = sorted(path for path in result.glob("*.json") if read_record(path) is not None)
     if len(found) != 1:
         raise UserError(f"{result}: {len(found)} records in this folder; name the NAME.json of one part")
     return found[0]

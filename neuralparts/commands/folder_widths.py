@@ -35,12 +35,12 @@ def with_folder_widths(
     inputs, names: of all parts. place: where the search runs; it is closed. Raises Interrupted if `stop` is True,
     FleetError, OSError, and UserError if no part can be used or another run searches.
     """
-    from neuralparts.output import BusyError, locked, read_folder_widths, write_folder_widths
+    from neuralparts.output import WIDTHS_NAME, BusyError, locked, read_folder_widths, write_folder_widths
 
     folder = Path(flags.outputDir)
     settings = {key: value for key, value in vars(flags).items() if key != "input"}
     try:
-        with locked(folder / ".widths.lock"):
+        with locked(folder / f".{WIDTHS_NAME}.lock"):
             widths = "" if flags.overwrite else read_folder_widths(folder, settings)
             if not widths:
                 by_part = _search(inputs, names, settings, place, stop)

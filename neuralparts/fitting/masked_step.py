@@ -66,7 +66,8 @@ def shrunk_offsets(masks: UnitMasks, slopes: torch.Tensor, most_parameters: int)
         return offsets
     worth = -slopes / parameters_by_offset(masks.network.widths, widths)
     scale = worth.abs().median()
-    worth = worth / scale if scale > 0 else torch.zeros_like(worth)  # zeros also for a slope that is not a number
+    is_finite = bool(worth.isfinite().all())  # else the slopes say nothing
+    worth = worth / scale if is_finite and scale > 0 else torch.zeros_like(worth)
     low, high = float(worth.min()) - 1, float(worth.max()) + 1
     for _ in range(BISECTIONS):
         multiplier = (low + high) / 2

@@ -4,17 +4,20 @@ A later run with the same flags takes them, so that all parts have the same netw
 """
 
 import json
+import re
 from pathlib import Path
 
+from neuralparts.output.folder import WIDTHS_NAME
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError
 from neuralparts.output.part_files import decisive
 from neuralparts.output.records import is_regular, is_there
 from neuralparts.whole_file import write_whole
 
-FILE_NAME = "widths.json"
-# The key of the widths; a file without it is a user's own.
+FILE_NAME = f"{WIDTHS_NAME}.json"
+# The key of the widths; a file without it, or with other text, is a user's own.
 KEY = "found_widths"
+WIDTHS = re.compile("[1-9][0-9]*(,[1-9][0-9]*)*")
 
 
 def read_folder_widths(folder: Path, flags: dict) -> str:
@@ -29,9 +32,10 @@ def read_folder_widths(folder: Path, flags: dict) -> str:
         found = json.loads(path.read_bytes()) if is_regular(path) else None
     except (ValueError, RecursionError):
         found = None
-    if not isinstance(found, dict) or not isinstance(found.get(KEY), str):
+    widths = found.get(KEY) if isinstance(found, dict) else None
+    if not isinstance(widths, str) or WIDTHS.fullmatch(widths) is None:
         raise OutputError(f"{path}: no search for widths left this file; move it, or choose another --outputDir")
-    return found[KEY] if found.get("flags") == plain(decisive(flags)) else ""
+    return widths if found.get("flags") == plain(decisive(flags)) else ""
 
 
 def write_folder_widths(folder: Path, widths: str, by_part: dict[str, str], flags: dict) -> None:

@@ -70,6 +70,8 @@ def test_interrupted_and_resumed_gives_the_weights_of_the_whole_run(tmp_path, st
     left = iter(range(last))
     assert fit("stopped", lambda: next(left, None) is None) == "stopped on request"
     assert (tmp_path / "stopped/box.checkpoint").is_file() == (stops_in == "fit")
+    if stops_in == "fit":
+        assert "checkpoint of another fit (numLayers" in fit("stopped", resume=1, numLayers=5)
     assert fit("stopped", resume=1) == "done"
     first, second = (tmp_path / out / "box.safetensors" for out in ("whole", "stopped"))
     one, other = NeuralSDF.load(first), NeuralSDF.load(second)
@@ -113,7 +115,8 @@ def test_a_search_that_cannot_be_made_gets_one_line(tmp_path, capsys):
     line = err.splitlines()[-1]
     assert code == 1 and "no part of this folder can be used" in line and "bad.stl" in line
     assert files_of(out) == []
-    (out / "widths.json").write_text('{"mine": 1}')
-    code, _, err = run(capsys, *search)
-    assert code == 1 and "no search for widths left this file" in err.splitlines()[-1]
-    assert (out / "widths.json").read_text() == '{"mine": 1}'
+    for own in ('{"mine": 1}', '{"found_widths": "wide, wider"}'):
+        (out / "widths.json").write_text(own)
+        code, _, err = run(capsys, *search)
+        assert code == 1 and "no search for widths left this file" in err.splitlines()[-1]
+        assert (out / "widths.json").read_text() == own

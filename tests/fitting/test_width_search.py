@@ -69,8 +69,9 @@ def test_layers_that_are_worth_less_lose_more_units():
     # The loss gains by every unit, least by those of the second layer.
     first, second, third = shrink(torch.tensor([-1.0, -0.1, -1.0]))
     assert second < min(first, third) - 5
-    alike = shrink(torch.full((3,), torch.nan))  # slopes that say nothing
-    assert max(alike) - min(alike) <= 1
+    for slopes in (torch.full((3,), torch.nan), torch.tensor([-1.0, -torch.inf, -1.0])):  # they say nothing
+        alike = shrink(slopes)
+        assert max(alike) - min(alike) <= 1
 
 
 def test_a_time_budget_ends_the_search(tmp_path):
