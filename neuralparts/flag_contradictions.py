@@ -85,6 +85,8 @@ def _search_contradiction(flags: argparse.Namespace) -> str:
         return f"--{given[0]} is for --damArch search, not {flags.damArch}: leave it out"
     if len(given) == 2:
         return "--damParameters and --damError are two aims of one search: leave one of them out"
+    if is_searched and flags.layerWidth != choices.LAYER_WIDTH:
+        return "--damArch search finds the width of every layer; leave --layerWidth out"
     if is_searched and flags.encoding != "none":
         return f"--damArch search is for a network without an encoding; leave --encoding {flags.encoding} out"
     if is_searched and flags.numLayers is not None and not 2 <= flags.numLayers <= choices.MOST_LAYERS:

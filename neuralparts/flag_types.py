@@ -99,7 +99,13 @@ def outputs(text: str) -> str:
 
 def architecture(text: str) -> int | str:
     """0, 1 or `search`."""
-    return text if text == choices.SEARCH else whole(text)
+    if text == choices.SEARCH:
+        return text
+    try:
+        return whole(text)
+    except argparse.ArgumentTypeError:
+        allowed = ", ".join(map(str, choices.ARCHITECTURES))
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {allowed}") from None
 
 
 def widths(text: str) -> str:

@@ -114,6 +114,8 @@ def finish(
             network.about = about_fit(Path(name).name, shape, flags, evaluation.metrics)
             if "model" in outputs:
                 files.write_model(network)
+            if flags.modelCard:
+                files.write_card(model_card(files.model.name, facts(network)))
     except Exception:
         if drawings is not None:
             wait_for(drawings)  # or it would take memory and processors from the next part, or the next try
@@ -130,8 +132,6 @@ def finish(
         "notes": [*watch.notes, *evaluation.notes],
     }
     with watch.bar("write the report"):
-        if flags.modelCard:
-            files.write_card(model_card(files.model.name, facts(network)))
         if drawings is not None:
             write_report(files, record, drawings())
         files.write_record(record)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
+from neuralparts.foreign_files import check_link
 from neuralparts.job import outcome_of, places_of
 from neuralparts.watch import Watch
 from neuralparts.widths import widths_text
@@ -28,6 +29,7 @@ def _find(source: Path, flags: SimpleNamespace, should_stop: Callable[[], bool] 
     from neuralparts.part import gpu_for_labels, prepare
     from neuralparts.steps import searched_network
 
+    check_link(source)
     watch = Watch(should_stop, in_folder=True)
     device = choose_device(flags.gpu, watch)
     _, data = prepare(source, flags, watch, lambda: gpu_for_labels(flags.gpu, lambda: device))

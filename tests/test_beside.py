@@ -141,7 +141,8 @@ def test_what_is_kept_is_made_again_if_it_is_damaged_or_of_another_origin(tmp_pa
     assert kept.read_kept("source", "name", b"origin") is None
 
 
-def test_a_part_that_fails_does_not_leave_its_drawing_to_the_next(monkeypatch):
+@pytest.mark.parametrize("failing", ["evaluate", "model_card"])
+def test_a_part_that_fails_does_not_leave_its_drawing_to_the_next(monkeypatch, failing):
     monkeypatch.setattr(beside_module, "thread_count", lambda: 2)
     is_drawn = threading.Event()
 
@@ -152,13 +153,15 @@ def test_a_part_that_fails_does_not_leave_its_drawing_to_the_next(monkeypatch):
         threading.Event().wait(0.2)
         is_drawn.set()
 
-    for name, stub in (("reconstruct", lambda *_: (None, "")), ("draw_report", draws), ("evaluate", fails)):
+    stubs = {"evaluate": lambda *_: SimpleNamespace(metrics={}, notes=[]), "evaluate_off_surface": lambda *_: {}}
+    stubs |= {"reconstruct": lambda *_: (None, ""), "draw_report": draws, "facts": lambda _: {}, failing: fails}
+    for name in ("about_fit", "about_part", "about_search"):
+        stubs[name] = lambda *_: {}
+    for name, stub in stubs.items():
         monkeypatch.setattr(network_stages, name, stub)
-    flags, files = (
-        SimpleNamespace(outputs="page", reconstructionRes=0, precision="float32", seed=0),
-        SimpleNamespace(name="part"),
-    )
-    result = SimpleNamespace(collapsed="")
+    flags = SimpleNamespace(outputs="page", reconstructionRes=0, precision="float32", seed=0, modelCard=1)
+    files = SimpleNamespace(name="part", model=Path("part.safetensors"))
+    network, result = SimpleNamespace(about={}), SimpleNamespace(collapsed="")
     with pytest.raises(OSError, match="no space left"):
-        network_stages.finish(None, "", None, result, "cpu", flags, files, Watch(), "part.stl", 0.0)
+        network_stages.finish(None, "", network, result, "cpu", flags, files, Watch(), "part.stl", 0.0)
     assert is_drawn.is_set()

@@ -66,7 +66,7 @@ def test_widths_are_given_by_hand():
         ("--widths 33,,44", "'' is not a number"),
         ("--widths 33,8193", "a width of 8,193 is above 8,192"),
         ("--widths " + ",".join(["8"] * 101), "101 hidden layers are more than 100"),
-        ("--damArch find", "'find' is not a number"),
+        ("--damArch find", "'find' is none of 0, 1, search"),
         ("--damArch 2", "invalid choice: 2"),
         ("--damParameters 5000", "--damParameters is for --damArch search, not 0"),
         ("--damParameters 5000 --damArch 1", "--damParameters is for --damArch search, not 1"),
@@ -75,6 +75,7 @@ def test_widths_are_given_by_hand():
         ("--damArch search --numLayers 101", "2 to 100 hidden layers, not --numLayers 101"),
         ("--damError 0.001", "--damError is for --damArch search, not 0"),
         ("--damError 1e-3 --damParameters 5000 --damArch search", "are two aims of one search"),
+        ("--damArch search --layerWidth 64", "finds the width of every layer; leave --layerWidth out"),
         ("--damArch search --encoding hashgrid", "--damArch search is for a network without an encoding"),
     ],
 )

@@ -246,12 +246,11 @@ def search_for_folder(
     from neuralparts.fleet import Stop
 
     with Stop("stopping the search for widths; once more stops at once") as stop:
-        place = place_to_search(flags, stop)
+        place = place_to_search(flags, len(inputs), stop)
         stop.at_once = place.kill
         try:
             return with_folder_widths(inputs, names, flags, place, stop)
         except (UserError, OSError) as error:
-            place.kill()
             return complain(program, error)
         except Interrupted:
             return stop.exit_code
@@ -338,16 +337,16 @@ def place_to_run(flags: argparse.Namespace, parts: int, stop: Callable[[], bool]
     return processes(flags, parts, min(count, parts), counted, divided, workers)
 
 
-def place_to_search(flags: argparse.Namespace, stop: Callable[[], bool]) -> "Place":
+def place_to_search(flags: argparse.Namespace, parts: int, stop: Callable[[], bool]) -> "Place":
     """Where widths are searched for in a sample of a folder's parts: on this machine, with --ray too.
 
-    stop: should_stop of a part in this process.
+    parts: their number. stop: should_stop of a part in this process.
     """
     from neuralparts.fleet import Here, Processes, default_workers
 
     if flags.workers == 0 or os.name == "nt":
         return Here(WORKERS.widths, stop)
-    count = default_workers(SAMPLE_PARTS, WORKER_BYTES + BYTES_PER_POINT * flags.num_points)
+    count = default_workers(min(SAMPLE_PARTS, parts), WORKER_BYTES + BYTES_PER_POINT * flags.num_points)
     gpus = usable_gpus() if flags.gpu is None else []
     limits = flags.partTimeout, flags.workerMemory
     return Processes(WORKERS.widths, min(count, flags.workers or count), gpus, *limits)

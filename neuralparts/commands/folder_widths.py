@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # Parts in which widths are searched for, drawn by the seed.
 SAMPLE_PARTS = 3
+# Parts that are drawn at most, if none can be used. Where half of the parts can, the chance of 30 bad ones is 1e-9.
+MOST_DRAWN = 30
 # Flags of the search, as those of a fit whose widths are given by hand have them.
 FOUND = {"damArch": 0, "damParameters": 0, "damError": 0.0, "numLayers": None}
 
@@ -32,8 +34,8 @@ def with_folder_widths(
 ) -> argparse.Namespace:
     """The flags of a folder run with the found widths instead of --damArch search.
 
-    inputs, names: of all parts. place: where the search runs; it is closed. Raises Interrupted if `stop` is True,
-    FleetError, OSError, and UserError if no part can be used or another run searches.
+    inputs, names: of all parts. place: where the search runs; its workers are ended. Raises Interrupted if
+    `stop` is True, FleetError, OSError, and UserError if no part can be used or another run searches.
     """
     from neuralparts.output import WIDTHS_NAME, BusyError, locked, read_folder_widths, write_folder_widths
 
@@ -41,8 +43,8 @@ def with_folder_widths(
     settings = {key: value for key, value in vars(flags).items() if key != "input"}
     try:
         with locked(folder / f".{WIDTHS_NAME}.lock"):
-            widths = "" if flags.overwrite else read_folder_widths(folder, settings)
-            if not widths:
+            widths = read_folder_widths(folder, settings)  # with --overwrite 1 too: it may be a user's own file
+            if flags.overwrite or not widths:
                 by_part = _search(inputs, names, settings, place, stop)
                 several = [widths_in(found) for found in by_part.values()]
                 # For an error, the widths of the part that needs the most.
@@ -58,11 +60,12 @@ def with_folder_widths(
 def _search(
     inputs: list[Path], names: list[str], settings: dict, place: "Place", stop: Callable[[], bool]
 ) -> dict[str, str]:
-    """The widths found in SAMPLE_PARTS parts drawn by the seed, by name; in the next ones if none can be used."""
+    """The widths found in SAMPLE_PARTS parts drawn by the seed, by name; in the next ones if none can be used, until
+    MOST_DRAWN are drawn."""
     from neuralparts.fleet import run
     from neuralparts.stage_bar import stage_bar
 
-    order = random.Random(settings["seed"]).sample(range(len(inputs)), len(inputs))
+    order = random.Random(settings["seed"]).sample(range(len(inputs)), len(inputs))[:MOST_DRAWN]
     found: dict[str, str] = {}
     reasons: list[str] = []
 
@@ -84,4 +87,7 @@ def _search(
                 return {names[k]: found[names[k]] for k in sample if names[k] in found}  # in an order of their own
     finally:
         place.close()
-    raise UserError(f"--damArch search: no part of this folder can be used, the first because {reasons[0]}")
+    raise UserError(
+        f"--damArch search: {counted(len(order), 'part')} drawn, none of which can be used, the first because "
+        f"{reasons[0]}; --damArch 0 fits the folder without a search, and summary.csv then has every reason"
+    )

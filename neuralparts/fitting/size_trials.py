@@ -23,17 +23,20 @@ def enough_parameters(
     """The first of `sizes`, in rising order, whose short fit reaches a surface error, domain units; else `largest`.
 
     make_member: makes a member whose network has at most so many parameters, with held-out points of the surface. Also
-    returned: the steps and seconds of the trials. Raises ValueError and Interrupted as `fit`.
+    returned: the steps of the trials and their seconds, also those of a trial that collapsed. Raises ValueError and
+    Interrupted as `fit`.
     """
     used = NOT_BEGUN
     for size in sizes:
         member, short = _shortened(make_member(size), replace(settings, target_error=error))
+        start = member.hooks.clock()
         (outcome,) = fit_batch([member], short)
+        used = HeadStart(used.steps, used.seconds + member.hooks.clock() - start)
         if isinstance(outcome, CollapseError):  # of a fit with such a learning rate; the larger ones may be better
             continue
         if isinstance(outcome, Exception):
             raise outcome
-        used = HeadStart(used.steps + outcome.samples // settings.batch_size, used.seconds + outcome.seconds)
+        used = HeadStart(used.steps + outcome.samples // settings.batch_size, used.seconds)
         if outcome.ended_by == "targetError":
             return size, used
     return largest, used

@@ -33,6 +33,9 @@ MOST_LOSS = 1.05
 # The first step tried, in units of the error; the factor from each to the next; how many are tried, down to 2e-6 of the
 # first.
 _FIRST_STEP, _NEXT_STEP, _TRIES = 4.0, 0.85, 80
+# The least step, the smallest number that float32 keeps with all of its digits: with smaller ones a step could be 0.
+# Numbers below half of it become 0.
+_LEAST_STEP = float(np.finfo(np.float32).tiny)
 # The error of a fit is taken for this at least, domain units: far below what float32 gives.
 _LEAST_ERROR = 1e-9
 # How far points lie from the given ones where the dependence on features is taken too, domain units.
@@ -117,7 +120,7 @@ def _largest_steps(
     for attempt in range(_TRIES):
         step = _FIRST_STEP * allowed * _NEXT_STEP**attempt
         wanted = step / np.maximum(cost, step / largest)
-        steps = np.maximum(wanted, largest / (LARGEST_INTEGER - 1)).astype(np.float32)
+        steps = np.maximum(np.maximum(wanted, largest / (LARGEST_INTEGER - 1)), _LEAST_STEP).astype(np.float32)
         with torch.no_grad():
             keep(steps)
         if error() <= allowed:

@@ -48,8 +48,8 @@ def draw_sheet(
 ) -> Sheet:
     """The sheet without its figures, which `sheet_png` adds: it can be drawn before they are known.
 
-    name: title, any text. history: as in `curves`. missing: why there is no reconstruction. input_mesh, reconstruction:
-    vertices (V, 3) float64 in file units and faces (F, 3), or None. deviation (V,): signed distances of the
+    name: title, left out if it has letters beyond ASCII. history: as in `curves`. missing: why there is no
+    reconstruction. input_mesh, reconstruction: vertices (V, 3) float64 in file units and faces (F, 3), or None. deviation (V,): signed distances of the
     reconstruction's vertices to the input, file units, or None. section: through the network, file units, or None.
     marched: triangles of the reconstruction, if fewer are drawn.
     """
@@ -57,7 +57,8 @@ def draw_sheet(
     from neuralparts.report.curves_picture import draw_curves
 
     canvas = Canvas(WIDTH, HEIGHT)
-    canvas.text((BORDER, 16), str(name), 20, room=WIDTH - 2 * BORDER)
+    if name.isascii():  # Pillow's own font has no other letters; the file has the name all the same
+        canvas.text((BORDER, 16), name, 20, room=WIDTH - 2 * BORDER)
     camera = camera_for([mesh for mesh in (input_mesh, reconstruction) if mesh is not None])
     tolerance = 1.0 if deviation is None else first_tolerance(input_mesh or reconstruction)
     none = f"no reconstruction: {missing}"

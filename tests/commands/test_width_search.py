@@ -8,9 +8,14 @@ import numpy as np
 import pytest
 
 from neuralparts.choices import SEARCHED_PARAMETERS
+from neuralparts.commands.fit import place_to_search
+from neuralparts.commands.folder_widths import with_folder_widths
+from neuralparts.errors import UserError
 from neuralparts.flags import parse_fit_flags
+from neuralparts.fleet import Here
 from neuralparts.job import fit_one
 from neuralparts.network import NeuralSDF
+from neuralparts.width_job import find_one
 from neuralparts.widths import parameters_of, widths_in, widths_text
 from tests.commands.test_fit import a_box, files_of, run
 
@@ -113,10 +118,34 @@ def test_a_search_that_cannot_be_made_gets_one_line(tmp_path, capsys):
     search = [parts, "--outputDir", out, "--workers", "0", *SEARCH]
     code, _, err = run(capsys, *search)
     line = err.splitlines()[-1]
-    assert code == 1 and "no part of this folder can be used" in line and "bad.stl" in line
+    assert code == 1 and "1 part drawn, none of which can be used" in line and "bad.stl" in line
     assert files_of(out) == []
     for own in ('{"mine": 1}', '{"found_widths": "wide, wider"}'):
         (out / "widths.json").write_text(own)
-        code, _, err = run(capsys, *search)
-        assert code == 1 and "no search for widths left this file" in err.splitlines()[-1]
-        assert (out / "widths.json").read_text() == own
+        for more in ([], ["--overwrite", "1"]):
+            code, _, err = run(capsys, *search, *more)
+            assert code == 1 and "no search for widths left this file" in err.splitlines()[-1]
+            assert (out / "widths.json").read_text() == own
+
+
+def test_a_search_gives_up_after_some_parts_that_cannot_be_used(tmp_path):
+    inputs = [tmp_path / f"{index}.stl" for index in range(10_000)]
+    flags = parse_fit_flags([str(tmp_path), "--outputDir", str(tmp_path), *SEARCH])
+    place = Here("tests.fleet_stubs:act")
+    with pytest.raises(UserError, match=r"30 parts drawn, none of which can be used, the first because"):
+        with_folder_widths(inputs, [f"refused_{path.stem}" for path in inputs], flags, place, lambda: False)
+
+
+def test_a_link_to_a_file_of_another_suffix_is_not_read_by_the_search(tmp_path):
+    a_box(tmp_path).rename(tmp_path / "key")
+    (tmp_path / "box.stl").symlink_to(tmp_path / "key")
+    flags = vars(parse_fit_flags([str(tmp_path), "--outputDir", str(tmp_path), *SEARCH]))
+    found = find_one({"input": str(tmp_path / "box.stl"), "name": "box", "flags": flags, "folder": True})
+    assert found["status"] == "failed" and "has another suffix; it is not read" in found["reason"]
+
+
+@pytest.mark.parametrize(("parts", "workers"), [(1, 1), (2, 2), (10, 3)])
+def test_few_parts_divide_the_processors_among_few_workers(monkeypatch, parts, workers):
+    monkeypatch.setattr("neuralparts.fleet.worker_processes.usable_processors", lambda: list(range(8)))
+    place = place_to_search(parse_fit_flags(["parts", "--gpu", "-1", *SEARCH]), parts, lambda: False)
+    assert len(place.settings) == workers

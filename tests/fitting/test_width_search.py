@@ -100,6 +100,17 @@ def test_the_smallest_size_whose_short_fit_is_good_enough_is_taken():
     assert found == 9000 and used.seconds >= 0.2
 
 
+def test_the_seconds_of_a_trial_that_collapses_count():
+    settings = replace(SETTINGS, learning_rate=1e30, epochs=40)
+    held_out = np.zeros((9, 3), np.float32)
+
+    def make_member(parameters):
+        return a_member(FitHooks(held_out=held_out, clock=ticking(0.5)), count=2_000)
+
+    found, used = enough_parameters(make_member, settings, 0.02, [20, 30], 90)
+    assert found == 90 and used.steps == 0 and used.seconds >= 2 * 0.5
+
+
 def test_the_search_goes_on_where_the_trials_ended():
     found = find_widths(a_member(count=2_000), SETTINGS, MOST, HeadStart(5, 3.0))
     assert found.head_start.steps == 5 + round(0.2 * 2 * (2_000 // 128)) and found.head_start.seconds > 3

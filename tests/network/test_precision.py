@@ -169,6 +169,22 @@ def test_features_on_which_nothing_depends_cost_nothing(tmp_path):
     assert sizes[1] < 0.75 * sizes[0]
 
 
+@pytest.mark.parametrize("value", [0.0, 1e-45, -1e-40, 1e-36])
+@pytest.mark.parametrize("grid", ["none", "mixed"])
+def test_layers_and_tables_of_numbers_too_small_for_float32_can_be_kept(tmp_path, grid, value):
+    model = formed_model(grid)
+    with torch.no_grad():
+        model.layers[0].weight.fill_(value)
+        if model.encoding is not None:
+            model.encoding.table.fill_(value)
+    round_network(model, "int8", *known(model))
+    model.save(tmp_path / "a.safetensors")
+    again = NeuralSDF.load(tmp_path / "a.safetensors")
+    assert all(torch.equal(one, again.state_dict()[name]) for name, one in model.state_dict().items())
+    kept = again.layers[0].weight if model.encoding is None else again.encoding.table
+    assert float((kept.double() - value).abs().max()) <= 1.2e-38 / 2
+
+
 def test_a_table_of_zeros_and_a_single_large_number_can_be_kept(tmp_path):
     for value in (0.0, 1000.0):
         model = formed_model("mixed")

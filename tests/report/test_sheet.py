@@ -52,6 +52,11 @@ def test_sheet_says_why_a_panel_is_empty():
     assert panel(without, 2).min() == 255
 
 
+def test_a_name_that_the_font_cannot_draw_is_left_out():
+    none, boxes, drawn = (pixels_of(sheet_png(name, {}, make_record())) for name in ("", "Gehäuse 零件", "part"))
+    assert np.array_equal(boxes, none) and not np.array_equal(drawn, none)
+
+
 @pytest.mark.parametrize("history", [{}, {"samples": [], "loss": []}, {"samples": [1.0], "loss": [np.nan]}])
 def test_sheet_of_hostile_name_and_no_history(history, recwarn):
     pixels = pixels_of(sheet_png(HOSTILE, history, {"failure": HOSTILE}))

@@ -12,9 +12,9 @@ function key(row, column) {
 
 for (const button of document.querySelectorAll("button[data-column]")) button.onclick = () => {
   const column = Number(button.dataset.column), head = heads[column];
-  const sign = head.ariaSort === "ascending" ? -1 : 1;
-  for (const other of heads) other.ariaSort = null;
-  head.ariaSort = sign === 1 ? "ascending" : "descending";
+  const sign = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+  for (const other of heads) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", sign === 1 ? "ascending" : "descending");
   const rows = [...body.rows].map(row => [key(row, column), row]);
   rows.sort((a, b) => sign * (a[0] < b[0] ? -1 : a[0] > b[0] ? 1 : 0));
   body.append(...rows.map(pair => pair[1]));
@@ -24,7 +24,7 @@ for (const button of document.querySelectorAll("button[data-column]")) button.on
 const field = document.getElementById("filter");
 function filter() {
   const wanted = field.value.toLowerCase();
-  const grade = grades.find(button => button.ariaPressed === "true")?.dataset.grade ?? "";
+  const grade = grades.find(button => button.getAttribute("aria-pressed") === "true")?.dataset.grade ?? "";
   for (const row of body.rows) {
     const isGrade = grade === "" || row.dataset.grade === grade;
     row.hidden = !isGrade || !row.textContent.toLowerCase().includes(wanted);
@@ -38,6 +38,6 @@ field.oninput = () => {
   waiting = setTimeout(filter, 120);
 };
 for (const button of grades) button.onclick = () => {
-  for (const other of grades) other.ariaPressed = String(other === button);
+  for (const other of grades) other.setAttribute("aria-pressed", String(other === button));
   filter();
 };
