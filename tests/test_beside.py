@@ -160,7 +160,7 @@ def test_a_part_that_fails_does_not_leave_its_drawing_to_the_next(monkeypatch, f
     for name, stub in stubs.items():
         monkeypatch.setattr(network_stages, name, stub)
     flags = SimpleNamespace(outputs="page", reconstructionRes=0, precision="float32", seed=0, modelCard=1)
-    files = SimpleNamespace(name="part", model=Path("part.safetensors"))
+    files = SimpleNamespace(name="part", model=Path("part.safetensors"), write_card=print)
     network, result = SimpleNamespace(about={}), SimpleNamespace(collapsed="")
     with pytest.raises(OSError, match="no space left"):
         network_stages.finish(None, "", network, result, "cpu", flags, files, Watch(), "part.stl", 0.0)

@@ -49,9 +49,9 @@ def draw_sheet(
     """The sheet without its figures, which `sheet_png` adds: it can be drawn before they are known.
 
     name: title, left out if it has letters beyond ASCII. history: as in `curves`. missing: why there is no
-    reconstruction. input_mesh, reconstruction: vertices (V, 3) float64 in file units and faces (F, 3), or None. deviation (V,): signed distances of the
-    reconstruction's vertices to the input, file units, or None. section: through the network, file units, or None.
-    marched: triangles of the reconstruction, if fewer are drawn.
+    reconstruction. input_mesh, reconstruction: vertices (V, 3) float64 in file units and faces (F, 3), or None.
+    deviation (V,): signed distances of the reconstruction's vertices to the input, file units, or None. section:
+    through the network, file units, or None. marched: triangles of the reconstruction, if fewer are drawn.
     """
     from neuralparts.report.canvas import Canvas
     from neuralparts.report.curves_picture import draw_curves
