@@ -33,9 +33,9 @@ MOST_LOSS = 1.05
 # The first step tried, in units of the error; the factor from each to the next; how many are tried, down to 2e-6 of the
 # first.
 _FIRST_STEP, _NEXT_STEP, _TRIES = 4.0, 0.85, 80
-# The least step, the smallest number that float32 keeps with all of its digits: with smaller ones a step could be 0.
-# Numbers below half of it become 0.
-_LEAST_STEP = float(np.finfo(np.float32).tiny)
+# Where all numbers of a step are at most this, they become 0: float32 has no steps for them, and no distance depends on
+# them.
+_NOTHING = 1e-30
 # The error of a fit is taken for this at least, domain units: far below what float32 gives.
 _LEAST_ERROR = 1e-9
 # How far points lie from the given ones where the dependence on features is taken too, domain units.
@@ -110,8 +110,8 @@ def _largest_steps(
     numbers of the network in place, by steps.
     """
     # A step is the largest number at most, so that it can be kept, and not so small that this has too many steps. Where
-    # all numbers are 0, any step will do.
-    largest = np.where(largest > 0, largest, 1.0)
+    # all numbers are 0 or become 0, any step will do.
+    largest = np.where(largest > _NOTHING, largest, 1.0)
 
     def error() -> float:
         return float(np.abs(network.domain(points) - distances).mean())
@@ -120,7 +120,7 @@ def _largest_steps(
     for attempt in range(_TRIES):
         step = _FIRST_STEP * allowed * _NEXT_STEP**attempt
         wanted = step / np.maximum(cost, step / largest)
-        steps = np.maximum(np.maximum(wanted, largest / (LARGEST_INTEGER - 1)), _LEAST_STEP).astype(np.float32)
+        steps = np.maximum(wanted, largest / (LARGEST_INTEGER - 1)).astype(np.float32)
         with torch.no_grad():
             keep(steps)
         if error() <= allowed:
