@@ -4,7 +4,7 @@ Comes in: the tree and the frames (F, 15) float64 of `search_kernels`, and point
 triangles and distances, the same bits as those of `search_kernels.search_block`.
 
 A long thin triangle that lies aslant fills little of its box, so a point meets many boxes in vain. Here the triangles
-of a leaf are tested by their boxes in their own planes (`crowd_search_kernels`), by vector instructions without branches.
+of a leaf are tested by their boxes in their own planes (`crowd_search_kernels`), by vector instructions.
 """
 
 import numpy as np
