@@ -17,10 +17,10 @@ fit "$root/data/impeller/impeller.stl" \
   --importanceWeight 480 \
   --uniformRatio 0.02 \
   --numPairs 400000 \
-  --epochs 38 \
+  --epochs 27 \
   --batchSize 1536 \
   --optimizer adam \
-  --learningRate 0.01 \
+  --learningRate 0.0025 \
   --schedule cosine \
   --loss relative \
   --reconstructionRes 512 \
