@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Fine, for scans and renders: the hash grid of instant.sh with tables twice as long, fitted to more samples, which lie
 # nearer to the surface, and a mesh of 512^3; 954,413 parameters. Meant for a minute of two cores.
-# Measured 2026-11-27 on eight public meshes (data/README.md), one fit each: surface error 0.000002 to 0.000067, median
-# 0.000043; IoU 0.998 to 1.000, median 0.999; grid error 0.0001 to 0.0006. From the command to its end on two cores,
-# nothing else running, featuretype 78 s and homer 59 s, 121 and 99 s of CPU.
+# Measured 2026-11-27 on eight public meshes (data/README.md), one fit each: surface error 0.000002 to 0.000046, median
+# 0.000029; IoU 0.9988 to 0.9998, median 0.9996; grid error 0.0001 to 0.0006. From the command to its end on two cores,
+# featuretype 38 s (64 s of CPU) and the scan nefertiti 48 s (75 s).
 # Usage: presets/fine.sh [MESH] [further flags]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -17,10 +17,10 @@ fit "$root/data/impeller/impeller.stl" \
   --importanceWeight 480 \
   --uniformRatio 0.02 \
   --numPairs 400000 \
-  --epochs 38 \
+  --epochs 27 \
   --batchSize 1536 \
   --optimizer adam \
-  --learningRate 0.01 \
+  --learningRate 0.0025 \
   --schedule cosine \
   --loss relative \
   --reconstructionRes 512 \
