@@ -8,14 +8,17 @@ from types import SimpleNamespace
 import numpy as np
 
 from neuralparts.domain import Transform
-from neuralparts.fitting import FitHooks, FitResult, FitSettings, HeadStart, Member, fit_batch
+from neuralparts.fitting import FitHooks, FitResult, FitSettings, HeadStart, Member, fit_batch, relative_weights
 from neuralparts.inputs import Labelled
 from neuralparts.metrics import grid_points, mean_absolute_error
-from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
+from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, RefitPoints, fit_scaler, refit_finest_levels
 from neuralparts.steps.event_log import EventLog
 from neuralparts.watch import Watch
 from neuralparts.widths import given_widths, search_identity
 from neuralparts.wording import say
+
+# Samples nearer to the surface than this, domain units, are fitted again with the normals: one of so many of them.
+REFIT_WITHIN, REFIT_EVERY = 0.02, 4
 
 
 def make_network(
@@ -100,6 +103,21 @@ def member(
         should_stop=watch.should_stop,
     )
     return Member(network, *data.samples, data.pairs, hooks, bool(flags.resume))
+
+
+def refit(network: NeuralSDF, data: Labelled, result: FitResult, flags: SimpleNamespace) -> None:
+    """Fit the hash grid's finest levels once more, in place, to the normals that --numNormals asked for, and to samples
+    near the surface. A collapsed fit stays as it is."""
+    if data.normals is None or result.collapsed:
+        return
+    points, distances = data.samples
+    near = np.flatnonzero(np.abs(distances) < REFIT_WITHIN)[::REFIT_EVERY]
+    points, distances = points[near], distances[near]
+    device = network.layers[0].weight.device
+    network.cpu()
+    given = RefitPoints(points, distances, relative_weights(distances, flags.importanceWeight), *data.normals)
+    refit_finest_levels(network, given)
+    network.to(device)
 
 
 def tell_fit(network: NeuralSDF, result: FitResult, watch: Watch) -> None:
