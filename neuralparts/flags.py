@@ -158,8 +158,8 @@ FLAGS = {
         0,
     ),
     "numNormals": Flag(
-        "number of points on a mesh's surface whose normals the two finest grids of a hash grid are fitted to, after the "
-        "training; 0 is off",
+        "number of points on a mesh's surface whose normals the two finest grids of a hash grid are fitted to after "
+        "the training; 0 is off",
         natural,
         0,
     ),

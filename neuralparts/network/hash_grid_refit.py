@@ -19,7 +19,7 @@ from neuralparts.network.hash_levels import LevelArrays
 from neuralparts.network.neural_sdf import NeuralSDF
 
 # Levels that are fitted again, rounds of weights, and iterations in each (docs/log.md).
-LEVELS, ROUNDS, ITERATIONS = 2, 2, 4
+LEVELS, ROUNDS, ITERATIONS = 2, 2, 3
 # Errors below these weigh as if they were as large: of a value, domain units, and of a gradient.
 LEAST_ERROR, LEAST_SLOPE_ERROR = 3e-5, 0.03
 # Weight of the error of a gradient beside that of a value on the surface, domain units.
@@ -100,9 +100,10 @@ def _value_rows(network: NeuralSDF, fine: LevelArrays, given: RefitPoints) -> _R
 
 def _surface_rows(network: NeuralSDF, fine: LevelArrays, given: RefitPoints) -> tuple[_Rows, np.ndarray]:
     """The equations of values and gradients on the surface; and where the normals say something, (M,) bool."""
-    values, jacobian = _values_and_jacobian(network, given.on_surface, fine)
-    blocks = torch.from_numpy(given.on_surface).split(_BATCH)
-    gradients = np.concatenate([_gradients(network, block) for block in blocks])
+    levels = network.encoding.arrays
+    values, of_all = _values_and_jacobian(network, given.on_surface, levels)
+    gradients = _gradients(network, given.on_surface, of_all)
+    jacobian = np.ascontiguousarray(of_all[:, -len(fine.dense) * network.encoding.features :])
     # A normal points to either side, the gradient outward.
     sides = np.where((gradients * given.normals).sum(1) < 0, np.float32(-1), np.float32(1))
     errors = gradients - sides[:, None] * given.normals
@@ -111,25 +112,26 @@ def _surface_rows(network: NeuralSDF, fine: LevelArrays, given: RefitPoints) -> 
     return _Rows(given.on_surface, jacobian, jacobian * jacobian, residuals, np.empty_like(residuals)), kept
 
 
-def _gradients(network: NeuralSDF, points: torch.Tensor) -> np.ndarray:
-    """(N, 3) gradients of the signed distance at points (N, 3) in the cube."""
-    points = points.clone().requires_grad_(True)
-    values = network.layers(network.encoding(points, fixed_table=True))
-    return torch.autograd.grad(values.sum(), points)[0].numpy()
+def _gradients(network: NeuralSDF, points: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
+    """(N, 3) gradients of the signed distance at points (N, 3), from its derivatives (N, L * F) by all features."""
+    from neuralparts.network.hash_grid_kernels import point_gradients
+
+    table, levels = network.encoding.table.detach(), network.encoding.arrays
+    return point_gradients(torch.from_numpy(points), table, levels, torch.from_numpy(jacobian)).numpy()
 
 
 @torch.no_grad()
-def _values_and_jacobian(network: NeuralSDF, points: np.ndarray, fine: LevelArrays) -> tuple[np.ndarray, np.ndarray]:
-    """Values (N,) at points (N, 3), and their derivatives (N, LEVELS * F) by the features of the fitted levels."""
+def _values_and_jacobian(network: NeuralSDF, points: np.ndarray, levels: LevelArrays) -> tuple[np.ndarray, np.ndarray]:
+    """Values (N,) at points (N, 3), and their derivatives (N, L * F) by the features of `levels`, the finest ones."""
     hidden, output = network.layers[0], network.layers[2]
-    width = len(fine.dense) * network.encoding.features
+    width = len(levels.dense) * network.encoding.features
     values, jacobian = np.empty(len(points), np.float32), np.empty((len(points), width), np.float32)
     with threads_for(network.encoding, network.widths, 1):  # so that the bits do not depend on threads
         for start in range(0, len(points), _BATCH):
             block = slice(start, start + _BATCH)
             units = hidden(network.encoding(torch.from_numpy(points[block])))
             values[block] = output(units.clamp(min=0))[:, 0].numpy()
-            # (B, W) slopes of the output by the units, then (B, LEVELS * F).
+            # (B, W) slopes of the output by the units, then (B, L * F) by the features.
             jacobian[block] = (((units > 0) * output.weight[0]) @ hidden.weight[:, -width:]).numpy()
     return values, jacobian
 
