@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from neuralparts.flags import parse_fit_flags
 from neuralparts.network import HashGrid, NeuralSDF, RefitPoints, refit_finest_levels
 from neuralparts.network import hash_grid_refit as constants
 
@@ -124,3 +125,13 @@ def test_networks_that_the_loops_do_not_know_are_refused():
     for network in (NeuralSDF((16, 16), "relu", HashGrid(**SIZES)), NeuralSDF((16,), "relu")):
         with pytest.raises(ValueError, match="one hidden layer of ReLU"):
             refit_finest_levels(network, given)
+
+
+@pytest.mark.parametrize("more", ["--numLayers 2", "--scaler StandardScaler", "--encoding none", "--layerWidth 128"])
+def test_flags_of_such_networks_are_refused_in_a_line(more, capsys):
+    flags = f"--encoding hashgrid --numLayers 1 --layerWidth 64 --numNormals 100 {more}".split()
+    with pytest.raises(SystemExit):
+        parse_fit_flags(["part.stl", *flags])
+    err = capsys.readouterr().err
+    assert "--numNormals needs --encoding hashgrid" in err and err.count("\n") == 1
+    assert parse_fit_flags(["part.stl", *flags, "--numNormals", "0"]).numNormals == 0
