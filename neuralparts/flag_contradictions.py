@@ -39,7 +39,12 @@ def contradiction(flags: argparse.Namespace) -> str:
         return "--partsPerBatch needs a folder that all machines see; --rayTransfer bytes trains each part for itself"
     if sign := next((sign for sign in (os.sep, os.altsep, "\0") if sign and sign in flags.suffix), ""):
         return f"--suffix {flags.suffix!r}: a file name cannot hold {sign!r}; --outputDir names the folder"
-    return width_contradiction(flags) or sampling_contradiction(flags) or hash_contradiction(flags)
+    return (
+        width_contradiction(flags)
+        or sampling_contradiction(flags)
+        or hash_contradiction(flags)
+        or normals_contradiction(flags)
+    )
 
 
 def sampling_contradiction(flags: argparse.Namespace) -> str:
@@ -62,6 +67,18 @@ def hash_contradiction(flags: argparse.Namespace) -> str:
         return f"--hashBaseRes {base} is finer than --hashFinestRes {finest}"
     largest = choices.LARGEST_HASH_TABLE_LOG2
     return f"--hashTableLog2 {table} is above {largest}" if table > largest else ""
+
+
+def normals_contradiction(flags: argparse.Namespace) -> str:
+    """Why --numNormals contradicts the network, or ''."""
+    one_layer = flags.numLayers == 1 and not flags.damArch and not flags.widths and flags.layerWidth <= 64
+    grid = flags.encoding == "hashgrid" and (flags.hashFeatures or choices.HASH_FEATURES) <= 8
+    if not flags.numNormals or (grid and one_layer and flags.activation == "relu" and flags.scaler == "none"):
+        return ""
+    return (
+        "--numNormals needs --encoding hashgrid --numLayers 1 --activation relu --scaler none, --layerWidth up to 64 "
+        "and --hashFeatures up to 8: give these, or --numNormals 0"
+    )
 
 
 def width_contradiction(flags: argparse.Namespace) -> str:

@@ -157,6 +157,12 @@ FLAGS = {
         natural,
         0,
     ),
+    "numNormals": Flag(
+        "number of points on a mesh's surface whose normals the two finest grids of a hash grid are fitted to after "
+        "the training; 0 is off",
+        natural,
+        0,
+    ),
     "scaler": one_of("transform of the targets", choices.SCALERS),
     "distanceEngine": one_of(
         "library that finds the closest points; auto is numba, the fastest", choices.DISTANCE_ENGINES
@@ -274,6 +280,7 @@ FIT_GROUPS = {
         "importanceWeight",
         "uniformRatio",
         "numPairs",
+        "numNormals",
         "scaler",
         "distanceEngine",
     ),

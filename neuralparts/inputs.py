@@ -15,7 +15,14 @@ from neuralparts.errors import Interrupted, UserError
 from neuralparts.mesh import Mesh, diagnosis_lines, load_mesh
 from neuralparts.mesh_files import open_hashed, read_source
 from neuralparts.random_streams import random_stream
-from neuralparts.sampling import draw_samples, load_samples, negative_inside, pair_samples, points_on_surface
+from neuralparts.sampling import (
+    draw_samples,
+    load_samples,
+    negative_inside,
+    pair_samples,
+    points_on_surface,
+    surface_normals,
+)
 from neuralparts.watch import Watch
 from neuralparts.wording import say
 
@@ -53,7 +60,7 @@ class Labelled:
     content: hash of the input, which a checkpoint must agree with. samples: points (N, 3) and sdf (N,), float32,
     domain. pairs: points (P, 2, 3) and sdf (P, 2), or None. held_out: (M, 3) points of the surface, None for samples.
     validation: signed distances at `grid_points(--validationRes)`, or None. shown: the mesh in file units for the
-    pictures of --logDir, or None.
+    pictures of --logDir, or None. normals: points (M, 3) of the surface and its normals (M, 3), or None.
     """
 
     content: str
@@ -63,6 +70,7 @@ class Labelled:
     held_out: np.ndarray | None = None
     validation: np.ndarray | None = None
     shown: tuple[np.ndarray, np.ndarray] | None = None
+    normals: tuple[np.ndarray, np.ndarray] | None = None
 
 
 def load(source: Path, flags: SimpleNamespace, watch: Watch, gpu: Callable[[], int] = lambda: -1) -> tuple[Shape, str]:
@@ -113,6 +121,7 @@ def labelled(shape: Shape, content: str, flags: SimpleNamespace, watch: Watch) -
         held_out_points(shape, flags.seed),
         validation_distances(shape, flags.validationRes),
         shape.mesh_in_file_units() if flags.logDir else None,
+        drawn_normals(shape, flags.numNormals, flags.seed),
     )
 
 
@@ -144,6 +153,13 @@ def label_pairs(shape: Shape, flags: SimpleNamespace, watch: Watch) -> "Pairs | 
         return None
     with watch.bar("label pairs"):
         return pair_samples(shape.oracle, flags.numPairs, random_stream(flags.seed, "pairs"))
+
+
+def drawn_normals(shape: Shape, count: int, seed: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """The normals that --numNormals asks for; None for none, and where samples come without a mesh."""
+    if shape.mesh is None or count == 0:
+        return None
+    return surface_normals(shape.mesh, count, random_stream(seed, "normals"))
 
 
 def held_out_points(shape: Shape, seed: int) -> np.ndarray | None:

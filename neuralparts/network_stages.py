@@ -32,6 +32,7 @@ from neuralparts.steps import (
     make_network,
     open_log,
     reconstruct,
+    refit,
     round_fitted,
     searched_network,
     versions,
@@ -73,7 +74,10 @@ def train(
             with watch.bar("prepare the network"):
                 network = make_network(flags, data.samples[1], data.transform).to(device)
         log = open_log(flags, files.name, network, data, watch)
-        return network, fit_network(network, data, flags, files.checkpoint, log, watch, head_start)
+        result = fit_network(network, data, flags, files.checkpoint, log, watch, head_start)
+        with watch.bar("fit the normals"):
+            refit(network, data, result, flags, watch)
+        return network, result
 
 
 def finish(

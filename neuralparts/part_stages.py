@@ -26,6 +26,7 @@ from neuralparts.steps import (
     member,
     open_log,
     read_labelled,
+    refit,
     tell_fit,
     write_labelled,
 )
@@ -158,6 +159,8 @@ def _hand_on(trainee: Trainee, member: Member, result: FitResult) -> dict | OSEr
     """Write the fitted network; returns what a dictionary can hold of its fit."""
     tell_fit(member.network, result, trainee.watch)
     try:
+        if trainee.flags.numNormals:
+            refit(member.network, read_labelled(trainee.files.labelled), result, trainee.flags, trainee.watch)
         member.network.save(trainee.files.fitted)
     except OSError as error:
         return error

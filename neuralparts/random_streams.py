@@ -3,7 +3,18 @@
 import numpy as np
 
 # The place in this tuple is part of the seed, so that no purpose changes when another draws more: add at the end only.
-STREAMS = ("samples", "held_out", "metrics", "marching", "mesh_metrics", "missed", "pairs", "off_surface", "rounding")
+STREAMS = (
+    "samples",
+    "held_out",
+    "metrics",
+    "marching",
+    "mesh_metrics",
+    "missed",
+    "pairs",
+    "off_surface",
+    "rounding",
+    "normals",
+)
 
 
 def random_stream(seed: int, purpose: str) -> np.random.Generator:

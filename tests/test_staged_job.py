@@ -1,6 +1,7 @@
 """The stages of a part as jobs: together they leave what a fit in one process leaves."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -77,18 +78,32 @@ def test_stages_leave_what_one_fit_leaves(tmp_path):
         assert ours == theirs
 
 
+def test_stages_fit_the_normals_as_one_fit_does(tmp_path):
+    grid = ["--encoding", "hashgrid", "--numLayers", "1", "--layerWidth", "16", "--hashLevels", "3"]
+    grid += ["--hashFinestRes", "32", "--hashTableLog2", "9", "--optimizer", "adam"]
+    models = {}
+    for normals in (0, 500):
+        jobs = jobs_of(tmp_path / "parts", tmp_path / f"one_{normals}", 1, *grid, "--numNormals", str(normals))
+        assert fit_one(jobs[0])["status"] == "done"
+        models[normals] = (tmp_path / f"one_{normals}/box_0.safetensors").read_bytes()
+    jobs = jobs_of(tmp_path / "parts", tmp_path / "stages", 1, *grid, "--numNormals", "500")
+    assert staged_results(jobs)["box_0"]["status"] == "done"
+    assert (tmp_path / "stages/box_0.safetensors").read_bytes() == models[500] != models[0]
+
+
 def test_labelled_points_are_handed_over_to_the_bit(tmp_path):
     generator, path = np.random.default_rng(0), tmp_path / "x.labelled"
     random = lambda *shape: generator.standard_normal(shape).astype(np.float32)  # noqa: E731
     pairs, shown = (random(5, 2, 3), random(5, 2)), (generator.standard_normal((4, 3)), np.arange(6).reshape(2, 3))
     transform = Transform(np.array([1e9 + 0.1, -0.3, 1e-30]), 1 / 3)
     whole = Labelled("hash", transform, (random(7, 3), random(7)), pairs, random(9, 3), random(8), shown)
+    whole = replace(whole, normals=(random(6, 3), random(6, 3)))
     for data in (whole, Labelled("hash", transform, whole.samples)):
         write_labelled(path, data)
         found = read_labelled(path)
         assert found.content == "hash" and found.transform.scale == transform.scale
         assert (found.transform.center == transform.center).all()
-        for name in ("samples", "pairs", "shown"):
+        for name in ("samples", "pairs", "shown", "normals"):
             theirs, ours = getattr(found, name), getattr(data, name)
             assert (theirs is None) == (ours is None)
             for one, other in zip(theirs or (), ours or (), strict=True):

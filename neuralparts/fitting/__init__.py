@@ -4,6 +4,7 @@ from neuralparts.fitting.batches import Pairs
 from neuralparts.fitting.checkpoint import checkpoint_widths
 from neuralparts.fitting.collapse import CollapseError
 from neuralparts.fitting.loop import fit, fit_batch
+from neuralparts.fitting.losses import relative_weights
 from neuralparts.fitting.members import NOT_BEGUN, HeadStart, Member, members_at_once, shape_key
 from neuralparts.fitting.settings import FitHooks, FitResult, FitSettings
 from neuralparts.fitting.size_trials import enough_parameters
@@ -26,5 +27,6 @@ __all__ = [
     "fit",
     "fit_batch",
     "members_at_once",
+    "relative_weights",
     "shape_key",
 ]

@@ -4,11 +4,15 @@ In: signed distances in domain units once, for the samples' weights; then a batc
 units. Out: weights of the samples, and the loss of a batch.
 """
 
+from typing import TypeVar
+
+import numpy as np
 import torch
 from torch import nn
 
 from neuralparts.fitting.settings import FitSettings
 
+Distances = TypeVar("Distances", np.ndarray, torch.Tensor)
 # The losses that weigh their samples.
 WEIGHTED_LOSSES = ("weighted", "relative")
 # DeepSDF's clamping distance (Park et al., 2019), domain units.
@@ -32,9 +36,14 @@ def sample_weights(distances: torch.Tensor, settings: FitSettings) -> torch.Tens
     if settings.loss == "weighted":
         weights = 1 + (SURFACE_WEIGHT - 1) * torch.exp(-settings.importance_weight * distances.abs())
     else:
-        half_at = HALF_WEIGHT_AT / settings.importance_weight
-        weights = half_at / (half_at + distances.abs())
+        weights = relative_weights(distances, settings.importance_weight)
     return weights / weights.mean()
+
+
+def relative_weights(distances: Distances, importance_weight: float) -> Distances:
+    """The relative loss's weights (N,) of signed distances (N,), domain units: 1 on the surface."""
+    half_at = HALF_WEIGHT_AT / importance_weight
+    return half_at / (half_at + abs(distances))
 
 
 @torch.no_grad()

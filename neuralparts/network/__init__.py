@@ -3,6 +3,7 @@
 from neuralparts.network.continuation import continue_outside
 from neuralparts.network.hash_grid import HashGrid, threads_for
 from neuralparts.network.hash_grid import interpolate as interpolate_hash_grid
+from neuralparts.network.hash_grid_refit import RefitPoints, refit_finest_levels
 from neuralparts.network.hash_grid_step import AdamMeans, HashGridStep, StepSamples, has_compiled_step
 from neuralparts.network.hash_levels import PRIMES as HASH_PRIMES
 from neuralparts.network.keras_file import read_keras_file
@@ -33,6 +34,7 @@ __all__ = [
     "HashGrid",
     "HashGridStep",
     "NeuralSDF",
+    "RefitPoints",
     "SideStreams",
     "StackedLayers",
     "StepSamples",
@@ -52,6 +54,7 @@ __all__ = [
     "make_layers",
     "read_keras_file",
     "read_tensors",
+    "refit_finest_levels",
     "round_network",
     "threads_for",
 ]

@@ -36,6 +36,7 @@ UNFINISHED_LINE = b"A fit with --overwrite 1 was begun here and is not complete:
 LATER_FLAGS = {
     "modelCard": 0,
     "numPairs": 0,
+    "numNormals": 0,
     "precision": "float32",
     "simplify": 0.0,
     "damError": 0.0,

@@ -4,7 +4,7 @@ from neuralparts.sampling.drawing import draw_samples
 from neuralparts.sampling.importance import importance_samples
 from neuralparts.sampling.pairs import pair_samples
 from neuralparts.sampling.samples_file import load_samples, negative_inside, save_samples
-from neuralparts.sampling.surface import points_on_surface, surface_samples
+from neuralparts.sampling.surface import points_on_surface, surface_normals, surface_samples
 from neuralparts.sampling.uniform import uniform_samples
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "pair_samples",
     "points_on_surface",
     "save_samples",
+    "surface_normals",
     "surface_samples",
     "uniform_samples",
 ]

@@ -10,6 +10,7 @@ from neuralparts.mesh import Mesh
 from neuralparts.sampling.collector import CHUNK, SampleCollector
 from neuralparts.sampling.uniform import add_uniform, draw_uniform_count
 from neuralparts.triangle_kernels import face_areas
+from neuralparts.triangles import unit_normals
 
 # Fraction of the points that lies on the surface. The others lie around it in two groups of equal size, displaced by
 # Gaussian noise of these standard deviations (domain units).
@@ -68,3 +69,10 @@ def points_on_surface(mesh: Mesh, count: int, generator: np.random.Generator) ->
             (1 - root) * corners[:, 0] + root * (1 - along) * corners[:, 1] + root * along * corners[:, 2]
         )
     return points, face
+
+
+def surface_normals(mesh: Mesh, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Points uniform by area on a mesh: (count, 3) float32 in the domain, and their faces' unit normals (count, 3)
+    float32, of the orientation that the faces have."""
+    points, face = points_on_surface(mesh, count, generator)
+    return points, unit_normals(mesh.vertices[mesh.faces]).astype(np.float32)[face]

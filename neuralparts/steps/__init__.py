@@ -9,7 +9,7 @@ from neuralparts.steps.event_log import EventLog, open_log
 from neuralparts.steps.handing_over import read_labelled, write_labelled
 from neuralparts.steps.reconstruction import reconstruct, write_reconstruction
 from neuralparts.steps.rounding import round_fitted
-from neuralparts.steps.training import fit_network, fit_settings, make_network, member, tell_fit
+from neuralparts.steps.training import fit_network, fit_settings, make_network, member, refit, tell_fit
 from neuralparts.steps.width_search import about_search, searched_network
 from neuralparts.steps.writing import Drawings, about_fit, draw_report, versions, write_report
 
@@ -28,6 +28,7 @@ __all__ = [
     "open_log",
     "read_labelled",
     "reconstruct",
+    "refit",
     "round_fitted",
     "searched_network",
     "tell_fit",

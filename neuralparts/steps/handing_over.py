@@ -22,6 +22,8 @@ OPTIONAL = {
     "validation": ("validation", None),
     "vertices": ("shown", 0),
     "faces": ("shown", 1),
+    "normal_points": ("normals", 0),
+    "normals": ("normals", 1),
 }
 
 

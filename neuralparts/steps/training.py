@@ -8,14 +8,17 @@ from types import SimpleNamespace
 import numpy as np
 
 from neuralparts.domain import Transform
-from neuralparts.fitting import FitHooks, FitResult, FitSettings, HeadStart, Member, fit_batch
+from neuralparts.fitting import FitHooks, FitResult, FitSettings, HeadStart, Member, fit_batch, relative_weights
 from neuralparts.inputs import Labelled
 from neuralparts.metrics import grid_points, mean_absolute_error
-from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, fit_scaler
+from neuralparts.network import DAM_WIDTHS, HashGrid, NeuralSDF, RefitPoints, fit_scaler, refit_finest_levels
 from neuralparts.steps.event_log import EventLog
 from neuralparts.watch import Watch
 from neuralparts.widths import given_widths, search_identity
 from neuralparts.wording import say
+
+# Samples nearer to the surface than this, domain units, are fitted again with the normals: one of so many of them.
+REFIT_WITHIN, REFIT_EVERY = 0.04, 4
 
 
 def make_network(
@@ -100,6 +103,34 @@ def member(
         should_stop=watch.should_stop,
     )
     return Member(network, *data.samples, data.pairs, hooks, bool(flags.resume))
+
+
+def refit(network: NeuralSDF, data: Labelled, result: FitResult, flags: SimpleNamespace, watch: Watch) -> None:
+    """Fit the hash grid's finest levels once more, in place, to the normals that --numNormals asked for, and to samples
+    near the surface. What does not lower the held-out error is taken back; a collapsed fit stays as it is."""
+    if data.normals is None or result.collapsed:
+        return
+    device = network.layers[0].weight.device
+    network.cpu()
+    table, error = network.encoding.table.detach().clone(), surface_error(network, data.held_out)
+    refit_finest_levels(network, refit_points(data, flags.importanceWeight))
+    if not surface_error(network, data.held_out) < error:
+        network.encoding.table.data.copy_(table)
+        watch.note("the fit of the normals raised the held-out error: it was taken back")
+    network.to(device)
+
+
+def refit_points(data: Labelled, importance_weight: float) -> RefitPoints:
+    """What the finest levels are fitted to: one of REFIT_EVERY samples near the surface, and the normals."""
+    points, distances = data.samples
+    near = np.flatnonzero(np.abs(distances) < REFIT_WITHIN)[::REFIT_EVERY]
+    points, distances = points[near], distances[near]
+    return RefitPoints(points, distances, relative_weights(distances, importance_weight), *data.normals)
+
+
+def surface_error(network: NeuralSDF, held_out: np.ndarray) -> float:
+    """The mean |f| of a network over held-out points (M, 3) of the surface, domain units."""
+    return float(np.abs(network.domain(held_out)).mean())
 
 
 def tell_fit(network: NeuralSDF, result: FitResult, watch: Watch) -> None:
