@@ -10,6 +10,7 @@ compiled into one another, with the constants that they import.
 """
 
 import hashlib
+import importlib
 import inspect
 import pickle
 import sys
@@ -22,6 +23,7 @@ import numba
 from numba.core.caching import FunctionCache
 from numba.core.compiler import CompileResult
 from numba.core.serialize import dumps
+from numba.np import linalg
 
 from neuralparts.errors import one_line
 from neuralparts.kept import cache_folders, keep, read_kept
@@ -53,6 +55,7 @@ class MachineCode(FunctionCache):
 
     def load_overload(self, signature: tuple, target_context: Any) -> CompileResult | None:
         """The machine code for these argument types, or None if no folder has it whole."""
+        _import_array_functions()
         target_context.refresh()
         name, origin = self._name_and_origin(signature, target_context.codegen())
         code = read_kept(self._source, name, origin)
@@ -85,6 +88,19 @@ class MachineCode(FunctionCache):
         place = f"{Path(self._source).stem}.{function.__qualname__}-{function.__code__.co_firstlineno}"
         python = f"py{sys.version_info[0]}{sys.version_info[1]}"
         return f"{place}.{python}.{hashlib.sha256(types.encode()).hexdigest()[:16]}.nbc", origin.encode()
+
+
+@cache
+def _import_array_functions() -> None:
+    """Import Numba's array functions, as loading code would, but without scipy.linalg: that takes 0.2 s (docs/log.md).
+
+    Numba asks then whether scipy has a BLAS. It has: scipy is required. Who calls a product still gets it from there.
+    """
+    ask, linalg.ensure_blas = linalg.ensure_blas, lambda: None
+    try:
+        importlib.import_module("numba.np.arraymath")
+    finally:
+        linalg.ensure_blas = ask
 
 
 @cache
