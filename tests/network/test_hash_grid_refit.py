@@ -1,12 +1,19 @@
 """The finest levels fitted once more: the compiled loops against dense equations from autograd, and what they gain."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 
+from neuralparts.domain import Transform
+from neuralparts.fitting import FitResult
 from neuralparts.flags import parse_fit_flags
+from neuralparts.inputs import Labelled
 from neuralparts.network import HashGrid, NeuralSDF, RefitPoints, refit_finest_levels
 from neuralparts.network import hash_grid_refit as constants
+from neuralparts.steps import refit
+from neuralparts.watch import Watch
 
 # Two dense levels, two hashed ones.
 SIZES = {"levels": 4, "base_resolution": 2, "finest_resolution": 16, "log2_table_size": 7}
@@ -120,6 +127,20 @@ def test_coarse_levels_and_layers_stay_and_threads_change_no_bit():
     assert all(map(torch.equal, layers, network.layers.parameters()))
 
 
+@pytest.mark.parametrize("is_right", [True, False])
+def test_a_second_fit_that_raises_the_held_out_error_is_taken_back(is_right):
+    given, network, watch = points_of_a_sphere(500), made_network(2), Watch()
+    held_out = given.on_surface if is_right else np.zeros((1, 3), np.float32)
+    with torch.no_grad():  # 0 at the held-out point, if it is one
+        network.layers[2].bias -= 0.0 if is_right else float(network.domain(held_out)[0])
+    before = network.encoding.table.detach().clone()
+    samples = (given.points if is_right else given.points * 0.02), given.distances + (0.0 if is_right else 0.03)
+    data = Labelled("", Transform(np.zeros(3), 1.0), samples, None, held_out, normals=(given.on_surface, given.normals))
+    refit(network, data, FitResult(), SimpleNamespace(importanceWeight=60.0), watch)
+    assert torch.equal(network.encoding.table, before) is not is_right
+    assert len(watch.notes) == (0 if is_right else 1)
+
+
 def test_networks_that_the_loops_do_not_know_are_refused():
     given = points_of_a_sphere(10)
     for network in (NeuralSDF((16, 16), "relu", HashGrid(**SIZES)), NeuralSDF((16,), "relu")):
@@ -127,7 +148,9 @@ def test_networks_that_the_loops_do_not_know_are_refused():
             refit_finest_levels(network, given)
 
 
-@pytest.mark.parametrize("more", ["--numLayers 2", "--scaler StandardScaler", "--encoding none", "--layerWidth 128"])
+@pytest.mark.parametrize(
+    "more", ["--numLayers 2", "--scaler StandardScaler", "--encoding none", "--layerWidth 128", "--hashFeatures 9"]
+)
 def test_flags_of_such_networks_are_refused_in_a_line(more, capsys):
     flags = f"--encoding hashgrid --numLayers 1 --layerWidth 64 --numNormals 100 {more}".split()
     with pytest.raises(SystemExit):
