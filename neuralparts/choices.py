@@ -69,6 +69,8 @@ FEWEST_PARAMETERS, MOST_PARAMETERS = 2_000, 20_000_000
 SEARCHED_PARAMETERS = 294_895
 # Sizes of the hash grid.
 HASH_LEVELS, HASH_FEATURES = 6, 4
+# The compiled training step and the second fit take a layer and features up to these; wider ones were not measured.
+WIDEST_COMPILED_LAYER, MOST_COMPILED_FEATURES = 64, 8
 HASH_BASE_RESOLUTION, HASH_FINEST_RESOLUTION = 16, 256
 HASH_TABLE_LOG2 = 15
 # A float32 coordinate near 1 has a step of 2^-24: on a finer grid the place of a point in its cell would be lost.

@@ -71,13 +71,14 @@ def hash_contradiction(flags: argparse.Namespace) -> str:
 
 def normals_contradiction(flags: argparse.Namespace) -> str:
     """Why --numNormals contradicts the network, or ''."""
-    one_layer = flags.numLayers == 1 and not flags.damArch and not flags.widths and flags.layerWidth <= 64
-    grid = flags.encoding == "hashgrid" and (flags.hashFeatures or choices.HASH_FEATURES) <= 8
+    widest, most = choices.WIDEST_COMPILED_LAYER, choices.MOST_COMPILED_FEATURES
+    one_layer = flags.numLayers == 1 and not flags.damArch and not flags.widths and flags.layerWidth <= widest
+    grid = flags.encoding == "hashgrid" and (flags.hashFeatures or choices.HASH_FEATURES) <= most
     if not flags.numNormals or (grid and one_layer and flags.activation == "relu" and flags.scaler == "none"):
         return ""
     return (
-        "--numNormals needs --encoding hashgrid --numLayers 1 --activation relu --scaler none, --layerWidth up to 64 "
-        "and --hashFeatures up to 8: give these, or --numNormals 0"
+        f"--numNormals needs --encoding hashgrid --numLayers 1 --activation relu --scaler none, --layerWidth up to "
+        f"{widest} and --hashFeatures up to {most}: give these, or --numNormals 0"
     )
 
 

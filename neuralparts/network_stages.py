@@ -75,9 +75,8 @@ def train(
                 network = make_network(flags, data.samples[1], data.transform).to(device)
         log = open_log(flags, files.name, network, data, watch)
         result = fit_network(network, data, flags, files.checkpoint, log, watch, head_start)
-        with watch.bar("fit the normals"):
-            refit(network, data, result, flags, watch)
-        return network, result
+    refit(network, data, result, flags, watch)
+    return network, result
 
 
 def finish(

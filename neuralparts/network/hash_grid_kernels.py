@@ -195,6 +195,21 @@ def row_product(table, row, feature_gradient, sample, column, lanes):
 
 
 @inlined
+def row_products(table, rows, feature_gradient, sample, column, lanes):
+    """As `row_product`, for the eight corners of a cell."""
+    return (
+        row_product(table, rows[0], feature_gradient, sample, column, lanes),
+        row_product(table, rows[1], feature_gradient, sample, column, lanes),
+        row_product(table, rows[2], feature_gradient, sample, column, lanes),
+        row_product(table, rows[3], feature_gradient, sample, column, lanes),
+        row_product(table, rows[4], feature_gradient, sample, column, lanes),
+        row_product(table, rows[5], feature_gradient, sample, column, lanes),
+        row_product(table, rows[6], feature_gradient, sample, column, lanes),
+        row_product(table, rows[7], feature_gradient, sample, column, lanes),
+    )
+
+
+@inlined
 def slope(u, v, d00, d10, d01, d11):
     """Bilinear blend of the differences along an axis at its four edges; u, v: positions along the other two axes."""
     unit = type(u)(1)
@@ -224,14 +239,7 @@ def point_gradient(points, table, feature_gradient, resolutions, offsets, dense,
             corners = corner_rows(x, y, z, stride_y, stride_z, dense[level], mask[level])
             # Products of the eight corners' features with the gradient; their differences are the slopes.
             column = np.uint64(level * len(lanes))
-            p0 = row_product(rows, corners[0], feature_gradient, sample, column, lanes)
-            p1 = row_product(rows, corners[1], feature_gradient, sample, column, lanes)
-            p2 = row_product(rows, corners[2], feature_gradient, sample, column, lanes)
-            p3 = row_product(rows, corners[3], feature_gradient, sample, column, lanes)
-            p4 = row_product(rows, corners[4], feature_gradient, sample, column, lanes)
-            p5 = row_product(rows, corners[5], feature_gradient, sample, column, lanes)
-            p6 = row_product(rows, corners[6], feature_gradient, sample, column, lanes)
-            p7 = row_product(rows, corners[7], feature_gradient, sample, column, lanes)
+            p0, p1, p2, p3, p4, p5, p6, p7 = row_products(rows, corners, feature_gradient, sample, column, lanes)
             gradient[sample, X] += chain(px, resolution) * slope(v, w, p1 - p0, p3 - p2, p5 - p4, p7 - p6)
             gradient[sample, Y] += chain(py, resolution) * slope(u, w, p2 - p0, p3 - p1, p6 - p4, p7 - p5)
             gradient[sample, Z] += chain(pz, resolution) * slope(u, v, p4 - p0, p5 - p1, p6 - p2, p7 - p3)

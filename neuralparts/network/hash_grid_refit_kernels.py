@@ -17,7 +17,7 @@ from neuralparts.network.hash_grid_kernels import (
     corner_weights,
     inlined,
     locate,
-    row_product,
+    row_products,
     slope,
     spread,
     strides,
@@ -57,14 +57,7 @@ def value_and_slope_changes(points, table, jacobian, resolutions, offsets, dense
             corners = corner_rows(x, y, z, stride_y, stride_z, dense[level], mask[level])
             # Products of the eight corners' features with the derivative; their differences are the slopes.
             column, cells = np.uint64(level * len(lanes)), np.float32(0.5) * np.float32(resolution)
-            p0 = row_product(rows, corners[0], jacobian, sample, column, lanes)
-            p1 = row_product(rows, corners[1], jacobian, sample, column, lanes)
-            p2 = row_product(rows, corners[2], jacobian, sample, column, lanes)
-            p3 = row_product(rows, corners[3], jacobian, sample, column, lanes)
-            p4 = row_product(rows, corners[4], jacobian, sample, column, lanes)
-            p5 = row_product(rows, corners[5], jacobian, sample, column, lanes)
-            p6 = row_product(rows, corners[6], jacobian, sample, column, lanes)
-            p7 = row_product(rows, corners[7], jacobian, sample, column, lanes)
+            p0, p1, p2, p3, p4, p5, p6, p7 = row_products(rows, corners, jacobian, sample, column, lanes)
             a, b, c, d, e, f, g, h = corner_weights(u, v, w)
             changes[sample, 0] += a * p0 + b * p1 + c * p2 + d * p3 + e * p4 + f * p5 + g * p6 + h * p7
             changes[sample, 1] += cells * slope(v, w, p1 - p0, p3 - p2, p5 - p4, p7 - p6)

@@ -12,11 +12,10 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from neuralparts.choices import MOST_COMPILED_FEATURES, WIDEST_COMPILED_LAYER
 from neuralparts.network.helper_threads import HelperThreads, Rests
 from neuralparts.network.neural_sdf import NeuralSDF
 
-# Wider layers and longer rows were not measured.
-WIDEST_LAYER, MOST_FEATURES = 64, 8
 # Each thread takes a level at a time, so more threads than the levels with full tables do not help (not measured). Each
 # has an array as large as the largest level; all of them together take at most so many bytes.
 MOST_THREADS, MOST_BYTES = 4, 2**28
@@ -47,7 +46,7 @@ def has_compiled_step(network: NeuralSDF) -> bool:
     """True if `HashGridStep` can train a network: on the CPU in float32, a hash grid, one hidden layer of ReLU."""
     if network.encoding is None or network.activation != "relu" or len(network.widths) != 1:
         return False
-    if network.widths[0] > WIDEST_LAYER or network.encoding.features > MOST_FEATURES:
+    if network.widths[0] > WIDEST_COMPILED_LAYER or network.encoding.features > MOST_COMPILED_FEATURES:
         return False
     return all(
         parameter.is_cpu and parameter.dtype == torch.float32 and parameter.is_contiguous() and parameter.requires_grad
