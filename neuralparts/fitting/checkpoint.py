@@ -104,7 +104,7 @@ def checkpoint_widths(path: Path) -> tuple[int, ...]:
     def check(plain: dict, found: dict[str, tuple[int, ...]]) -> None:
         _check_format(path, plain)
         widths = plain["identity"].get("widths")
-        if not (isinstance(widths, list) and widths):
+        if not (isinstance(widths, list) and widths and all(type(width) is int for width in widths)):
             raise ValueError("it does not say its widths")
         if any(found.get(f"network.layers.{2 * index}.bias") != (width,) for index, width in enumerate(widths)):
             raise ValueError("its widths are not those of its tensors")

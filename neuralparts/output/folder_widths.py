@@ -3,10 +3,11 @@
 A later run with the same flags takes them, so that all parts have the same network, however many are added.
 """
 
+import argparse
 import json
-import re
 from pathlib import Path
 
+from neuralparts import flag_types
 from neuralparts.output.folder import WIDTHS_NAME
 from neuralparts.output.json_values import plain
 from neuralparts.output.locks import OutputError
@@ -15,9 +16,8 @@ from neuralparts.output.records import is_regular, is_there
 from neuralparts.whole_file import write_whole
 
 FILE_NAME = f"{WIDTHS_NAME}.json"
-# The key of the widths; a file without it, or with other text, is a user's own.
+# The key of the widths; a file without it, or with other text than --widths takes, is a user's own.
 KEY = "found_widths"
-WIDTHS = re.compile("[1-9][0-9]*(,[1-9][0-9]*)*")
 
 
 def read_folder_widths(folder: Path, flags: dict) -> str:
@@ -32,8 +32,11 @@ def read_folder_widths(folder: Path, flags: dict) -> str:
         found = json.loads(path.read_bytes()) if is_regular(path) else None
     except (ValueError, RecursionError):
         found = None
-    widths = found.get(KEY) if isinstance(found, dict) else None
-    if not isinstance(widths, str) or WIDTHS.fullmatch(widths) is None:
+    try:
+        widths = flag_types.widths(found[KEY]) if isinstance(found, dict) and isinstance(found.get(KEY), str) else ""
+    except argparse.ArgumentTypeError:
+        widths = ""
+    if not widths:
         raise OutputError(f"{path}: no search for widths left this file; move it, or choose another --outputDir")
     return widths if found.get("flags") == plain(decisive(flags)) else ""
 

@@ -120,7 +120,7 @@ def test_a_search_that_cannot_be_made_gets_one_line(tmp_path, capsys):
     line = err.splitlines()[-1]
     assert code == 1 and "1 part drawn, none of which can be used" in line and "bad.stl" in line
     assert files_of(out) == []
-    for own in ('{"mine": 1}', '{"found_widths": "wide, wider"}'):
+    for own in ('{"mine": 1}', '{"found_widths": "wide, wider"}', '{"found_widths": "64,9000000"}'):
         (out / "widths.json").write_text(own)
         for more in ([], ["--overwrite", "1"]):
             code, _, err = run(capsys, *search, *more)

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from neuralparts.choices import OPTIMIZERS
 from neuralparts.errors import CheckpointError, Interrupted
-from neuralparts.fitting import FitHooks, FitSettings, fit
+from neuralparts.fitting import FitHooks, FitSettings, checkpoint_widths, fit
 from neuralparts.fitting.checkpoint import first_difference
 from tests import shapes
 from tests.fitting.cases import INSTANT, a_hash_grid, a_network, interrupted_after, weights_of
@@ -200,3 +200,16 @@ def test_tensors_that_no_fit_has_are_refused(tmp_path, interrupted, name, value,
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         save_file(tensors | {name: value}, tmp_path / "bad.checkpoint", file.metadata())
     assert message in refusal(interrupted, tmp_path / "bad.checkpoint")
+
+
+def test_changed_widths_are_refused(tmp_path, interrupted):
+    with safe_open(interrupted[0], "pt") as file:
+        plain = json.loads(file.metadata()["fit"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+    widths = plain["identity"]["widths"]
+    assert checkpoint_widths(interrupted[0]) == tuple(widths)
+    for changed in ([float(width) for width in widths], [widths], str(widths), [], None):
+        text = json.dumps(plain | {"identity": plain["identity"] | {"widths": changed}})
+        save_file(tensors, tmp_path / "bad.checkpoint", {"fit": text})
+        with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+            checkpoint_widths(tmp_path / "bad.checkpoint")
