@@ -8,12 +8,9 @@ In: a network, labelled points, points of the surface with its normals. Out: the
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
-import torch
 
-from neuralparts.network.hash_grid import threads_for
 from neuralparts.network.hash_grid_step import has_compiled_step
 from neuralparts.network.hash_levels import LevelArrays
 from neuralparts.network.neural_sdf import NeuralSDF
@@ -28,7 +25,8 @@ GRADIENT_WEIGHT = 0.016
 FARTHEST_NORMAL = 1.0
 # Added to the diagonal of the equations, as a fraction of its mean: rows that few points see stay where they are.
 DAMPING = 0.1
-_BATCH = 16_384
+# Cells along an axis of the grid by which points are ordered, so that neighbours find rows of the table in the cache.
+_ORDER_CELLS = 32
 
 
 @dataclass(frozen=True)
@@ -43,17 +41,6 @@ class RefitPoints:
     normals: np.ndarray
 
 
-@dataclass
-class _Rows:
-    """Equations of some points: `residuals` (N, K) of their values, or of values and slopes, weighted by `weights`."""
-
-    points: np.ndarray
-    jacobian: np.ndarray  # (N, L * F), of the values by the fitted levels' features
-    squares: np.ndarray  # of the jacobian
-    residuals: np.ndarray
-    weights: np.ndarray
-
-
 def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
     """Fit the table's finest LEVELS again, in place. Raises ValueError for a network that Adam's compiled step cannot
     train, and for one with a scaler."""
@@ -62,20 +49,20 @@ def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
             "only a float32 hash grid on the CPU with one hidden layer of ReLU and no scaler can be refitted"
         )
     fine = _finest(network.encoding.arrays)
-    near = _value_rows(network, fine, given)
-    surface, kept = _surface_rows(network, fine, given)
+    near, near_weights = _value_equations(network, given)
+    surface, surface_weights = _surface_equations(network, given)
     start = network.encoding.arrays.offsets[-1] - fine.offsets[-1]
     table = network.encoding.table.detach().numpy()[start:]
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS):
         # Weights that make squares of errors grow as the errors themselves do: of values, and of whole gradients.
-        near.weights[:] = (given.weights / _at_least(np.abs(near.residuals[:, 0]), LEAST_ERROR))[:, None]
-        surface.weights[:, 0] = 1 / _at_least(np.abs(surface.residuals[:, 0]), LEAST_ERROR)
-        lengths = np.sqrt((surface.residuals[:, 1:] ** 2).sum(1))
-        surface.weights[:, 1:] = (GRADIENT_WEIGHT * kept / _at_least(lengths, LEAST_SLOPE_ERROR))[:, None]
+        near.weights[0] = near_weights / _at_least(np.abs(near.residuals[0]), LEAST_ERROR)
+        surface.weights[0] = surface_weights[0] / _at_least(np.abs(surface.residuals[0]), LEAST_ERROR)
+        lengths = np.sqrt((surface.residuals[1:] ** 2).sum(0))
+        surface.weights[1] = surface_weights[1] / _at_least(lengths, LEAST_SLOPE_ERROR)
         change = _least_squares((near, surface), fine, table.shape)
         table += change
-        for rows in (near, surface):
-            rows.residuals += _changes(rows, change, fine)
+        if number < ROUNDS - 1:
+            _add_changes((near, surface), fine, change)
 
 
 def _at_least(errors: np.ndarray, least: float) -> np.ndarray:
@@ -91,62 +78,83 @@ def _finest(levels: LevelArrays) -> LevelArrays:
     )
 
 
-def _value_rows(network: NeuralSDF, fine: LevelArrays, given: RefitPoints) -> _Rows:
-    """The equations of the values at the labelled points."""
-    values, jacobian = _values_and_jacobian(network, given.points, fine)
-    residuals = (values - given.distances)[:, None]
-    return _Rows(given.points, jacobian, jacobian * jacobian, residuals, np.empty_like(residuals))
+def _value_equations(network: NeuralSDF, given: RefitPoints) -> "tuple[Equations, np.ndarray]":
+    """The equations of the values at the labelled points, and the points' weights (N,)."""
+    from neuralparts.network.hash_grid_refit_kernels import Equations
+
+    points, distances, weights = _in_tiles(given.points, given.distances[:, None], given.weights[:, None])
+    values, _, jacobian = _linearised(network, points, 0)
+    return Equations(points, jacobian, values - distances, np.empty_like(weights)), weights[0]
 
 
-def _surface_rows(network: NeuralSDF, fine: LevelArrays, given: RefitPoints) -> tuple[_Rows, np.ndarray]:
-    """The equations of values and gradients on the surface; and where the normals say something, (M,) bool."""
-    levels = network.encoding.arrays
-    values, of_all = _values_and_jacobian(network, given.on_surface, levels)
-    gradients = _gradients(network, given.on_surface, of_all)
-    jacobian = np.ascontiguousarray(of_all[:, -len(fine.dense) * network.encoding.features :])
+def _surface_equations(network: NeuralSDF, given: RefitPoints) -> "tuple[Equations, np.ndarray]":
+    """The equations of values and gradients on the surface, and the weights (2, N) of both: 0 for a gradient where the
+    normal says nothing."""
+    from neuralparts.network.hash_grid_refit_kernels import Equations
+
+    points, normals, weights = _in_tiles(given.on_surface, given.normals, np.ones((len(given.normals), 1), np.float32))
+    values, gradients, jacobian = _linearised(network, points, 3)
     # A normal points to either side, the gradient outward.
-    sides = np.where((gradients * given.normals).sum(1) < 0, np.float32(-1), np.float32(1))
-    errors = gradients - sides[:, None] * given.normals
-    kept = (errors * errors).sum(1) < FARTHEST_NORMAL**2
-    residuals = np.concatenate([values[:, None], errors], 1)
-    return _Rows(given.on_surface, jacobian, jacobian * jacobian, residuals, np.empty_like(residuals)), kept
+    sides = np.where((gradients * normals).sum(0) < 0, np.float32(-1), np.float32(1))
+    errors = gradients - sides * normals
+    kept = (errors * errors).sum(0) < FARTHEST_NORMAL**2
+    weights = np.concatenate([weights, np.float32(GRADIENT_WEIGHT) * weights * kept])
+    return Equations(points, jacobian, np.concatenate([values, errors]), np.empty_like(weights)), weights
 
 
-def _gradients(network: NeuralSDF, points: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
-    """(N, 3) gradients of the signed distance at points (N, 3), from its derivatives (N, L * F) by all features."""
-    from neuralparts.network.hash_grid_kernels import point_gradients
+def _in_tiles(points: np.ndarray, *columns: np.ndarray) -> list[np.ndarray]:
+    """Points (N, 3) and what belongs to them, (N, K), as arrays (3, N) and (K, N): neighbours beside each other, and
+    zeros behind, to whole tiles."""
+    from neuralparts.network.vector_kernels import LANES
 
-    table, levels = network.encoding.table.detach(), network.encoding.arrays
-    return point_gradients(torch.from_numpy(points), table, levels, torch.from_numpy(jacobian)).numpy()
+    x, y, z = ((points + 1) * np.float32(_ORDER_CELLS / 2)).clip(0, _ORDER_CELLS - 1).astype(np.uint16).T
+    order = np.argsort(x + _ORDER_CELLS * (y + _ORDER_CELLS * z), kind="stable")
+    count = -(-len(points) // LANES) * LANES
+    ordered = [np.zeros((array.shape[1], count), np.float32) for array in (points, *columns)]
+    for target, array in zip(ordered, (points, *columns), strict=True):
+        target[:, : len(points)] = array[order].T
+    return ordered
 
 
-@torch.no_grad()
-def _values_and_jacobian(network: NeuralSDF, points: np.ndarray, levels: LevelArrays) -> tuple[np.ndarray, np.ndarray]:
-    """Values (N,) at points (N, 3), and their derivatives (N, L * F) by the features of `levels`, the finest ones."""
+def _linearised(network: NeuralSDF, points: np.ndarray, axes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values (1, N) at points (3, N), their gradients (3, N) or (0, N) for 3 or 0 axes, and their derivatives (L, N, F)
+    by the features of the finest levels."""
+    from neuralparts.network.hash_grid_kernels import ranges, run
+    from neuralparts.network.hash_grid_refit_kernels import linearise
+
+    count, features = points.shape[1], network.encoding.features
+    values, gradients = np.empty((1, count), np.float32), np.empty((axes, count), np.float32)
+    jacobian = np.empty((LEVELS, count, features), np.float32)
+    table, layers = network.encoding.table.detach().numpy(), _layers(network)
+    common = points, table, network.encoding.arrays, layers, values, gradients, jacobian
+    run(linearise, [(*common, start, stop, (0,) * features) for start, stop in ranges(count)])
+    return values, gradients, jacobian
+
+
+def _layers(network: NeuralSDF) -> "Layers":
+    """The network's layers as the compiled loops take them."""
+    from neuralparts.network.hash_grid_refit_kernels import Layers
+    from neuralparts.network.vector_kernels import UNITS
+
     hidden, output = network.layers[0], network.layers[2]
-    width = len(levels.dense) * network.encoding.features
-    values, jacobian = np.empty(len(points), np.float32), np.empty((len(points), width), np.float32)
-    with threads_for(network.encoding, network.widths, 1):  # so that the bits do not depend on threads
-        for start in range(0, len(points), _BATCH):
-            block = slice(start, start + _BATCH)
-            units = hidden(network.encoding(torch.from_numpy(points[block])))
-            values[block] = output(units.clamp(min=0))[:, 0].numpy()
-            # (B, W) slopes of the output by the units, then (B, L * F) by the features.
-            jacobian[block] = (((units > 0) * output.weight[0]) @ hidden.weight[:, -width:]).numpy()
-    return values, jacobian
+    width, inputs = hidden.weight.shape
+    missing = -width % UNITS, -inputs % UNITS
+    weight = np.pad(hidden.weight.detach().numpy(), [(0, missing[0]), (0, missing[1])])
+    of_units = [np.pad(array.detach().numpy(), (0, missing[0])) for array in (hidden.bias, output.weight[0])]
+    zeros = np.zeros(weight.shape[1], np.float32)
+    return Layers(weight.T.ravel(), weight.ravel(), *of_units, output.bias.detach().numpy(), zeros)
 
 
-def _least_squares(all_rows: tuple[_Rows, ...], fine: LevelArrays, shape: tuple[int, int]) -> np.ndarray:
+def _least_squares(all_equations: "tuple[Equations, ...]", fine: LevelArrays, shape: tuple[int, int]) -> np.ndarray:
     """The table's change, of this shape, after ITERATIONS of conjugate gradients, preconditioned by the diagonal."""
-    downhill = -_on_table([(rows, rows.weights * rows.residuals) for rows in all_rows], fine, shape)
-    diagonal = _on_table([(rows, rows.weights) for rows in all_rows], fine, shape, squared=True)
+    gradient, diagonal = _gradient_and_diagonal(all_equations, fine, shape)
+    downhill = -gradient
     damping = np.float32(DAMPING * diagonal[diagonal > 0].mean())
     inverse = 1 / (diagonal + damping)
     change, ahead = np.zeros(shape, np.float32), inverse * downhill
     direction, product = ahead.copy(), float((downhill * ahead).sum())
     for _ in range(ITERATIONS):
-        weighted = [(rows, rows.weights * _changes(rows, direction, fine)) for rows in all_rows]
-        image = _on_table(weighted, fine, shape) + damping * direction
+        image = _image(all_equations, fine, direction) + damping * direction
         length = product / max(float((direction * image).sum()), np.finfo(np.float32).tiny)
         change += np.float32(length) * direction
         downhill -= np.float32(length) * image
@@ -156,30 +164,25 @@ def _least_squares(all_rows: tuple[_Rows, ...], fine: LevelArrays, shape: tuple[
     return change
 
 
-def _changes(rows: _Rows, change: np.ndarray, fine: LevelArrays) -> np.ndarray:
-    """(N, K) changes of values, or of values and slopes, by a change of the table."""
-    from neuralparts.network.hash_grid_kernels import ranges, run
-    from neuralparts.network.hash_grid_refit_kernels import value_and_slope_changes, value_changes
-
-    kernel = value_changes if rows.residuals.shape[1] == 1 else value_and_slope_changes
-    changes = np.empty_like(rows.residuals)
-    common, lanes = (rows.points, change, rows.jacobian, *fine, changes), (0,) * change.shape[1]
-    run(kernel, [(*common, start, stop, lanes) for start, stop in ranges(len(rows.points))])
-    return changes
-
-
-def _on_table(
-    terms: list[tuple[_Rows, np.ndarray]], fine: LevelArrays, shape: tuple[int, int], squared: bool = False
-) -> np.ndarray:
-    """Sum over equations of factors (N, K) times their derivatives by the table, or times the squares of these."""
+def _sweep(job: int, all_equations: "tuple[Equations, ...]", fine: LevelArrays, change: np.ndarray, results: int) -> np.ndarray:
+    """One pass over all equations, see `hash_grid_refit_kernels.sweep`. Returns so many tables (results, rows, F)."""
     from neuralparts.network.hash_grid_kernels import run
-    from neuralparts.network.hash_grid_refit_kernels import add_to_table
+    from neuralparts.network.hash_grid_refit_kernels import sweep
 
-    result, lanes = np.zeros(shape, np.float32), (0,) * shape[1]
-    parts = [result[first:last] for first, last in pairwise(fine.offsets)]
-    columns = range(0, len(parts) * shape[1], shape[1])
-    for rows, factors in terms:
-        arrays = rows.points, rows.squares if squared else rows.jacobian, factors, squared
-        levels = zip(columns, fine.resolutions, fine.dense, fine.masks, parts, strict=True)
-        run(add_to_table, [(*arrays, *level, lanes) for level in levels])
-    return result
+    # A task for each kind of equations, which adds to tables of its own.
+    tables = np.zeros((len(all_equations), 2, *change.shape), np.float32) if results == 2 else np.zeros((len(all_equations), 1, *change.shape), np.float32)
+    lanes = (0,) * change.shape[1]
+    run(sweep, [(job, equations, fine, change, own[0], own[-1], lanes) for equations, own in zip(all_equations, tables, strict=True)])
+    return tables.sum(0)
+
+
+def _gradient_and_diagonal(all_equations, fine, shape):
+    return _sweep(1, all_equations, fine, np.empty(shape, np.float32), 2)
+
+
+def _image(all_equations, fine, direction):
+    return _sweep(2, all_equations, fine, direction, 1)[0]
+
+
+def _add_changes(all_equations, fine, change):
+    _sweep(0, all_equations, fine, change, 1)
