@@ -8,6 +8,7 @@ In: a network, labelled points, points of the surface with its normals. Out: the
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -48,26 +49,20 @@ def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
         raise ValueError(
             "only a float32 hash grid on the CPU with one hidden layer of ReLU and no scaler can be refitted"
         )
+    # The compiled loops: no other fit needs them.
+    from neuralparts.network import hash_grid_refit_kernels as kernels
+
     fine = _finest(network.encoding.arrays)
-    near, near_weights = _value_equations(network, given)
-    surface, surface_weights = _surface_equations(network, given)
     start = network.encoding.arrays.offsets[-1] - fine.offsets[-1]
     table = network.encoding.table.detach().numpy()[start:]
+    both = _value_equations(network, given), _surface_equations(network, given)
     for number in range(ROUNDS):
-        # Weights that make squares of errors grow as the errors themselves do: of values, and of whole gradients.
-        near.weights[0] = near_weights / _at_least(np.abs(near.residuals[0]), LEAST_ERROR)
-        surface.weights[0] = surface_weights[0] / _at_least(np.abs(surface.residuals[0]), LEAST_ERROR)
-        lengths = np.sqrt((surface.residuals[1:] ** 2).sum(0))
-        surface.weights[1] = surface_weights[1] / _at_least(lengths, LEAST_SLOPE_ERROR)
-        change = _least_squares((near, surface), fine, table.shape)
+        if number:
+            _sweep(kernels.CHANGE, both, fine, change)
+        for equations in both:
+            _weigh(equations)
+        change = _least_squares(both, fine, table.shape)
         table += change
-        if number < ROUNDS - 1:
-            _add_changes((near, surface), fine, change)
-
-
-def _at_least(errors: np.ndarray, least: float) -> np.ndarray:
-    """Errors (N,), none below `least`."""
-    return np.maximum(errors, np.float32(least))
 
 
 def _finest(levels: LevelArrays) -> LevelArrays:
@@ -78,55 +73,55 @@ def _finest(levels: LevelArrays) -> LevelArrays:
     )
 
 
-def _value_equations(network: NeuralSDF, given: RefitPoints) -> "tuple[Equations, np.ndarray]":
-    """The equations of the values at the labelled points, and the points' weights (N,)."""
+def _value_equations(network: NeuralSDF, given: RefitPoints) -> "Equations":
+    """The equations of the values at the labelled points."""
     from neuralparts.network.hash_grid_refit_kernels import Equations
 
-    points, distances, weights = _in_tiles(given.points, given.distances[:, None], given.weights[:, None])
-    values, _, jacobian = _linearised(network, points, 0)
-    return Equations(points, jacobian, values - distances, np.empty_like(weights)), weights[0]
+    weights, points, distances = _in_tiles(given.weights[:, None], given.points, given.distances[:, None])
+    values, _, jacobian = _linearised(network, points, axes=0)
+    return Equations(points, jacobian, values - distances, weights, np.empty_like(weights))
 
 
-def _surface_equations(network: NeuralSDF, given: RefitPoints) -> "tuple[Equations, np.ndarray]":
-    """The equations of values and gradients on the surface, and the weights (2, N) of both: 0 for a gradient where the
-    normal says nothing."""
+def _surface_equations(network: NeuralSDF, given: RefitPoints) -> "Equations":
+    """The equations of values and gradients on the surface."""
     from neuralparts.network.hash_grid_refit_kernels import Equations
 
-    points, normals, weights = _in_tiles(given.on_surface, given.normals, np.ones((len(given.normals), 1), np.float32))
-    values, gradients, jacobian = _linearised(network, points, 3)
+    ones = np.ones((len(given.normals), 1), np.float32)
+    of_values, points, normals = _in_tiles(ones, given.on_surface, given.normals)
+    values, gradients, jacobian = _linearised(network, points, axes=3)
     # A normal points to either side, the gradient outward.
     sides = np.where((gradients * normals).sum(0) < 0, np.float32(-1), np.float32(1))
     errors = gradients - sides * normals
     kept = (errors * errors).sum(0) < FARTHEST_NORMAL**2
-    weights = np.concatenate([weights, np.float32(GRADIENT_WEIGHT) * weights * kept])
-    return Equations(points, jacobian, np.concatenate([values, errors]), np.empty_like(weights)), weights
+    importance = np.concatenate([of_values, np.float32(GRADIENT_WEIGHT) * of_values * kept])
+    return Equations(points, jacobian, np.concatenate([values, errors]), importance, np.empty_like(importance))
 
 
-def _in_tiles(points: np.ndarray, *columns: np.ndarray) -> list[np.ndarray]:
-    """Points (N, 3) and what belongs to them, (N, K), as arrays (3, N) and (K, N): neighbours beside each other, and
-    zeros behind, to whole tiles."""
+def _in_tiles(weights: np.ndarray, points: np.ndarray, more: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights (N, 1), points (N, 3) and something more of each, (N, K), as the loops take them: transposed, neighbours
+    beside each other, and filled up to whole tiles with points that weigh nothing."""
     from neuralparts.network.vector_kernels import LANES
 
+    # The cell (N,) of each point in a grid, x fastest: less than 2^16, which numpy sorts in linear time.
     x, y, z = ((points + 1) * np.float32(_ORDER_CELLS / 2)).clip(0, _ORDER_CELLS - 1).astype(np.uint16).T
     order = np.argsort(x + _ORDER_CELLS * (y + _ORDER_CELLS * z), kind="stable")
-    count = -(-len(points) // LANES) * LANES
-    ordered = [np.zeros((array.shape[1], count), np.float32) for array in (points, *columns)]
-    for target, array in zip(ordered, (points, *columns), strict=True):
-        target[:, : len(points)] = array[order].T
-    return ordered
+    order = np.pad(order, (0, -len(order) % LANES), mode="edge")
+    weights, points_in_order, more = (np.take(array.T, order, axis=1) for array in (weights, points, more))
+    weights[:, len(points) :] = 0
+    return weights, points_in_order, more
 
 
 def _linearised(network: NeuralSDF, points: np.ndarray, axes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values (1, N) at points (3, N), their gradients (3, N) or (0, N) for 3 or 0 axes, and their derivatives (L, N, F)
-    by the features of the finest levels."""
+    """Values (1, N) at points (3, N), their gradients (axes, N) along 3 axes or none, and their derivatives (L, N, F) by
+    the features of the finest levels."""
     from neuralparts.network.hash_grid_kernels import ranges, run
     from neuralparts.network.hash_grid_refit_kernels import linearise
 
     count, features = points.shape[1], network.encoding.features
     values, gradients = np.empty((1, count), np.float32), np.empty((axes, count), np.float32)
     jacobian = np.empty((LEVELS, count, features), np.float32)
-    table, layers = network.encoding.table.detach().numpy(), _layers(network)
-    common = points, table, network.encoding.arrays, layers, values, gradients, jacobian
+    table, levels = network.encoding.table.detach().numpy(), network.encoding.arrays
+    common = points, table, levels, _layers(network), values, gradients, jacobian
     run(linearise, [(*common, start, stop, (0,) * features) for start, stop in ranges(count)])
     return values, gradients, jacobian
 
@@ -137,24 +132,37 @@ def _layers(network: NeuralSDF) -> "Layers":
     from neuralparts.network.vector_kernels import UNITS
 
     hidden, output = network.layers[0], network.layers[2]
-    width, inputs = hidden.weight.shape
-    missing = -width % UNITS, -inputs % UNITS
-    weight = np.pad(hidden.weight.detach().numpy(), [(0, missing[0]), (0, missing[1])])
-    of_units = [np.pad(array.detach().numpy(), (0, missing[0])) for array in (hidden.bias, output.weight[0])]
+    weight, bias, of_output, output_bias = (
+        array.detach().numpy() for array in (hidden.weight, hidden.bias, output.weight[0], output.bias)
+    )
+    units, inputs = ((0, -size % UNITS) for size in weight.shape)
+    weight = np.pad(weight, (units, inputs))  # (W, K)
     zeros = np.zeros(weight.shape[1], np.float32)
-    return Layers(weight.T.ravel(), weight.ravel(), *of_units, output.bias.detach().numpy(), zeros)
+    return Layers(weight.T.ravel(), weight.ravel(), np.pad(bias, units), np.pad(of_output, units), output_bias, zeros)
 
 
-def _least_squares(all_equations: "tuple[Equations, ...]", fine: LevelArrays, shape: tuple[int, int]) -> np.ndarray:
+def _weigh(equations: "Equations") -> None:
+    """Set the weights that make squares of errors grow as the errors themselves do: of values, and of whole gradients."""
+    importance, residuals, weights = equations.importance, equations.residuals, equations.weights
+    weights[0] = importance[0] / np.maximum(np.abs(residuals[0]), np.float32(LEAST_ERROR))
+    if len(residuals) > 1:
+        lengths = np.sqrt((residuals[1:] ** 2).sum(0))
+        weights[1] = importance[1] / np.maximum(lengths, np.float32(LEAST_SLOPE_ERROR))
+
+
+def _least_squares(both: "tuple[Equations, Equations]", fine: LevelArrays, shape: tuple[int, int]) -> np.ndarray:
     """The table's change, of this shape, after ITERATIONS of conjugate gradients, preconditioned by the diagonal."""
-    gradient, diagonal = _gradient_and_diagonal(all_equations, fine, shape)
-    downhill = -gradient
+    from neuralparts.network import hash_grid_refit_kernels as kernels
+
+    change = np.zeros(shape, np.float32)
+    uphill, diagonal = _sweep(kernels.DESCEND, both, fine, change)
+    downhill = -uphill
     damping = np.float32(DAMPING * diagonal[diagonal > 0].mean())
     inverse = 1 / (diagonal + damping)
-    change, ahead = np.zeros(shape, np.float32), inverse * downhill
+    ahead = inverse * downhill
     direction, product = ahead.copy(), float((downhill * ahead).sum())
     for _ in range(ITERATIONS):
-        image = _image(all_equations, fine, direction) + damping * direction
+        image = _sweep(kernels.IMAGE, both, fine, direction)[0] + damping * direction
         length = product / max(float((direction * image).sum()), np.finfo(np.float32).tiny)
         change += np.float32(length) * direction
         downhill -= np.float32(length) * image
@@ -164,25 +172,13 @@ def _least_squares(all_equations: "tuple[Equations, ...]", fine: LevelArrays, sh
     return change
 
 
-def _sweep(job: int, all_equations: "tuple[Equations, ...]", fine: LevelArrays, change: np.ndarray, results: int) -> np.ndarray:
-    """One pass over all equations, see `hash_grid_refit_kernels.sweep`. Returns so many tables (results, rows, F)."""
+def _sweep(job: int, both: "tuple[Equations, Equations]", fine: LevelArrays, change: np.ndarray) -> np.ndarray:
+    """A pass over all equations, see `hash_grid_refit_kernels.sweep`. Returns the sums (job, rows, F): none for CHANGE,
+    one for IMAGE, two for DESCEND."""
     from neuralparts.network.hash_grid_kernels import run
     from neuralparts.network.hash_grid_refit_kernels import sweep
 
-    # A task for each kind of equations, which adds to tables of its own.
-    tables = np.zeros((len(all_equations), 2, *change.shape), np.float32) if results == 2 else np.zeros((len(all_equations), 1, *change.shape), np.float32)
-    lanes = (0,) * change.shape[1]
-    run(sweep, [(job, equations, fine, change, own[0], own[-1], lanes) for equations, own in zip(all_equations, tables, strict=True)])
-    return tables.sum(0)
-
-
-def _gradient_and_diagonal(all_equations, fine, shape):
-    return _sweep(1, all_equations, fine, np.empty(shape, np.float32), 2)
-
-
-def _image(all_equations, fine, direction):
-    return _sweep(2, all_equations, fine, direction, 1)[0]
-
-
-def _add_changes(all_equations, fine, change):
-    _sweep(0, all_equations, fine, change, 1)
+    # Each of both kinds is a task with sums of its own, so that the bits do not depend on threads.
+    sums, lanes = np.zeros((2, job, *change.shape), np.float32), (0,) * change.shape[1]
+    run(sweep, [(job, equations, fine, change, own, lanes) for equations, own in zip(both, sums, strict=True)])
+    return sums[0] + sums[1]

@@ -25,10 +25,11 @@ from neuralparts.network.vector_kernels import LANES, UNITS, output_tile, produc
 
 # Compiled into the loops that call it.
 part_of_loop = njit(nogil=True, error_model="numpy")
-# What `sweep` does.
-CHANGE, DESCEND, IMAGE = 0, 1, 2
+# The jobs of `sweep`: the number of tables that it adds to.
+CHANGE, IMAGE, DESCEND = 0, 1, 2
 # Arguments of `vector_kernels.products` and of the intrinsics here: a tuple that is not empty says yes.
 YES, NO = (0,), ()
+ZERO, ONE = np.float32(0), np.float32(1)
 
 
 class Layers(NamedTuple):
@@ -49,122 +50,164 @@ class Equations(NamedTuple):
     points: np.ndarray  # (3, N)
     jacobian: np.ndarray  # (L, N, F), derivatives of the values by the fitted levels' features
     residuals: np.ndarray  # (1, N) of the values, or (4, N)
-    weights: np.ndarray  # (1, N) of the values, or (2, N), of them and of all three slopes
+    importance: np.ndarray  # (1, N) of the values, or (2, N), of them and of all three slopes: the given weights
+    weights: np.ndarray  # of the same shape: the weights in the sums
+
+
+class Tile(NamedTuple):
+    """Space for a tile's numbers, flat: rows (L, 8, LANES) uint32 and parts (L, 3, LANES) of the corners in all levels,
+    see `hash_grid_refit_vectors`; of one level `corners` (8, LANES); and `values` (4, LANES), a number for each equation
+    of a point. F numbers for each point, `features` (LANES, F)."""
+
+    rows: np.ndarray
+    parts: np.ndarray
+    corners: np.ndarray
+    values: np.ndarray
+    features: np.ndarray
 
 
 @part_of_loop
-def find_level(points, place, levels, level, rows, parts):
-    """Corners and positions in the cells of a tile in a level, see `find_cells`; each level has its part of both."""
-    resolutions, offsets, dense, masks = levels
-    stride_y, stride_z = strides(resolutions[level], dense[level])
-    find_cells(
-        points, place, points.shape[1], resolutions[level], stride_y, stride_z, dense[level], masks[level],
-        rows, parts, level * 8 * LANES, level * 3 * LANES,
+def new_tile(levels, lanes):
+    """Space for the tiles of a loop."""
+    count = len(levels[0])
+    return Tile(
+        np.empty(count * 8 * LANES, np.uint32),
+        np.empty(count * 3 * LANES, np.float32),
+        np.empty(8 * LANES, np.float32),
+        np.empty(4 * LANES, np.float32),
+        np.empty(LANES * len(lanes), np.float32),
+    )
+
+
+@part_of_loop
+def find_corners(tile, points, place, levels, lanes):
+    """Fill the tile's rows and parts with those of points (3, N) from `place` on, in all levels."""
+    resolutions, _, dense, masks = levels
+    for level in range(len(resolutions)):
+        stride_y, stride_z = strides(resolutions[level], dense[level])
+        find_cells(
+            points, place, points.shape[1], resolutions[level], stride_y, stride_z, dense[level], masks[level],
+            tile.rows, level * 8 * LANES, tile.parts, level * 3 * LANES, lanes,
+        )  # fmt: skip
+
+
+@part_of_loop
+def add_level(tile, table, levels, level, jacobian, place, has_slopes, lanes):
+    """Add to the tile's values (1, LANES), or (4, LANES) with slopes, what a level of a table (rows, F) does to values and
+    slopes: the table itself, or a change of it. The derivatives by the level's features begin at jacobian[place]."""
+    cells = np.float32(0.5) * np.float32(levels[0][level])
+    corner_products(
+        table, levels[1][level], tile.rows, level * 8 * LANES, jacobian, place, tile.corners, 0, lanes
     )  # fmt: skip
-
-
-@part_of_loop
-def cells_of(levels, level):
-    """Cells per unit length."""
-    return np.float32(0.5) * np.float32(levels[0][level])
+    if has_slopes:
+        add_changes(tile.corners, 0, tile.parts, level * 3 * LANES, cells, tile.values, 0, YES)
+    else:
+        add_changes(tile.corners, 0, tile.parts, level * 3 * LANES, cells, tile.values, 0, NO)
 
 
 @compiled
 def linearise(points, table, levels, layers, values, gradients, jacobian, start, stop, lanes):
-    """Write values[start:stop], (N,), of points (3, N) in the cube, and jacobian (Lf, N, F), by the finest Lf levels.
+    """Write values[start:stop], (N,), at points (3, N) in the cube, and jacobian (Lf, N, F), by the finest Lf levels.
 
-    gradients: (3, N) of the values by the points, or (0, N). start, stop: whole tiles. lanes: a tuple of length F.
+    gradients: (3, N), of the values by the points; (0, N) for none. start, stop: whole tiles. lanes: a tuple of length F.
     """
     inner, outer, bias, output, output_bias, zeros = layers
     count, features, depth, width = len(levels[0]), len(lanes), len(zeros), len(bias)
     first = count - len(jacobian)
-    # Of a tile: corners of all levels, inputs (K, LANES) or their slopes, hidden values (W, LANES), one level's slopes.
-    rows, parts = np.empty(count * 8 * LANES, np.uint32), np.empty(count * 3 * LANES, np.float32)
-    inputs, hidden = np.zeros(depth * LANES, np.float32), np.empty(width * LANES, np.float32)
-    slopes, dots, changes = np.empty(features * LANES, np.float32), np.empty(8 * LANES, np.float32), np.empty(4 * LANES, np.float32)
+    # The first input whose derivative is asked for, in whole UNITS.
     lowest = 0 if len(gradients) else first * features // UNITS * UNITS
+    # Of a tile: inputs (K, LANES), the derivatives by them (K, LANES), and hidden values or slopes (W, LANES).
+    tile = new_tile(levels, lanes)
+    inputs, derivatives = np.zeros(depth * LANES, np.float32), np.empty(depth * LANES, np.float32)
+    hidden = np.empty(width * LANES, np.float32)
     for place in range(start, stop, LANES):
+        find_corners(tile, points, place, levels, lanes)
         for level in range(count):
-            find_level(points, place, levels, level, rows, parts)
             blend_corners(
-                table, levels[1][level], rows, level * 8 * LANES, parts, level * 3 * LANES, inputs, level * features * LANES, lanes
-            )
+                table, levels[1][level], tile.rows, level * 8 * LANES, tile.parts, level * 3 * LANES,
+                inputs, level * features * LANES, lanes,
+            )  # fmt: skip
         for unit in range(0, width, UNITS):
             products(inner, unit, width, bias, unit, depth, inputs, 0, hidden, unit * LANES, YES)
         output_tile(output, output_bias[0], width, hidden, 0, values, place)
         for unit in range(width):
             unit_slopes(output[unit], hidden, unit * LANES)
         for unit in range(lowest, depth, UNITS):
-            products(outer, unit, depth, zeros, unit, width, hidden, 0, inputs, unit * LANES, NO)
+            products(outer, unit, depth, zeros, unit, width, hidden, 0, derivatives, unit * LANES, NO)
         for level in range(first, count):
             at = ((level - first) * points.shape[1] + place) * features
-            together(inputs, level * features * LANES, jacobian, at, lanes)
+            together(derivatives, level * features * LANES, jacobian, at, lanes)
         if len(gradients):
-            changes[:] = 0
+            # The gradient is the slopes of all levels' blends times their derivatives.
+            tile.values[:] = ZERO
             for level in range(count):
-                together(inputs, level * features * LANES, slopes, 0, lanes)
-                corner_products(table, levels[1][level], rows, level * 8 * LANES, slopes, 0, dots, 0, lanes)
-                add_changes(dots, 0, parts, level * 3 * LANES, cells_of(levels, level), changes, 0, YES)
+                together(derivatives, level * features * LANES, tile.features, 0, lanes)
+                add_level(tile, table, levels, level, tile.features, 0, True, lanes)
             for axis in range(3):
                 for lane in range(LANES):
-                    gradients[axis, place + lane] = changes[(axis + 1) * LANES + lane]
-        for number in range(lowest, depth):  # the padding is zero again
-            if number >= count * features:
-                inputs[number * LANES : (number + 1) * LANES] = 0
+                    gradients[axis, place + lane] = tile.values[(axis + 1) * LANES + lane]
+
+
+@part_of_loop
+def changes_of_values(tile, equations, place, levels, change, lanes):
+    """Fill the tile's values with what a change (rows, F) of the table does to the equations from `place` on."""
+    jacobian, residuals = equations.jacobian, equations.residuals
+    tile.values[:] = ZERO
+    for level in range(len(jacobian)):
+        at = (level * jacobian.shape[1] + place) * len(lanes)
+        add_level(tile, change, levels, level, jacobian, at, len(residuals) > 1, lanes)
+
+
+@part_of_loop
+def weigh(tile, equations, place):
+    """Multiply the tile's values, one for each equation, by the weights."""
+    for equation in range(len(equations.residuals)):
+        for lane in range(LANES):
+            tile.values[equation * LANES + lane] *= equations.weights[min(equation, 1), place + lane]
+
+
+@part_of_loop
+def add_to_table(tile, equations, place, levels, table, lanes, squared):
+    """Add to a table (rows, F) the tile's values, one for each equation, times their derivatives by the table; or times
+    the squares of these, with `squared`, a tuple that is not empty."""
+    jacobian, residuals = equations.jacobian, equations.residuals
+    for level in range(len(jacobian)):
+        at = (level * jacobian.shape[1] + place) * len(lanes)
+        cells = np.float32(0.5) * np.float32(levels[0][level])
+        if len(residuals) > 1:
+            corner_factors(tile.parts, level * 3 * LANES, cells, tile.values, 0, tile.corners, 0, YES, squared)
+        else:
+            corner_factors(tile.parts, level * 3 * LANES, cells, tile.values, 0, tile.corners, 0, NO, squared)
+        spread_corners(
+            table, levels[1][level], tile.rows, level * 8 * LANES, tile.corners, 0, jacobian, at, lanes, squared
+        )  # fmt: skip
 
 
 @compiled
-def sweep(job, equations, levels, change, result, diagonal, lanes):
-    """CHANGE: add to the residuals what a change (rows, F) of the table does to them. DESCEND: add to `result` (rows, F)
-    the gradient of half of the weighted squares, and to `diagonal` (rows, F) their second derivatives. IMAGE: add to
-    `result` the second derivatives times a change.
+def sweep(job, equations, levels, change, sums, lanes):
+    """One pass over the equations A of a change (rows, F) of the table, with weights W and residuals r (N, K).
 
-    levels: the fitted ones. lanes: a tuple of length F.
+    CHANGE: r += A change. IMAGE: sums[0] += A^T W A change. DESCEND: sums[0] += A^T W r, the gradient of half of the
+    weighted squares, and sums[1] += the diagonal of A^T W A. sums: (job, rows, F). levels: the fitted ones. lanes: a
+    tuple of length F.
     """
-    points, jacobian, residuals, weights = equations
-    count, places, features, size = len(levels[0]), points.shape[1], len(lanes), len(residuals)
-    # Of a tile: corners of all levels, and for each corner the scalar products, then the factors.
-    rows, parts = np.empty(count * 8 * LANES, np.uint32), np.empty(count * 3 * LANES, np.float32)
-    corners, factors = np.empty(8 * LANES, np.float32), np.empty(4 * LANES, np.float32)
-    for place in range(0, places, LANES):
-        for level in range(count):
-            find_level(points, place, levels, level, rows, parts)
+    points, residuals = equations.points, equations.residuals
+    tile = new_tile(levels, lanes)
+    for place in range(0, points.shape[1], LANES):
+        find_corners(tile, points, place, levels, lanes)
         if job == DESCEND:
-            for equation in range(size):
+            tile.values[:] = ONE
+            weigh(tile, equations, place)
+            add_to_table(tile, equations, place, levels, sums[1], lanes, YES)
+            for equation in range(len(residuals)):
                 for lane in range(LANES):
-                    factors[equation * LANES + lane] = residuals[equation, place + lane]
+                    tile.values[equation * LANES + lane] = residuals[equation, place + lane]
         else:
-            factors[:] = 0
-            for level in range(count):
-                at = (level * places + place) * features
-                corner_products(change, levels[1][level], rows, level * 8 * LANES, jacobian, at, corners, 0, lanes)
-                if size == 1:
-                    add_changes(corners, 0, parts, level * 3 * LANES, cells_of(levels, level), factors, 0, NO)
-                else:
-                    add_changes(corners, 0, parts, level * 3 * LANES, cells_of(levels, level), factors, 0, YES)
+            changes_of_values(tile, equations, place, levels, change, lanes)
         if job == CHANGE:
-            for equation in range(size):
+            for equation in range(len(residuals)):
                 for lane in range(LANES):
-                    residuals[equation, place + lane] += factors[equation * LANES + lane]
-            continue
-        for equation in range(size):
-            for lane in range(LANES):
-                factors[equation * LANES + lane] *= weights[min(equation, 1), place + lane]
-        for level in range(count):
-            at, corners_at, parts_at, cells = (level * places + place) * features, level * 8 * LANES, level * 3 * LANES, cells_of(levels, level)
-            if size == 1:
-                corner_factors(parts, parts_at, cells, factors, 0, corners, 0, NO, NO)
-            else:
-                corner_factors(parts, parts_at, cells, factors, 0, corners, 0, YES, NO)
-            spread_corners(result, levels[1][level], rows, corners_at, corners, 0, jacobian, at, lanes, NO)
-        if job == DESCEND:
-            for equation in range(size):
-                for lane in range(LANES):
-                    factors[equation * LANES + lane] = weights[min(equation, 1), place + lane]
-            for level in range(count):
-                at, corners_at, parts_at, cells = (level * places + place) * features, level * 8 * LANES, level * 3 * LANES, cells_of(levels, level)
-                if size == 1:
-                    corner_factors(parts, parts_at, cells, factors, 0, corners, 0, NO, YES)
-                else:
-                    corner_factors(parts, parts_at, cells, factors, 0, corners, 0, YES, YES)
-                spread_corners(diagonal, levels[1][level], rows, corners_at, corners, 0, jacobian, at, lanes, YES)
+                    residuals[equation, place + lane] += tile.values[equation * LANES + lane]
+        else:
+            weigh(tile, equations, place)
+            add_to_table(tile, equations, place, levels, sums[0], lanes, NO)

@@ -42,6 +42,13 @@ def vectors(builder: ir.IRBuilder, pointer: ir.Value, count: int) -> Values:
     return [load(builder, pointer, number * LANES) for number in range(count)]
 
 
+def multiply_add(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+    """a * b + c, rounded once where the CPU can."""
+    kind = ir.FunctionType(a.type, [a.type] * 3)
+    function = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fmuladd.v{a.type.count}f32")
+    return builder.call(function, [a, b, c])
+
+
 def joined(builder: ir.IRBuilder, pieces: Values) -> ir.Value:
     """One long vector of a power of 2 of pieces of one length."""
     while len(pieces) > 1:
@@ -53,8 +60,7 @@ def joined(builder: ir.IRBuilder, pieces: Values) -> ir.Value:
 def row_at(builder: ir.IRBuilder, table_at: ir.Value, rows_at: ir.Value, place: ir.Value | int, features: int) -> ir.Value:
     """A pointer to the row of a level that the number at this place of `rows` names."""
     place = place if isinstance(place, ir.Value) else whole(place)
-    row = builder.zext(builder.load(builder.gep(rows_at, [place])), ir.IntType(64))
-    return builder.gep(table_at, [builder.mul(row, whole(features))])
+    return builder.gep(table_at, [builder.zext(builder.load(builder.gep(rows_at, [place])), ir.IntType(64))])
 
 
 def level_at(builder: ir.IRBuilder, pointer: ir.Value, row: ir.Value, features: int) -> ir.Value:
@@ -71,7 +77,7 @@ def edge_fractions(builder: ir.IRBuilder, parts: Values, axis: int, cells: ir.Va
 
 
 @intrinsic
-def find_cells(typing_context, points, place, gap, resolution, stride_y, stride_z, dense, mask, rows, parts, row_place, part_place):
+def find_cells(typing_context, points, place, gap, resolution, stride_y, stride_z, dense, mask, rows, row_place, parts, part_place, lanes):
     """Rows and positions in the cells, `rows` and `parts`, of LANES points in a level.
 
     points: x at place, y and z `gap` and 2 gap behind. resolution int32, strides and mask uint32, dense bool: of the
@@ -80,19 +86,19 @@ def find_cells(typing_context, points, place, gap, resolution, stride_y, stride_
 
     def generate(context, builder, signature, args):
         point_at = pointer_at(context, builder, points, args[0], args[1])
-        row_at = pointer_at(context, builder, rows, args[8], args[10])
-        part_at = pointer_at(context, builder, parts, args[9], args[11])
+        row_at = pointer_at(context, builder, rows, args[8], args[9])
+        part_at = pointer_at(context, builder, parts, args[10], args[11])
         offsets = whole(0), args[2], builder.mul(args[2], whole(2))
         found = [cell_and_part(builder, load(builder, point_at, offset), args[3]) for offset in offsets]
         dense_flag = builder.trunc(args[6], ir.IntType(1)) if args[6].type != ir.IntType(1) else args[6]
         kept = in_all_lanes(builder, args[7])
         numbers = corner_numbers(builder, [cell for cell, _ in found], [args[4], args[5]], dense_flag)
         for corner, row in enumerate(numbers):
-            store(builder, builder.and_(row, kept), row_at, corner * LANES)
+            store(builder, builder.mul(builder.and_(row, kept), constants(INT, [len(lanes)] * LANES)), row_at, corner * LANES)
         for axis, (_, part) in enumerate(found):
             store(builder, part, part_at, axis * LANES)
 
-    arguments = (points, place, gap, resolution, stride_y, stride_z, dense, mask, rows, parts, row_place, part_place)
+    arguments = (points, place, gap, resolution, stride_y, stride_z, dense, mask, rows, row_place, parts, part_place, lanes)
     return void(generate, *arguments)
 
 
@@ -136,6 +142,18 @@ def columns_of(builder: ir.IRBuilder, wide: ir.Value, features: int) -> Values:
     return [builder.shuffle_vector(wide, undefined, constants(INT, mask)) for mask in masks]
 
 
+def sums_of_features(builder: ir.IRBuilder, wide: ir.Value, features: int) -> ir.Value:
+    """The sum of the F features of each point: neighbours are added while they are even in number."""
+    while features % 2 == 0:
+        undefined, features = ir.Constant(wide.type, ir.Undefined), features // 2
+        masks = ([2 * place + first for place in range(LANES * features)] for first in (0, 1))
+        wide = builder.fadd(*(builder.shuffle_vector(wide, undefined, constants(INT, mask)) for mask in masks))
+    total, *others = columns_of(builder, wide, features)
+    for other in others:
+        total = builder.fadd(total, other)
+    return total
+
+
 @intrinsic
 def corner_products(typing_context, table, first, rows, row_place, jacobian, place, products, product_place, lanes):
     """products (8, LANES): scalar products of each point's F numbers jacobian[place:], point by point, with the rows of
@@ -149,10 +167,8 @@ def corner_products(typing_context, table, first, rows, row_place, jacobian, pla
         derivatives_at = pointer_at(context, builder, jacobian, args[4], args[5])
         derivatives = load(builder, derivatives_at, kind=ir.VectorType(FLOAT, LANES * count))
         for corner in range(8):
-            values = builder.fmul(corner_values(builder, table_at, rows_at, corner, count), derivatives)
-            total, *others = columns_of(builder, values, count)
-            for other in others:
-                total = builder.fadd(total, other)
+            values = corner_values(builder, table_at, rows_at, corner, count)
+            total = sums_of_features(builder, builder.fmul(values, derivatives), count)
             store(builder, total, product_at, corner * LANES)
 
     return void(generate, table, first, rows, row_place, jacobian, place, products, product_place, lanes)
@@ -238,7 +254,7 @@ def spread_corners(typing_context, table, first, rows, row_place, factors, facto
                 place = builder.add(loop.index, whole(corner * LANES))
                 pointer = row_at(builder, table_at, rows_at, place, count)
                 factor = in_all_lanes(builder, builder.load(builder.gep(factors_at, [place])), count)
-                total = builder.fadd(load(builder, pointer, kind=kind), builder.fmul(factor, derivatives))
+                total = multiply_add(builder, factor, derivatives, load(builder, pointer, kind=kind))
                 store(builder, total, pointer)
 
     return void(generate, table, first, rows, row_place, factors, factor_place, jacobian, place, lanes, squared)
