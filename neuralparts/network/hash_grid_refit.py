@@ -8,7 +8,7 @@ In: a network, labelled points, points of the surface with its normals. Out: the
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import numpy as np
 
@@ -42,6 +42,28 @@ class RefitPoints:
     normals: np.ndarray
 
 
+class Layers(NamedTuple):
+    """A network's layers, flat and filled up with zeros: hidden weight (K, W) and (W, K), bias (W,), output weight (W,),
+    output bias (1,), and zeros (K,). K inputs and width W are multiples of UNITS."""
+
+    inner: np.ndarray
+    outer: np.ndarray
+    bias: np.ndarray
+    output: np.ndarray
+    output_bias: np.ndarray
+    zeros: np.ndarray
+
+
+class Equations(NamedTuple):
+    """The equations of N points, whole tiles: of their values, or of values and slopes along x, y, z. All float32."""
+
+    points: np.ndarray  # (3, N)
+    jacobian: np.ndarray  # (L, N, F), derivatives of the values by the features of the fitted levels
+    residuals: np.ndarray  # (1, N) of the values, or (4, N) with those of the slopes
+    importance: np.ndarray  # (1, N) of the values, or (2, N) with that of the three slopes
+    weights: np.ndarray  # of the squares of the residuals, shaped as importance
+
+
 def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
     """Fit the table's finest LEVELS again, in place. Raises ValueError for a network that Adam's compiled step cannot
     train, and for one with a scaler."""
@@ -57,12 +79,12 @@ def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
     table = network.encoding.table.detach().numpy()[start:]
     both = _value_equations(network, given), _surface_equations(network, given)
     for number in range(ROUNDS):
-        if number:
-            _sweep(kernels.CHANGE, both, fine, change)
         for equations in both:
             _weigh(equations)
         change = _least_squares(both, fine, table.shape)
         table += change
+        if number < ROUNDS - 1:  # the errors, by which the next round weighs
+            _sweep(kernels.CHANGE, both, fine, change)
 
 
 def _finest(levels: LevelArrays) -> LevelArrays:
@@ -73,19 +95,15 @@ def _finest(levels: LevelArrays) -> LevelArrays:
     )
 
 
-def _value_equations(network: NeuralSDF, given: RefitPoints) -> "Equations":
+def _value_equations(network: NeuralSDF, given: RefitPoints) -> Equations:
     """The equations of the values at the labelled points."""
-    from neuralparts.network.hash_grid_refit_kernels import Equations
-
     weights, points, distances = _in_tiles(given.weights[:, None], given.points, given.distances[:, None])
     values, _, jacobian = _linearised(network, points, axes=0)
     return Equations(points, jacobian, values - distances, weights, np.empty_like(weights))
 
 
-def _surface_equations(network: NeuralSDF, given: RefitPoints) -> "Equations":
+def _surface_equations(network: NeuralSDF, given: RefitPoints) -> Equations:
     """The equations of values and gradients on the surface."""
-    from neuralparts.network.hash_grid_refit_kernels import Equations
-
     ones = np.ones((len(given.normals), 1), np.float32)
     of_values, points, normals = _in_tiles(ones, given.on_surface, given.normals)
     values, gradients, jacobian = _linearised(network, points, axes=3)
@@ -93,7 +111,7 @@ def _surface_equations(network: NeuralSDF, given: RefitPoints) -> "Equations":
     sides = np.where((gradients * normals).sum(0) < 0, np.float32(-1), np.float32(1))
     errors = gradients - sides * normals
     kept = (errors * errors).sum(0) < FARTHEST_NORMAL**2
-    importance = np.concatenate([of_values, np.float32(GRADIENT_WEIGHT) * of_values * kept])
+    importance = np.concatenate([of_values, np.float32(GRADIENT_WEIGHT) * of_values * kept])  # 0 in the padding
     return Equations(points, jacobian, np.concatenate([values, errors]), importance, np.empty_like(importance))
 
 
@@ -112,8 +130,8 @@ def _in_tiles(weights: np.ndarray, points: np.ndarray, more: np.ndarray) -> tupl
 
 
 def _linearised(network: NeuralSDF, points: np.ndarray, axes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values (1, N) at points (3, N), their gradients (axes, N) along 3 axes or none, and their derivatives (L, N, F) by
-    the features of the finest levels."""
+    """Values (1, N) at points (3, N), their gradients (axes, N) along 3 axes or none, and their derivatives (L, N, F)
+    by the features of the finest levels."""
     from neuralparts.network.hash_grid_kernels import ranges, run
     from neuralparts.network.hash_grid_refit_kernels import linearise
 
@@ -126,9 +144,8 @@ def _linearised(network: NeuralSDF, points: np.ndarray, axes: int) -> tuple[np.n
     return values, gradients, jacobian
 
 
-def _layers(network: NeuralSDF) -> "Layers":
+def _layers(network: NeuralSDF) -> Layers:
     """The network's layers as the compiled loops take them."""
-    from neuralparts.network.hash_grid_refit_kernels import Layers
     from neuralparts.network.vector_kernels import UNITS
 
     hidden, output = network.layers[0], network.layers[2]
@@ -141,8 +158,8 @@ def _layers(network: NeuralSDF) -> "Layers":
     return Layers(weight.T.ravel(), weight.ravel(), np.pad(bias, units), np.pad(of_output, units), output_bias, zeros)
 
 
-def _weigh(equations: "Equations") -> None:
-    """Set the weights that make squares of errors grow as the errors themselves do: of values, and of whole gradients."""
+def _weigh(equations: Equations) -> None:
+    """Set the weights by which squares of errors grow as the errors themselves do: of values, and of whole gradients."""
     importance, residuals, weights = equations.importance, equations.residuals, equations.weights
     weights[0] = importance[0] / np.maximum(np.abs(residuals[0]), np.float32(LEAST_ERROR))
     if len(residuals) > 1:
@@ -150,7 +167,7 @@ def _weigh(equations: "Equations") -> None:
         weights[1] = importance[1] / np.maximum(lengths, np.float32(LEAST_SLOPE_ERROR))
 
 
-def _least_squares(both: "tuple[Equations, Equations]", fine: LevelArrays, shape: tuple[int, int]) -> np.ndarray:
+def _least_squares(both: tuple[Equations, Equations], fine: LevelArrays, shape: tuple[int, int]) -> np.ndarray:
     """The table's change, of this shape, after ITERATIONS of conjugate gradients, preconditioned by the diagonal."""
     from neuralparts.network import hash_grid_refit_kernels as kernels
 
@@ -172,7 +189,7 @@ def _least_squares(both: "tuple[Equations, Equations]", fine: LevelArrays, shape
     return change
 
 
-def _sweep(job: int, both: "tuple[Equations, Equations]", fine: LevelArrays, change: np.ndarray) -> np.ndarray:
+def _sweep(job: int, both: tuple[Equations, Equations], fine: LevelArrays, change: np.ndarray) -> np.ndarray:
     """A pass over all equations, see `hash_grid_refit_kernels.sweep`. Returns the sums (job, rows, F): none for CHANGE,
     one for IMAGE, two for DESCEND."""
     from neuralparts.network.hash_grid_kernels import run

@@ -1,17 +1,15 @@
-"""The compiled loops of `hash_grid_refit.py`: a network made linear in the table of its finest levels, and sums over
-the equations that this gives.
+"""The compiled loops of `hash_grid_refit.py`: derivatives of a network, and sums over the equations made of them.
 
-Names: N points, whole tiles of LANES; L levels, or those that are fitted; F features a node. K = L F inputs of the hidden
-layer and W its width, both rounded up to a multiple of UNITS. Every sum has one fixed order, so the bits do not depend on
-threads.
+In: its `Layers` and `Equations`, and tables. Out: arrays that are written or added to. Names: N points, whole tiles of
+LANES; L levels, Lf of which are fitted; F features a node; K inputs of the hidden layer and its width W, both rounded up
+to a multiple of UNITS. Every sum has one fixed order.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from neuralparts.network.hash_grid_kernels import compiled, strides
+from neuralparts.network.hash_grid_kernels import compiled, inlined, strides
 from neuralparts.network.hash_grid_refit_vectors import (
     add_changes,
     blend_corners,
@@ -23,8 +21,6 @@ from neuralparts.network.hash_grid_refit_vectors import (
 )
 from neuralparts.network.vector_kernels import LANES, UNITS, output_tile, products, together
 
-# Compiled into the loops that call it.
-part_of_loop = njit(nogil=True, error_model="numpy")
 # The jobs of `sweep`: the number of tables that it adds to.
 CHANGE, IMAGE, DESCEND = 0, 1, 2
 # Arguments of `vector_kernels.products` and of the intrinsics here: a tuple that is not empty says yes.
@@ -32,41 +28,20 @@ YES, NO = (0,), ()
 ZERO, ONE = np.float32(0), np.float32(1)
 
 
-class Layers(NamedTuple):
-    """A network's layers, flat float32, rounded up with zeros: hidden weight (K, W) and (W, K), bias (W,), output weight
-    (W,), output bias (1,), and zeros (K,)."""
-
-    inner: np.ndarray
-    outer: np.ndarray
-    bias: np.ndarray
-    output: np.ndarray
-    output_bias: np.ndarray
-    zeros: np.ndarray
-
-
-class Equations(NamedTuple):
-    """The equations of N points: of the values, or of the values and of the slopes along x, y and z."""
-
-    points: np.ndarray  # (3, N)
-    jacobian: np.ndarray  # (L, N, F), derivatives of the values by the fitted levels' features
-    residuals: np.ndarray  # (1, N) of the values, or (4, N)
-    importance: np.ndarray  # (1, N) of the values, or (2, N), of them and of all three slopes: the given weights
-    weights: np.ndarray  # of the same shape: the weights in the sums
-
-
 class Tile(NamedTuple):
-    """Space for a tile's numbers, flat: rows (L, 8, LANES) uint32 and parts (L, 3, LANES) of the corners in all levels,
-    see `hash_grid_refit_vectors`; of one level `corners` (8, LANES); and `values` (4, LANES), a number for each equation
-    of a point. F numbers for each point, `features` (LANES, F)."""
+    """Space for the numbers of a tile, flat, float32 unless stated."""
 
+    # Of all levels, see `hash_grid_refit_vectors`: (L, 8, LANES) uint32 and (L, 3, LANES).
     rows: np.ndarray
     parts: np.ndarray
+    # Of one level: a number for each corner (8, LANES), and derivatives by its features (LANES, F).
     corners: np.ndarray
+    slopes: np.ndarray
+    # A number for each equation of a point: of the value, and of the slopes if there are any, (4, LANES).
     values: np.ndarray
-    features: np.ndarray
 
 
-@part_of_loop
+@inlined
 def new_tile(levels, lanes):
     """Space for the tiles of a loop."""
     count = len(levels[0])
@@ -74,12 +49,12 @@ def new_tile(levels, lanes):
         np.empty(count * 8 * LANES, np.uint32),
         np.empty(count * 3 * LANES, np.float32),
         np.empty(8 * LANES, np.float32),
-        np.empty(4 * LANES, np.float32),
         np.empty(LANES * len(lanes), np.float32),
+        np.empty(4 * LANES, np.float32),
     )
 
 
-@part_of_loop
+@inlined
 def find_corners(tile, points, place, levels, lanes):
     """Fill the tile's rows and parts with those of points (3, N) from `place` on, in all levels."""
     resolutions, _, dense, masks = levels
@@ -91,10 +66,12 @@ def find_corners(tile, points, place, levels, lanes):
         )  # fmt: skip
 
 
-@part_of_loop
+@inlined
 def add_level(tile, table, levels, level, jacobian, place, has_slopes, lanes):
-    """Add to the tile's values (1, LANES), or (4, LANES) with slopes, what a level of a table (rows, F) does to values and
-    slopes: the table itself, or a change of it. The derivatives by the level's features begin at jacobian[place]."""
+    """Add to the tile's values what one level of a table (rows, F), or of a change of it, adds to them.
+
+    jacobian: flat from `place` on, the derivatives (LANES, F) of the network's values by the level's features.
+    """
     cells = np.float32(0.5) * np.float32(levels[0][level])
     corner_products(
         table, levels[1][level], tile.rows, level * 8 * LANES, jacobian, place, tile.corners, 0, lanes
@@ -107,9 +84,10 @@ def add_level(tile, table, levels, level, jacobian, place, has_slopes, lanes):
 
 @compiled
 def linearise(points, table, levels, layers, values, gradients, jacobian, start, stop, lanes):
-    """Write values[start:stop], (N,), at points (3, N) in the cube, and jacobian (Lf, N, F), by the finest Lf levels.
+    """Write values (1, N) at points (3, N), and their derivatives (Lf, N, F) by the finest levels' features, `jacobian`.
 
-    gradients: (3, N), of the values by the points; (0, N) for none. start, stop: whole tiles. lanes: a tuple of length F.
+    gradients: (3, N), of the values by points in the cube; (0, N) for none. start, stop: which of the points, whole
+    tiles. lanes: a tuple of length F.
     """
     inner, outer, bias, output, output_bias, zeros = layers
     count, features, depth, width = len(levels[0]), len(lanes), len(zeros), len(bias)
@@ -141,14 +119,14 @@ def linearise(points, table, levels, layers, values, gradients, jacobian, start,
             # The gradient is the slopes of all levels' blends times their derivatives.
             tile.values[:] = ZERO
             for level in range(count):
-                together(derivatives, level * features * LANES, tile.features, 0, lanes)
-                add_level(tile, table, levels, level, tile.features, 0, True, lanes)
+                together(derivatives, level * features * LANES, tile.slopes, 0, lanes)
+                add_level(tile, table, levels, level, tile.slopes, 0, True, lanes)
             for axis in range(3):
                 for lane in range(LANES):
                     gradients[axis, place + lane] = tile.values[(axis + 1) * LANES + lane]
 
 
-@part_of_loop
+@inlined
 def changes_of_values(tile, equations, place, levels, change, lanes):
     """Fill the tile's values with what a change (rows, F) of the table does to the equations from `place` on."""
     jacobian, residuals = equations.jacobian, equations.residuals
@@ -158,7 +136,7 @@ def changes_of_values(tile, equations, place, levels, change, lanes):
         add_level(tile, change, levels, level, jacobian, at, len(residuals) > 1, lanes)
 
 
-@part_of_loop
+@inlined
 def weigh(tile, equations, place):
     """Multiply the tile's values, one for each equation, by the weights."""
     for equation in range(len(equations.residuals)):
@@ -166,7 +144,7 @@ def weigh(tile, equations, place):
             tile.values[equation * LANES + lane] *= equations.weights[min(equation, 1), place + lane]
 
 
-@part_of_loop
+@inlined
 def add_to_table(tile, equations, place, levels, table, lanes, squared):
     """Add to a table (rows, F) the tile's values, one for each equation, times their derivatives by the table; or times
     the squares of these, with `squared`, a tuple that is not empty."""

@@ -1,14 +1,12 @@
 """What the loops of `hash_grid_refit_kernels.py` do with LANES points at a time, in LLVM's vector instructions.
 
-All arrays are contiguous, and places in them are flat. Names: F features a node; a tile is LANES points. Of a tile and a
-level, `rows` (8, LANES) uint32 has the corners of each point's cell, in the order of `hash_grid_kernels.corner_rows`,
-`parts` (3, LANES) the position in the cell, and `cells` is the number of cells per unit length. The order of sums is fixed.
+All arrays are contiguous, and places in them are flat. A tile is LANES points, F are features a node, and `lanes` is a
+tuple of length F. Of a tile and a level, `rows` (8, LANES) uint32 has F times the rows of the corners of each point's
+cell, in the order of `hash_grid_kernels.corner_rows`, `parts` (3, LANES) has the position in the cell, and `cells` is the
+number of cells per unit length. Of the level's table `first` is the first row. The order of sums is fixed.
 """
 
-from typing import Any
-
 from llvmlite import ir
-from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
@@ -57,7 +55,9 @@ def joined(builder: ir.IRBuilder, pieces: Values) -> ir.Value:
     return pieces[0]
 
 
-def row_at(builder: ir.IRBuilder, table_at: ir.Value, rows_at: ir.Value, place: ir.Value | int, features: int) -> ir.Value:
+def row_at(
+    builder: ir.IRBuilder, table_at: ir.Value, rows_at: ir.Value, place: ir.Value | int, features: int
+) -> ir.Value:
     """A pointer to the row of a level that the number at this place of `rows` names."""
     place = place if isinstance(place, ir.Value) else whole(place)
     return builder.gep(table_at, [builder.zext(builder.load(builder.gep(rows_at, [place])), ir.IntType(64))])
@@ -77,7 +77,22 @@ def edge_fractions(builder: ir.IRBuilder, parts: Values, axis: int, cells: ir.Va
 
 
 @intrinsic
-def find_cells(typing_context, points, place, gap, resolution, stride_y, stride_z, dense, mask, rows, row_place, parts, part_place, lanes):
+def find_cells(
+    typing_context,
+    points,
+    place,
+    gap,
+    resolution,
+    stride_y,
+    stride_z,
+    dense,
+    mask,
+    rows,
+    row_place,
+    parts,
+    part_place,
+    lanes,
+):
     """Rows and positions in the cells, `rows` and `parts`, of LANES points in a level.
 
     points: x at place, y and z `gap` and 2 gap behind. resolution int32, strides and mask uint32, dense bool: of the
@@ -94,20 +109,36 @@ def find_cells(typing_context, points, place, gap, resolution, stride_y, stride_
         kept = in_all_lanes(builder, args[7])
         numbers = corner_numbers(builder, [cell for cell, _ in found], [args[4], args[5]], dense_flag)
         for corner, row in enumerate(numbers):
-            store(builder, builder.mul(builder.and_(row, kept), constants(INT, [len(lanes)] * LANES)), row_at, corner * LANES)
+            store(
+                builder,
+                builder.mul(builder.and_(row, kept), constants(INT, [len(lanes)] * LANES)),
+                row_at,
+                corner * LANES,
+            )
         for axis, (_, part) in enumerate(found):
             store(builder, part, part_at, axis * LANES)
 
-    arguments = (points, place, gap, resolution, stride_y, stride_z, dense, mask, rows, row_place, parts, part_place, lanes)
+    arguments = (
+        points,
+        place,
+        gap,
+        resolution,
+        stride_y,
+        stride_z,
+        dense,
+        mask,
+        rows,
+        row_place,
+        parts,
+        part_place,
+        lanes,
+    )
     return void(generate, *arguments)
 
 
 @intrinsic
 def blend_corners(typing_context, table, first, rows, row_place, parts, part_place, features, place, lanes):
-    """F vectors at features[place:]: the trilinear blend of the table's rows, a level from row `first` on.
-
-    lanes: a tuple of length F.
-    """
+    """features[place:], (F, LANES): the trilinear blends of the corners' rows."""
 
     def generate(context, builder, signature, args):
         count = len(lanes)
@@ -132,7 +163,9 @@ def corner_values(builder: ir.IRBuilder, table_at: ir.Value, rows_at: ir.Value, 
     """The rows of one corner of all points of a tile, side by side: a vector of LANES * F numbers."""
     kind = ir.VectorType(FLOAT, features)
     places = range(corner * LANES, (corner + 1) * LANES)
-    return joined(builder, [load(builder, row_at(builder, table_at, rows_at, place, features), kind=kind) for place in places])
+    return joined(
+        builder, [load(builder, row_at(builder, table_at, rows_at, place, features), kind=kind) for place in places]
+    )
 
 
 def columns_of(builder: ir.IRBuilder, wide: ir.Value, features: int) -> Values:
@@ -156,8 +189,7 @@ def sums_of_features(builder: ir.IRBuilder, wide: ir.Value, features: int) -> ir
 
 @intrinsic
 def corner_products(typing_context, table, first, rows, row_place, jacobian, place, products, product_place, lanes):
-    """products (8, LANES): scalar products of each point's F numbers jacobian[place:], point by point, with the rows of
-    its corners, in a level from row `first` of the table on. lanes: a tuple of length F."""
+    """products (8, LANES): of each point's F numbers of jacobian[place:], (LANES, F), with the rows of its corners."""
 
     def generate(context, builder, signature, args):
         count = len(lanes)
@@ -176,8 +208,8 @@ def corner_products(typing_context, table, first, rows, row_place, jacobian, pla
 
 @intrinsic
 def add_changes(typing_context, products, product_place, parts, part_place, cells, changes, place, slopes):
-    """Add to changes[place:], (1, LANES), the change of the values by the products (8, LANES) of a level; with `slopes`,
-    a tuple that is not empty, (4, LANES): also those of the slopes along x, y, z."""
+    """Add to changes[place:], (1, LANES), what a level with these `corner_products` adds to the values; with `slopes`, a
+    tuple that is not empty, (4, LANES): also to the slopes along x, y, z."""
 
     def generate(context, builder, signature, args):
         products_of = vectors(builder, pointer_at(context, builder, products, args[0], args[1]), 8)
@@ -235,9 +267,11 @@ def corner_factors(typing_context, parts, part_place, cells, factors, place, res
 
 
 @intrinsic
-def spread_corners(typing_context, table, first, rows, row_place, factors, factor_place, jacobian, place, lanes, squared):
-    """Add to the rows of the corners, in a level from row `first` of the table on, factors (8, LANES) times each point's
-    F numbers jacobian[place:], or their squares. One point after the other. lanes: a tuple of length F."""
+def spread_corners(
+    typing_context, table, first, rows, row_place, factors, factor_place, jacobian, place, lanes, squared
+):
+    """Add to the rows of the corners, one point after the other, factors (8, LANES) times each point's F numbers of
+    jacobian[place:], (LANES, F), or times their squares, with `squared`, a tuple that is not empty."""
 
     def generate(context, builder, signature, args):
         count = len(lanes)
