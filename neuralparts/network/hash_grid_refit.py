@@ -43,8 +43,8 @@ class RefitPoints:
 
 
 class Layers(NamedTuple):
-    """A network's layers, flat and filled up with zeros: hidden weight (K, W) and (W, K), bias (W,), output weight (W,),
-    output bias (1,), and zeros (K,). K inputs and width W are multiples of UNITS."""
+    """A network's layers, flat and filled up with zeros to whole UNITS: hidden weight (K, W) and (W, K), bias (W,),
+    output weight (W,), output bias (1,), and zeros (K,). K is the number of inputs, W the width."""
 
     inner: np.ndarray
     outer: np.ndarray
@@ -159,7 +159,7 @@ def _layers(network: NeuralSDF) -> Layers:
 
 
 def _weigh(equations: Equations) -> None:
-    """Set the weights by which squares of errors grow as the errors themselves do: of values, and of whole gradients."""
+    """Set the weights by which squares of errors grow as the errors do: of values, and of whole gradients."""
     importance, residuals, weights = equations.importance, equations.residuals, equations.weights
     weights[0] = importance[0] / np.maximum(np.abs(residuals[0]), np.float32(LEAST_ERROR))
     if len(residuals) > 1:

@@ -1,8 +1,9 @@
 """The compiled loops of `hash_grid_refit.py`: derivatives of a network, and sums over the equations made of them.
 
-In: its `Layers` and `Equations`, and tables. Out: arrays that are written or added to. Names: N points, whole tiles of
-LANES; L levels, Lf of which are fitted; F features a node; K inputs of the hidden layer and its width W, both rounded up
-to a multiple of UNITS. Every sum has one fixed order.
+In: its `Layers` and `Equations`, and tables. Out: arrays that are written or added to. Every sum has one fixed order.
+
+Names: N points, whole tiles of LANES; L levels, Lf of which are fitted; F features a node; K inputs of the hidden layer
+and its width W, both rounded up to whole UNITS.
 """
 
 from typing import NamedTuple
@@ -60,10 +61,9 @@ def find_corners(tile, points, place, levels, lanes):
     resolutions, _, dense, masks = levels
     for level in range(len(resolutions)):
         stride_y, stride_z = strides(resolutions[level], dense[level])
-        find_cells(
-            points, place, points.shape[1], resolutions[level], stride_y, stride_z, dense[level], masks[level],
-            tile.rows, level * 8 * LANES, tile.parts, level * 3 * LANES, lanes,
-        )  # fmt: skip
+        sizes = resolutions[level], stride_y, stride_z, dense[level], masks[level]
+        rows_at, parts_at = level * 8 * LANES, level * 3 * LANES
+        find_cells(points, place, points.shape[1], sizes, tile.rows, rows_at, tile.parts, parts_at, lanes)
 
 
 @inlined
@@ -84,7 +84,7 @@ def add_level(tile, table, levels, level, jacobian, place, has_slopes, lanes):
 
 @compiled
 def linearise(points, table, levels, layers, values, gradients, jacobian, start, stop, lanes):
-    """Write values (1, N) at points (3, N), and their derivatives (Lf, N, F) by the finest levels' features, `jacobian`.
+    """Write values (1, N) at points (3, N), and jacobian (Lf, N, F): derivatives by the finest levels' features.
 
     gradients: (3, N), of the values by points in the cube; (0, N) for none. start, stop: which of the points, whole
     tiles. lanes: a tuple of length F.

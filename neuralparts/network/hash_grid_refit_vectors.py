@@ -1,9 +1,12 @@
 """What the loops of `hash_grid_refit_kernels.py` do with LANES points at a time, in LLVM's vector instructions.
 
-All arrays are contiguous, and places in them are flat. A tile is LANES points, F are features a node, and `lanes` is a
-tuple of length F. Of a tile and a level, `rows` (8, LANES) uint32 has F times the rows of the corners of each point's
-cell, in the order of `hash_grid_kernels.corner_rows`, `parts` (3, LANES) has the position in the cell, and `cells` is the
-number of cells per unit length. Of the level's table `first` is the first row. The order of sums is fixed.
+All arrays are contiguous, and places in them are flat. A tile is LANES points, F the number of features of a node, and
+`lanes` a tuple of length F. The order of sums is fixed. Of a tile in a level:
+
+- `first` is the row of the table at which the level begins,
+- `rows` (8, LANES) uint32 are F times the rows of the corners of each point's cell, counted from there, in the order of
+  `hash_grid_kernels.corner_rows`,
+- `parts` (3, LANES) are the positions in the cells, and `cells` the number of cells per unit length.
 """
 
 from llvmlite import ir
@@ -55,17 +58,9 @@ def joined(builder: ir.IRBuilder, pieces: Values) -> ir.Value:
     return pieces[0]
 
 
-def row_at(
-    builder: ir.IRBuilder, table_at: ir.Value, rows_at: ir.Value, place: ir.Value | int, features: int
-) -> ir.Value:
-    """A pointer to the row of a level that the number at this place of `rows` names."""
-    place = place if isinstance(place, ir.Value) else whole(place)
-    return builder.gep(table_at, [builder.zext(builder.load(builder.gep(rows_at, [place])), ir.IntType(64))])
-
-
-def level_at(builder: ir.IRBuilder, pointer: ir.Value, row: ir.Value, features: int) -> ir.Value:
-    """A pointer to the level that begins with this row of a table."""
-    return builder.gep(pointer, [builder.mul(row, whole(features))])
+def row_at(builder: ir.IRBuilder, level_at: ir.Value, rows_at: ir.Value, place: ir.Value) -> ir.Value:
+    """A pointer to the row of a level that a place in `rows` names."""
+    return builder.gep(level_at, [builder.zext(builder.load(builder.gep(rows_at, [place])), ir.IntType(64))])
 
 
 def edge_fractions(builder: ir.IRBuilder, parts: Values, axis: int, cells: ir.Value) -> Values:
@@ -77,63 +72,29 @@ def edge_fractions(builder: ir.IRBuilder, parts: Values, axis: int, cells: ir.Va
 
 
 @intrinsic
-def find_cells(
-    typing_context,
-    points,
-    place,
-    gap,
-    resolution,
-    stride_y,
-    stride_z,
-    dense,
-    mask,
-    rows,
-    row_place,
-    parts,
-    part_place,
-    lanes,
-):
+def find_cells(typing_context, points, place, gap, level, rows, row_place, parts, part_place, lanes):
     """Rows and positions in the cells, `rows` and `parts`, of LANES points in a level.
 
-    points: x at place, y and z `gap` and 2 gap behind. resolution int32, strides and mask uint32, dense bool: of the
-    level.
+    points: x at place, y and z `gap` and 2 gap behind. level: its resolution int32, its strides uint32, dense bool, and
+    its mask uint32.
     """
 
     def generate(context, builder, signature, args):
         point_at = pointer_at(context, builder, points, args[0], args[1])
-        row_at = pointer_at(context, builder, rows, args[8], args[9])
-        part_at = pointer_at(context, builder, parts, args[10], args[11])
+        rows_at = pointer_at(context, builder, rows, args[4], args[5])
+        parts_at = pointer_at(context, builder, parts, args[6], args[7])
+        resolution, stride_y, stride_z, dense, mask = (builder.extract_value(args[3], field) for field in range(5))
         offsets = whole(0), args[2], builder.mul(args[2], whole(2))
-        found = [cell_and_part(builder, load(builder, point_at, offset), args[3]) for offset in offsets]
-        dense_flag = builder.trunc(args[6], ir.IntType(1)) if args[6].type != ir.IntType(1) else args[6]
-        kept = in_all_lanes(builder, args[7])
-        numbers = corner_numbers(builder, [cell for cell, _ in found], [args[4], args[5]], dense_flag)
+        found = [cell_and_part(builder, load(builder, point_at, offset), resolution) for offset in offsets]
+        is_dense = builder.icmp_unsigned("!=", dense, ir.Constant(dense.type, 0))
+        kept, features = in_all_lanes(builder, mask), constants(INT, [len(lanes)] * LANES)
+        numbers = corner_numbers(builder, [cell for cell, _ in found], [stride_y, stride_z], is_dense)
         for corner, row in enumerate(numbers):
-            store(
-                builder,
-                builder.mul(builder.and_(row, kept), constants(INT, [len(lanes)] * LANES)),
-                row_at,
-                corner * LANES,
-            )
+            store(builder, builder.mul(builder.and_(row, kept), features), rows_at, corner * LANES)
         for axis, (_, part) in enumerate(found):
-            store(builder, part, part_at, axis * LANES)
+            store(builder, part, parts_at, axis * LANES)
 
-    arguments = (
-        points,
-        place,
-        gap,
-        resolution,
-        stride_y,
-        stride_z,
-        dense,
-        mask,
-        rows,
-        row_place,
-        parts,
-        part_place,
-        lanes,
-    )
-    return void(generate, *arguments)
+    return void(generate, points, place, gap, level, rows, row_place, parts, part_place, lanes)
 
 
 @intrinsic
@@ -142,13 +103,13 @@ def blend_corners(typing_context, table, first, rows, row_place, parts, part_pla
 
     def generate(context, builder, signature, args):
         count = len(lanes)
-        table_at = level_at(builder, pointer_at(context, builder, table, args[0], whole(0)), args[1], count)
+        level_at = pointer_at(context, builder, table, args[0], builder.mul(args[1], whole(count)))
         rows_at = pointer_at(context, builder, rows, args[2], args[3])
         feature_at = pointer_at(context, builder, features, args[6], args[7])
         weights = corner_fractions(builder, vectors(builder, pointer_at(context, builder, parts, args[4], args[5]), 3))
         sums = None
         for corner, weight in enumerate(weights):
-            columns = columns_of(builder, corner_values(builder, table_at, rows_at, corner, count), count)
+            columns = columns_of(builder, corner_values(builder, level_at, rows_at, corner, count), count)
             if sums is None:
                 sums = [builder.fmul(weight, column) for column in columns]
             else:
@@ -159,19 +120,19 @@ def blend_corners(typing_context, table, first, rows, row_place, parts, part_pla
     return void(generate, table, first, rows, row_place, parts, part_place, features, place, lanes)
 
 
-def corner_values(builder: ir.IRBuilder, table_at: ir.Value, rows_at: ir.Value, corner: int, features: int) -> ir.Value:
-    """The rows of one corner of all points of a tile, side by side: a vector of LANES * F numbers."""
+def corner_values(builder: ir.IRBuilder, level_at: ir.Value, rows_at: ir.Value, corner: int, features: int) -> ir.Value:
+    """The rows of one corner of each point, side by side: a vector of LANES * F numbers."""
     kind = ir.VectorType(FLOAT, features)
     places = range(corner * LANES, (corner + 1) * LANES)
     return joined(
-        builder, [load(builder, row_at(builder, table_at, rows_at, place, features), kind=kind) for place in places]
+        builder, [load(builder, row_at(builder, level_at, rows_at, whole(place)), kind=kind) for place in places]
     )
 
 
 def columns_of(builder: ir.IRBuilder, wide: ir.Value, features: int) -> Values:
-    """The F vectors of features of LANES * F numbers, point by point."""
+    """F vectors, one of each feature, of the numbers (LANES, F) of a tile."""
     undefined = ir.Constant(wide.type, ir.Undefined)
-    masks = [[lane * features + feature for lane in range(LANES)] for feature in range(features)]
+    masks = [[point * features + feature for point in range(LANES)] for feature in range(features)]
     return [builder.shuffle_vector(wide, undefined, constants(INT, mask)) for mask in masks]
 
 
@@ -179,7 +140,7 @@ def sums_of_features(builder: ir.IRBuilder, wide: ir.Value, features: int) -> ir
     """The sum of the F features of each point: neighbours are added while they are even in number."""
     while features % 2 == 0:
         undefined, features = ir.Constant(wide.type, ir.Undefined), features // 2
-        masks = ([2 * place + first for place in range(LANES * features)] for first in (0, 1))
+        masks = ([2 * place + second for place in range(LANES * features)] for second in (0, 1))
         wide = builder.fadd(*(builder.shuffle_vector(wide, undefined, constants(INT, mask)) for mask in masks))
     total, *others = columns_of(builder, wide, features)
     for other in others:
@@ -193,13 +154,13 @@ def corner_products(typing_context, table, first, rows, row_place, jacobian, pla
 
     def generate(context, builder, signature, args):
         count = len(lanes)
-        table_at = level_at(builder, pointer_at(context, builder, table, args[0], whole(0)), args[1], count)
+        level_at = pointer_at(context, builder, table, args[0], builder.mul(args[1], whole(count)))
         rows_at = pointer_at(context, builder, rows, args[2], args[3])
         product_at = pointer_at(context, builder, products, args[6], args[7])
         derivatives_at = pointer_at(context, builder, jacobian, args[4], args[5])
         derivatives = load(builder, derivatives_at, kind=ir.VectorType(FLOAT, LANES * count))
         for corner in range(8):
-            values = corner_values(builder, table_at, rows_at, corner, count)
+            values = corner_values(builder, level_at, rows_at, corner, count)
             total = sums_of_features(builder, builder.fmul(values, derivatives), count)
             store(builder, total, product_at, corner * LANES)
 
@@ -208,8 +169,8 @@ def corner_products(typing_context, table, first, rows, row_place, jacobian, pla
 
 @intrinsic
 def add_changes(typing_context, products, product_place, parts, part_place, cells, changes, place, slopes):
-    """Add to changes[place:], (1, LANES), what a level with these `corner_products` adds to the values; with `slopes`, a
-    tuple that is not empty, (4, LANES): also to the slopes along x, y, z."""
+    """Add to changes[place:], (1, LANES), what a level with these `corner_products` adds to the values; with `slopes`,
+    a tuple that is not empty, (4, LANES): also to the slopes along x, y, z."""
 
     def generate(context, builder, signature, args):
         products_of = vectors(builder, pointer_at(context, builder, products, args[0], args[1]), 8)
@@ -276,7 +237,7 @@ def spread_corners(
     def generate(context, builder, signature, args):
         count = len(lanes)
         kind = ir.VectorType(FLOAT, count)
-        table_at = level_at(builder, pointer_at(context, builder, table, args[0], whole(0)), args[1], count)
+        level_at = pointer_at(context, builder, table, args[0], builder.mul(args[1], whole(count)))
         rows_at = pointer_at(context, builder, rows, args[2], args[3])
         factors_at = pointer_at(context, builder, factors, args[4], args[5])
         derivatives_at = pointer_at(context, builder, jacobian, args[6], args[7])
@@ -286,7 +247,7 @@ def spread_corners(
                 derivatives = builder.fmul(derivatives, derivatives)
             for corner in range(8):
                 place = builder.add(loop.index, whole(corner * LANES))
-                pointer = row_at(builder, table_at, rows_at, place, count)
+                pointer = row_at(builder, level_at, rows_at, place)
                 factor = in_all_lanes(builder, builder.load(builder.gep(factors_at, [place])), count)
                 total = multiply_add(builder, factor, derivatives, load(builder, pointer, kind=kind))
                 store(builder, total, pointer)
