@@ -77,14 +77,16 @@ def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
     fine = _finest(network.encoding.arrays)
     start = network.encoding.arrays.offsets[-1] - fine.offsets[-1]
     table = network.encoding.table.detach().numpy()[start:]
+    # Space for the sums of `_sweep`: new arrays of this size would cost more than some of its passes (docs/log.md).
+    sums = np.empty((2, kernels.DESCEND, *table.shape), np.float32)
     both = _value_equations(network, given), _surface_equations(network, given)
     for number in range(ROUNDS):
         for equations in both:
             _weigh(equations)
-        change = _least_squares(both, fine, table.shape)
+        change = _least_squares(both, fine, sums)
         table += change
         if number < ROUNDS - 1:  # the errors, by which the next round weighs
-            _sweep(kernels.CHANGE, both, fine, change)
+            _sweep(kernels.CHANGE, both, fine, change, sums)
 
 
 def _finest(levels: LevelArrays) -> LevelArrays:
@@ -167,35 +169,41 @@ def _weigh(equations: Equations) -> None:
         weights[1] = importance[1] / np.maximum(lengths, np.float32(LEAST_SLOPE_ERROR))
 
 
-def _least_squares(both: tuple[Equations, Equations], fine: LevelArrays, shape: tuple[int, int]) -> np.ndarray:
-    """The table's change, of this shape, after ITERATIONS of conjugate gradients, preconditioned by the diagonal."""
+def _least_squares(both: tuple[Equations, Equations], fine: LevelArrays, sums: np.ndarray) -> np.ndarray:
+    """The table's change (rows, F), after ITERATIONS of conjugate gradients, preconditioned by the diagonal."""
     from neuralparts.network import hash_grid_refit_kernels as kernels
 
-    change = np.zeros(shape, np.float32)
-    uphill, diagonal = _sweep(kernels.DESCEND, both, fine, change)
+    change = np.zeros(sums.shape[2:], np.float32)
+    uphill, diagonal = _sweep(kernels.DESCEND, both, fine, change, sums)
     downhill = -uphill
     damping = np.float32(DAMPING * diagonal[diagonal > 0].mean())
     inverse = 1 / (diagonal + damping)
     ahead = inverse * downhill
     direction, product = ahead.copy(), float((downhill * ahead).sum())
     for _ in range(ITERATIONS):
-        image = _sweep(kernels.IMAGE, both, fine, direction)[0] + damping * direction
+        (image,) = _sweep(kernels.IMAGE, both, fine, direction, sums)
+        image += damping * direction
         length = product / max(float((direction * image).sum()), np.finfo(np.float32).tiny)
         change += np.float32(length) * direction
         downhill -= np.float32(length) * image
-        ahead = inverse * downhill
+        np.multiply(inverse, downhill, out=ahead)
         before, product = product, float((downhill * ahead).sum())
-        direction = ahead + np.float32(product / max(before, np.finfo(np.float32).tiny)) * direction
+        direction *= np.float32(product / max(before, np.finfo(np.float32).tiny))
+        direction += ahead
     return change
 
 
-def _sweep(job: int, both: tuple[Equations, Equations], fine: LevelArrays, change: np.ndarray) -> np.ndarray:
+def _sweep(
+    job: int, both: tuple[Equations, Equations], fine: LevelArrays, change: np.ndarray, sums: np.ndarray
+) -> np.ndarray:
     """A pass over all equations, see `hash_grid_refit_kernels.sweep`. Returns the sums (job, rows, F): none for CHANGE,
-    one for IMAGE, two for DESCEND."""
+    one for IMAGE, two for DESCEND; a part of `sums` (2, 2, rows, F), which it overwrites."""
     from neuralparts.network.hash_grid_kernels import run
     from neuralparts.network.hash_grid_refit_kernels import sweep
 
     # Each of both kinds is a task with sums of its own, so that the bits do not depend on threads.
-    sums, lanes = np.zeros((2, job, *change.shape), np.float32), (0,) * change.shape[1]
+    sums, lanes = sums[:, :job], (0,) * change.shape[1]
+    sums[:] = 0
     run(sweep, [(job, equations, fine, change, own, lanes) for equations, own in zip(both, sums, strict=True)])
-    return sums[0] + sums[1]
+    sums[0] += sums[1]
+    return sums[0]
