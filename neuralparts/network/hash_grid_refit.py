@@ -8,12 +8,10 @@ In: a network, labelled points, points of the surface with its normals. Out: the
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from neuralparts.network.hash_grid import threads_for
 from neuralparts.network.hash_grid_step import has_compiled_step
 from neuralparts.network.hash_levels import LevelArrays
 from neuralparts.network.neural_sdf import NeuralSDF
@@ -28,7 +26,8 @@ GRADIENT_WEIGHT = 0.016
 FARTHEST_NORMAL = 1.0
 # Added to the diagonal of the equations, as a fraction of its mean: rows that few points see stay where they are.
 DAMPING = 0.1
-_BATCH = 16_384
+# Cells along an axis of the grid by which points are ordered, so that neighbours find rows of the table in the cache.
+_ORDER_CELLS = 32
 
 
 @dataclass(frozen=True)
@@ -43,15 +42,26 @@ class RefitPoints:
     normals: np.ndarray
 
 
-@dataclass
-class _Rows:
-    """Equations of some points: `residuals` (N, K) of their values, or of values and slopes, weighted by `weights`."""
+class Layers(NamedTuple):
+    """A network's layers, flat and filled up with zeros to whole UNITS: hidden weight (K, W) and (W, K), bias (W,),
+    output weight (W,), output bias (1,), and zeros (K,). K is the number of inputs, W the width."""
 
-    points: np.ndarray
-    jacobian: np.ndarray  # (N, L * F), of the values by the fitted levels' features
-    squares: np.ndarray  # of the jacobian
-    residuals: np.ndarray
-    weights: np.ndarray
+    inner: np.ndarray
+    outer: np.ndarray
+    bias: np.ndarray
+    output: np.ndarray
+    output_bias: np.ndarray
+    zeros: np.ndarray
+
+
+class Equations(NamedTuple):
+    """The equations of N points, whole tiles: of their values, or of values and slopes along x, y, z. All float32."""
+
+    points: np.ndarray  # (3, N)
+    jacobian: np.ndarray  # (L, N, F), derivatives of the values by the features of the fitted levels
+    residuals: np.ndarray  # (1, N) of the values, or (4, N) with those of the slopes
+    importance: np.ndarray  # (1, N) of the values, or (2, N) with that of the three slopes
+    weights: np.ndarray  # of the squares of the residuals, shaped as importance
 
 
 def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
@@ -61,26 +71,22 @@ def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
         raise ValueError(
             "only a float32 hash grid on the CPU with one hidden layer of ReLU and no scaler can be refitted"
         )
+    # The compiled loops: only such a fit needs them.
+    from neuralparts.network import hash_grid_refit_kernels as kernels
+
     fine = _finest(network.encoding.arrays)
-    near = _value_rows(network, fine, given)
-    surface, kept = _surface_rows(network, fine, given)
     start = network.encoding.arrays.offsets[-1] - fine.offsets[-1]
     table = network.encoding.table.detach().numpy()[start:]
-    for _ in range(ROUNDS):
-        # Weights that make squares of errors grow as the errors themselves do: of values, and of whole gradients.
-        near.weights[:] = (given.weights / _at_least(np.abs(near.residuals[:, 0]), LEAST_ERROR))[:, None]
-        surface.weights[:, 0] = 1 / _at_least(np.abs(surface.residuals[:, 0]), LEAST_ERROR)
-        lengths = np.sqrt((surface.residuals[:, 1:] ** 2).sum(1))
-        surface.weights[:, 1:] = (GRADIENT_WEIGHT * kept / _at_least(lengths, LEAST_SLOPE_ERROR))[:, None]
-        change = _least_squares((near, surface), fine, table.shape)
+    # Space for the sums of `_sweep`: new arrays would cost page faults at every pass (docs/log.md).
+    sums = np.empty((2, kernels.DESCEND, *table.shape), np.float32)
+    both = _value_equations(network, given), _surface_equations(network, given)
+    for number in range(ROUNDS):
+        for equations in both:
+            _weigh(equations)
+        change = _least_squares(both, fine, sums)
         table += change
-        for rows in (near, surface):
-            rows.residuals += _changes(rows, change, fine)
-
-
-def _at_least(errors: np.ndarray, least: float) -> np.ndarray:
-    """Errors (N,), none below `least`."""
-    return np.maximum(errors, np.float32(least))
+        if number < ROUNDS - 1:  # the errors, by which the next round weighs
+            _sweep(kernels.CHANGE, both, fine, change, sums)
 
 
 def _finest(levels: LevelArrays) -> LevelArrays:
@@ -91,95 +97,113 @@ def _finest(levels: LevelArrays) -> LevelArrays:
     )
 
 
-def _value_rows(network: NeuralSDF, fine: LevelArrays, given: RefitPoints) -> _Rows:
+def _value_equations(network: NeuralSDF, given: RefitPoints) -> Equations:
     """The equations of the values at the labelled points."""
-    values, jacobian = _values_and_jacobian(network, given.points, fine)
-    residuals = (values - given.distances)[:, None]
-    return _Rows(given.points, jacobian, jacobian * jacobian, residuals, np.empty_like(residuals))
+    weights, points, distances = _in_tiles(given.weights[:, None], given.points, given.distances[:, None])
+    values, _, jacobian = _linearised(network, points, axes=0)
+    return Equations(points, jacobian, values - distances, weights, np.empty_like(weights))
 
 
-def _surface_rows(network: NeuralSDF, fine: LevelArrays, given: RefitPoints) -> tuple[_Rows, np.ndarray]:
-    """The equations of values and gradients on the surface; and where the normals say something, (M,) bool."""
-    levels = network.encoding.arrays
-    values, of_all = _values_and_jacobian(network, given.on_surface, levels)
-    gradients = _gradients(network, given.on_surface, of_all)
-    jacobian = np.ascontiguousarray(of_all[:, -len(fine.dense) * network.encoding.features :])
+def _surface_equations(network: NeuralSDF, given: RefitPoints) -> Equations:
+    """The equations of values and gradients on the surface."""
+    ones = np.ones((len(given.normals), 1), np.float32)
+    of_values, points, normals = _in_tiles(ones, given.on_surface, given.normals)
+    values, gradients, jacobian = _linearised(network, points, axes=3)
     # A normal points to either side, the gradient outward.
-    sides = np.where((gradients * given.normals).sum(1) < 0, np.float32(-1), np.float32(1))
-    errors = gradients - sides[:, None] * given.normals
-    kept = (errors * errors).sum(1) < FARTHEST_NORMAL**2
-    residuals = np.concatenate([values[:, None], errors], 1)
-    return _Rows(given.on_surface, jacobian, jacobian * jacobian, residuals, np.empty_like(residuals)), kept
+    sides = np.where((gradients * normals).sum(0) < 0, np.float32(-1), np.float32(1))
+    errors = gradients - sides * normals
+    kept = (errors * errors).sum(0) < FARTHEST_NORMAL**2
+    importance = np.concatenate([of_values, np.float32(GRADIENT_WEIGHT) * of_values * kept])
+    return Equations(points, jacobian, np.concatenate([values, errors]), importance, np.empty_like(importance))
 
 
-def _gradients(network: NeuralSDF, points: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
-    """(N, 3) gradients of the signed distance at points (N, 3), from its derivatives (N, L * F) by all features."""
-    from neuralparts.network.hash_grid_kernels import point_gradients
+def _in_tiles(weights: np.ndarray, points: np.ndarray, more: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights (N, 1), points (N, 3) and `more` about each, (N, K), as the loops take them: transposed, neighbours
+    beside each other, and filled up to whole tiles with copies of a point that weigh nothing."""
+    from neuralparts.network.vector_kernels import LANES
 
-    table, levels = network.encoding.table.detach(), network.encoding.arrays
-    return point_gradients(torch.from_numpy(points), table, levels, torch.from_numpy(jacobian)).numpy()
+    # The cell (N,) of each point in a grid, x fastest: numpy sorts 16 bits in linear time.
+    x, y, z = ((points + 1) * np.float32(_ORDER_CELLS / 2)).clip(0, _ORDER_CELLS - 1).astype(np.uint16).T
+    order = np.argsort(x + _ORDER_CELLS * (y + _ORDER_CELLS * z), kind="stable")
+    order = np.pad(order, (0, -len(order) % LANES), mode="edge")
+    weights, points_in_order, more = (np.take(array.T, order, axis=1) for array in (weights, points, more))
+    weights[:, len(points) :] = 0
+    return weights, points_in_order, more
 
 
-@torch.no_grad()
-def _values_and_jacobian(network: NeuralSDF, points: np.ndarray, levels: LevelArrays) -> tuple[np.ndarray, np.ndarray]:
-    """Values (N,) at points (N, 3), and their derivatives (N, L * F) by the features of `levels`, the finest ones."""
+def _linearised(network: NeuralSDF, points: np.ndarray, axes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values (1, N) at points (3, N), their gradients (axes, N) along 3 axes or none, and their derivatives (L, N, F)
+    by the features of the finest levels."""
+    from neuralparts.network.hash_grid_kernels import ranges, run
+    from neuralparts.network.hash_grid_refit_kernels import linearise
+
+    count, features = points.shape[1], network.encoding.features
+    values, gradients = np.empty((1, count), np.float32), np.empty((axes, count), np.float32)
+    jacobian = np.empty((min(LEVELS, network.encoding.levels), count, features), np.float32)
+    table, levels = network.encoding.table.detach().numpy(), network.encoding.arrays
+    common = points, table, levels, _layers(network), values, gradients, jacobian
+    run(linearise, [(*common, start, stop, (0,) * features) for start, stop in ranges(count)])
+    return values, gradients, jacobian
+
+
+def _layers(network: NeuralSDF) -> Layers:
+    """The network's layers as the compiled loops take them."""
+    from neuralparts.network.vector_kernels import UNITS
+
     hidden, output = network.layers[0], network.layers[2]
-    width = len(levels.dense) * network.encoding.features
-    values, jacobian = np.empty(len(points), np.float32), np.empty((len(points), width), np.float32)
-    with threads_for(network.encoding, network.widths, 1):  # so that the bits do not depend on threads
-        for start in range(0, len(points), _BATCH):
-            block = slice(start, start + _BATCH)
-            units = hidden(network.encoding(torch.from_numpy(points[block])))
-            values[block] = output(units.clamp(min=0))[:, 0].numpy()
-            # (B, W) slopes of the output by the units, then (B, L * F) by the features.
-            jacobian[block] = (((units > 0) * output.weight[0]) @ hidden.weight[:, -width:]).numpy()
-    return values, jacobian
+    weight, bias, of_output, output_bias = (
+        array.detach().numpy() for array in (hidden.weight, hidden.bias, output.weight[0], output.bias)
+    )
+    units, inputs = ((0, -size % UNITS) for size in weight.shape)
+    weight = np.pad(weight, (units, inputs))  # (W, K)
+    zeros = np.zeros(weight.shape[1], np.float32)
+    return Layers(weight.T.ravel(), weight.ravel(), np.pad(bias, units), np.pad(of_output, units), output_bias, zeros)
 
 
-def _least_squares(all_rows: tuple[_Rows, ...], fine: LevelArrays, shape: tuple[int, int]) -> np.ndarray:
-    """The table's change, of this shape, after ITERATIONS of conjugate gradients, preconditioned by the diagonal."""
-    downhill = -_on_table([(rows, rows.weights * rows.residuals) for rows in all_rows], fine, shape)
-    diagonal = _on_table([(rows, rows.weights) for rows in all_rows], fine, shape, squared=True)
+def _weigh(equations: Equations) -> None:
+    """Set the weights by which squares of errors grow as the errors do: of values, and of whole gradients."""
+    importance, residuals, weights = equations.importance, equations.residuals, equations.weights
+    weights[0] = importance[0] / np.maximum(np.abs(residuals[0]), np.float32(LEAST_ERROR))
+    if len(residuals) > 1:
+        lengths = np.sqrt((residuals[1:] ** 2).sum(0))
+        weights[1] = importance[1] / np.maximum(lengths, np.float32(LEAST_SLOPE_ERROR))
+
+
+def _least_squares(both: tuple[Equations, Equations], fine: LevelArrays, sums: np.ndarray) -> np.ndarray:
+    """The table's change (rows, F), after ITERATIONS of conjugate gradients, preconditioned by the diagonal."""
+    from neuralparts.network import hash_grid_refit_kernels as kernels
+
+    change = np.zeros(sums.shape[2:], np.float32)
+    uphill, diagonal = _sweep(kernels.DESCEND, both, fine, change, sums)
+    downhill = -uphill
     damping = np.float32(DAMPING * diagonal[diagonal > 0].mean())
     inverse = 1 / (diagonal + damping)
-    change, ahead = np.zeros(shape, np.float32), inverse * downhill
+    ahead = inverse * downhill
     direction, product = ahead.copy(), float((downhill * ahead).sum())
     for _ in range(ITERATIONS):
-        weighted = [(rows, rows.weights * _changes(rows, direction, fine)) for rows in all_rows]
-        image = _on_table(weighted, fine, shape) + damping * direction
+        (image,) = _sweep(kernels.IMAGE, both, fine, direction, sums)
+        image += damping * direction
         length = product / max(float((direction * image).sum()), np.finfo(np.float32).tiny)
         change += np.float32(length) * direction
         downhill -= np.float32(length) * image
-        ahead = inverse * downhill
+        np.multiply(inverse, downhill, out=ahead)
         before, product = product, float((downhill * ahead).sum())
-        direction = ahead + np.float32(product / max(before, np.finfo(np.float32).tiny)) * direction
+        direction *= np.float32(product / max(before, np.finfo(np.float32).tiny))
+        direction += ahead
     return change
 
 
-def _changes(rows: _Rows, change: np.ndarray, fine: LevelArrays) -> np.ndarray:
-    """(N, K) changes of values, or of values and slopes, by a change of the table."""
-    from neuralparts.network.hash_grid_kernels import ranges, run
-    from neuralparts.network.hash_grid_refit_kernels import value_and_slope_changes, value_changes
-
-    kernel = value_changes if rows.residuals.shape[1] == 1 else value_and_slope_changes
-    changes = np.empty_like(rows.residuals)
-    common, lanes = (rows.points, change, rows.jacobian, *fine, changes), (0,) * change.shape[1]
-    run(kernel, [(*common, start, stop, lanes) for start, stop in ranges(len(rows.points))])
-    return changes
-
-
-def _on_table(
-    terms: list[tuple[_Rows, np.ndarray]], fine: LevelArrays, shape: tuple[int, int], squared: bool = False
+def _sweep(
+    job: int, both: tuple[Equations, Equations], fine: LevelArrays, change: np.ndarray, sums: np.ndarray
 ) -> np.ndarray:
-    """Sum over equations of factors (N, K) times their derivatives by the table, or times the squares of these."""
+    """A pass over all equations, see `hash_grid_refit_kernels.sweep`. Returns the sums (job, rows, F): none for CHANGE,
+    one for IMAGE, two for DESCEND; a part of `sums` (2, 2, rows, F), which it overwrites."""
     from neuralparts.network.hash_grid_kernels import run
-    from neuralparts.network.hash_grid_refit_kernels import add_to_table
+    from neuralparts.network.hash_grid_refit_kernels import sweep
 
-    result, lanes = np.zeros(shape, np.float32), (0,) * shape[1]
-    parts = [result[first:last] for first, last in pairwise(fine.offsets)]
-    columns = range(0, len(parts) * shape[1], shape[1])
-    for rows, factors in terms:
-        arrays = rows.points, rows.squares if squared else rows.jacobian, factors, squared
-        levels = zip(columns, fine.resolutions, fine.dense, fine.masks, parts, strict=True)
-        run(add_to_table, [(*arrays, *level, lanes) for level in levels])
-    return result
+    # Each of both kinds is a task with sums of its own, so that the bits do not depend on threads.
+    sums, lanes = sums[:, :job], (0,) * change.shape[1]
+    sums[:] = 0
+    run(sweep, [(job, equations, fine, change, own, lanes) for equations, own in zip(both, sums, strict=True)])
+    sums[0] += sums[1]
+    return sums[0]
