@@ -277,6 +277,8 @@ def encode_level(a, level, lanes):
             a.coordinates, place, places, a.resolutions[level], stride_y, stride_z, a.dense[level], a.masks[level],
             rows, weights, 8 * place,
         )  # fmt: skip
+    # In a loop of its own: reading numbers one by one waits for a vector that was written just before.
+    for place in range(0, places, LANES):
         for lane in range(LANES):
             at = whole_rows(corner_of(rows, 8 * place, lane))
             blend(table, at, corner_of(weights, 8 * place, lane), result, np.uint64((place + lane) * features), lanes)
