@@ -129,8 +129,8 @@ class CompiledStep:
     ):
         self._step, self._state, self._total = step, state, schedule.total_steps
         size, seed = schedule.batch_size, settings.seed + state.attempt
-        # Two iterators: this much of the host's part of a step is done once for an epoch. After a step the host's code
-        # and data are in no near cache, so each line of it takes some microseconds.
+        # Iterators do most of their work once for an epoch. After a step the code and data of Python are in no near
+        # cache, so that each of its lines takes far longer than usual.
         self._samples = batches.order.batches("samples", size, state.steps, seed)
         beside, no_pairs = batches.pairs_beside(size), np.zeros(0, np.int64)
         self._pairs = batches.order.batches("pairs", beside, state.steps, seed) if beside else repeat(no_pairs)
