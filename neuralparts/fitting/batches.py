@@ -5,6 +5,7 @@ samples stay on the device for the whole fit. Those of several fits lie in one s
 one gather takes a batch for all of them.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,17 +68,24 @@ class SampleOrder:
 
     def rows(self, steps: int, size: int, seed: int) -> torch.Tensor:
         """Numbers (B,) int64 of the rows that the step after `steps` steps takes: samples, then both of each pair."""
-        samples, pairs = self.chosen(steps, size, seed)
-        if not len(pairs):
+        samples, beside = self._chosen("samples", steps, size, seed).long(), self.pairs_beside(size)
+        if not beside:
             return samples
-        first = len(self) + 2 * pairs  # (pairs,): row of the first of each pair
+        # (pairs,): row of the first of each pair
+        first = len(self) + 2 * self._chosen("pairs", steps, beside, seed).long()
         return torch.cat([samples, torch.stack([first, first + 1], dim=1).flatten()])
 
-    def chosen(self, steps: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Numbers, int64, of the samples (size,) and of the pairs that the step after `steps` steps takes."""
-        samples = self._chosen("samples", steps, size, seed)
-        beside = self.pairs_beside(size)
-        return samples, self._chosen("pairs", steps, beside, seed) if beside else samples[:0]
+    def batches(self, kind: str, size: int, steps: int, seed: int) -> Iterator[np.ndarray]:
+        """Numbers (size,) of those that the step after `steps` steps takes, then of each further step, without end.
+
+        kind: "samples" or "pairs". size: 1 or more. For an order on the CPU.
+        """
+        steps_of_epoch = self._counts[kind] // size
+        epoch, first = divmod(steps, steps_of_epoch)
+        while True:
+            order = self.of_epoch(kind, epoch, seed).numpy()
+            yield from order[: steps_of_epoch * size].reshape(steps_of_epoch, size)[first:]
+            epoch, first = epoch + 1, 0
 
     def _chosen(self, kind: str, steps: int, size: int, seed: int) -> torch.Tensor:
         """Those `size` numbers that the step after `steps` steps takes. kind: "samples" or "pairs"."""
@@ -85,12 +93,16 @@ class SampleOrder:
         return self.of_epoch(kind, epoch, seed)[index * size : (index + 1) * size]
 
     def of_epoch(self, kind: str, epoch: int, seed: int) -> torch.Tensor:
-        """All numbers of "samples" (N,) or "pairs" (Q,), int64 on the device, in the order of an epoch."""
+        """All numbers of "samples" (N,) or "pairs" (Q,) on the device, int64 or int32, in the order of an epoch."""
         order_of, order = self._orders.get(kind, (None, None))
         if order_of != (seed, epoch):
-            drawn_on = self._device if self._device.type == "cuda" else torch.device("cpu")
+            count, on_gpu = self._counts[kind], self._device.type == "cuda"
+            rows = self._counts["samples"] + 2 * self._counts["pairs"]
+            drawn_on = self._device if on_gpu else torch.device("cpu")
             generator = random_generator(seed * 1_000_003 + epoch, drawn_on)
-            order = torch.randperm(self._counts[kind], generator=generator, device=drawn_on).to(self._device)
+            # On the CPU the order is the same in both dtypes, and the smaller one is drawn sooner.
+            dtype = torch.int64 if on_gpu or rows >= 2**31 else torch.int32
+            order = torch.randperm(count, generator=generator, device=drawn_on, dtype=dtype).to(self._device)
             self._orders[kind] = (seed, epoch), order
         return order
 
@@ -158,10 +170,6 @@ class Batches:
     def pairs_beside(self, size: int) -> int:
         """As `SampleOrder.pairs_beside`."""
         return self.order.pairs_beside(size)
-
-    def chosen(self, steps: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """As `SampleOrder.chosen`."""
-        return self.order.chosen(steps, size, seed)
 
     def batch(self, steps: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
         """Points (B, 3), targets (B,) and weights (B,) or None of the step after `steps` steps of `size` samples.

@@ -8,6 +8,7 @@ compiled step for a hash grid with one small layer of ReLU, fitted by Adam to a 
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -126,22 +127,25 @@ class CompiledStep:
     def __init__(
         self, step: HashGridStep, state: FitState, batches: Batches, settings: FitSettings, schedule: Schedule
     ):
-        self._step, self._state, self._batches = step, state, batches
-        self._size, self._seed = schedule.batch_size, settings.seed + state.attempt
-        self._total = schedule.total_steps
-        step.begin(*self._rows_of(state.steps))
+        self._step, self._state, self._total = step, state, schedule.total_steps
+        size, seed = schedule.batch_size, settings.seed + state.attempt
+        # Iterators do most of their work once for an epoch. After a step the code and data of Python are in no near
+        # cache, so that each of its lines takes far longer than usual.
+        self._samples = batches.order.batches("samples", size, state.steps, seed)
+        beside, no_pairs = batches.pairs_beside(size), np.zeros(0, np.int64)
+        self._pairs = batches.order.batches("pairs", beside, state.steps, seed) if beside else repeat(no_pairs)
+        self._first_pair = len(batches)
+        step.begin(*self._next_rows())
 
     def __call__(self, rate: float) -> None:
         """One batch, one step of Adam; the next batch is read meanwhile, if there is one."""
         state = self._state
-        is_last = state.steps + 1 == self._total
-        following = None if is_last else self._rows_of(state.steps + 1)
+        following = None if state.steps + 1 == self._total else self._next_rows()
         state.loss_sum += self._step.take(rate, state.optimizer.steps, following)
         state.optimizer.count_step()
         state.loss_steps += 1
         state.steps += 1
 
-    def _rows_of(self, steps: int) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of the samples, and of the first of each pair, that the step after `steps` steps takes."""
-        samples, pairs = self._batches.chosen(steps, self._size, self._seed)
-        return samples.numpy(), len(self._batches) + 2 * pairs.numpy()
+    def _next_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the samples, and of the first of each pair, of the next batch."""
+        return next(self._samples), self._first_pair + 2 * next(self._pairs)

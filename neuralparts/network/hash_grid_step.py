@@ -5,6 +5,7 @@ the means, changed in place. It computes what torch would with `NeuralSDF.scaled
 but for the order of sums; the bits are the same with any number of threads. A test compares the two, step for step.
 """
 
+import math
 import time
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +20,7 @@ from neuralparts.network.neural_sdf import NeuralSDF
 # Each thread takes a level at a time, so more threads than the levels with full tables do not help (not measured). Each
 # has an array as large as the largest level; all of them together take at most so many bytes.
 MOST_THREADS, MOST_BYTES = 4, 2**28
+CACHE_LINE = 64  # bytes
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,14 @@ def has_compiled_step(network: NeuralSDF) -> bool:
 def _rounded_up(number: int, step: int) -> int:
     """The least multiple of `step` that is no smaller than a number."""
     return -(-number // step) * step
+
+
+def _aligned_zeros(shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    """An array of zeros that begins a cache line: a vector that lies across two lines takes twice as long to load."""
+    count = math.prod(shape) * np.dtype(dtype).itemsize
+    space = np.zeros(count + CACHE_LINE, np.uint8)
+    first = -space.ctypes.data % CACHE_LINE
+    return space[first : first + count].view(dtype).reshape(shape)
 
 
 class HashGridStep:
@@ -132,7 +142,7 @@ class HashGridStep:
         largest = max(stop - start for start, stop in pairwise(grid.arrays.offsets))
 
         def space(*shape: int) -> np.ndarray:
-            return np.zeros(shape, np.float32)
+            return _aligned_zeros(shape, np.float32)
 
         trained = [tensor.detach().numpy() for tensor in (*network.parameters(), *means.first, *means.second)]
         numbers = np.zeros(kernels.NUMBERS)
@@ -150,7 +160,7 @@ class HashGridStep:
             targets=space(2, places),
             weights=space(2, places),
             slope_weights=space(2, places),
-            corner_rows=np.zeros((grid.levels, 8 * places), np.uint32),
+            corner_rows=_aligned_zeros((grid.levels, 8 * places), np.uint32),
             corner_weights=space(grid.levels, 8 * places),
             features=space(grid.levels, places * grid.features),
             feature_gradient=space(grid.levels, places * grid.features),

@@ -53,7 +53,7 @@ from neuralparts.network.vector_kernels import (
 # Compiled with `run`, and kept as a part of it: one file of machine code to load.
 part_of_run = njit(nogil=True, error_model="numpy")
 # Tiles in a chunk.
-CHUNK_TILES = 8
+CHUNK_TILES = 16
 CHUNK = CHUNK_TILES * LANES
 # The phases of a step, and the jobs of `run`.
 DECODE, UPDATE = 0, 1
@@ -140,7 +140,7 @@ class StepArrays(NamedTuple):
 
 @part_of_run
 def fetch_rows(rows, places):
-    """Have the rows of a chunk of the next batch brought into the cache: they lie anywhere in memory."""
+    """Have rows of the next batch brought into the cache: they lie anywhere in memory."""
     columns = rows.shape[1]
     for row in places:
         fetch_ahead(rows, row * columns)
@@ -182,7 +182,6 @@ def decode(a, turn, chunk, thread, lanes):
     """One chunk of the batch: its loss, its sums of the layers' gradients, and the gradient of its features."""
     levels, width, depth, places = len(a.resolutions), len(a.bias), len(a.zeros), a.coordinates.shape[1]
     first, stop = chunk * CHUNK_TILES, min((chunk + 1) * CHUNK_TILES, places // LANES)
-    fetch_rows(a.rows, a.following[first * LANES : stop * LANES])
     # Flat positions: of this thread's space, of this chunk's sums, and of this turn's half of the batch.
     inputs_at, hidden_at = thread * CHUNK_TILES * depth * LANES, thread * CHUNK_TILES * width * LANES
     values_at, gradient_at, half = thread * 2 * LANES, thread * depth * LANES, turn * places
@@ -201,6 +200,8 @@ def decode(a, turn, chunk, thread, lanes):
     targets, weights, slope_weights = a.targets, a.weights, a.slope_weights
     weight_sums, bias_sums, output_sums, value_sums = a.weight_sums, a.bias_sums, a.output_sums, a.value_sums
     for tile in range(first, stop):
+        # A few at a time: the CPU waits for no more than some tens of them at once.
+        fetch_rows(a.rows, a.following[tile * LANES : (tile + 1) * LANES])
         # Inputs (K, LANES) of the hidden layer, then its values (W, LANES), and those of the output (LANES,).
         start, here = inputs_at + (tile - first) * depth * LANES, hidden_at + (tile - first) * width * LANES
         for level in range(levels):

@@ -8,7 +8,7 @@ import torch
 
 from neuralparts.errors import Interrupted
 from neuralparts.fitting import FitHooks, FitSettings, fit
-from neuralparts.fitting.batches import Batches
+from neuralparts.fitting.batches import Batches, SampleOrder
 from neuralparts.fitting.losses import slope_loss
 from neuralparts.network import fit_scaler
 from tests import shapes
@@ -52,6 +52,17 @@ def test_every_batch_has_pairs_and_an_epoch_of_theirs_takes_each_once(count):
     assert not torch.equal(batches.batch(count // 25, 100, seed=0)[0][100:], seen[0].reshape(50, 3))
     whole = [batches.batch(step, 100, seed=0)[0][:100] for step in range(10)]
     np.testing.assert_array_equal(order(torch.cat(whole).numpy()), order(points))
+
+
+@pytest.mark.parametrize("first", [0, 7, 10])
+def test_batches_one_after_the_other_are_those_of_each_step(first):
+    order = SampleOrder(1030, 260, torch.device("cpu"))  # epochs of 10 steps for samples and pairs alike, with a rest
+    samples, pairs = (order.batches(kind, size, first, seed=5) for kind, size in (("samples", 100), ("pairs", 25)))
+    for step in range(first, 25):
+        rows = order.rows(step, 100, seed=5).numpy()
+        np.testing.assert_array_equal(next(samples), rows[:100])
+        np.testing.assert_array_equal(1030 + 2 * next(pairs), rows[100::2])
+        np.testing.assert_array_equal(rows[100::2] + 1, rows[101::2])
 
 
 def test_pairs_straighten_the_gradient_off_the_surface():
