@@ -201,7 +201,7 @@ def search_packets(
             i = order[min(start + lane, len(points) - 1)]  # the last packet is filled up with the last point
             for k in range(3):
                 packet[k * LANES + lane] = points[i, k]
-            packet[3 * LANES + lane] = float(limit[i]) ** 2 if len(limit) > 0 else np.inf
+            packet[3 * LANES + lane] = np.float64(limit[i]) ** 2 if len(limit) > 0 else np.inf
             found[lane] = guess
         _compare(packet, found, frames, guess)
         _search(packet, found, boxes, first, count, frames, stack)

@@ -68,6 +68,16 @@ def test_a_point_beyond_its_limit_has_a_distance_from_the_limit_on(generator):
     assert face.min() >= 0 and face.max() < 300
 
 
+def test_a_limit_just_above_the_distance_finds_it(generator):
+    mesh, points = needles(30), generator.uniform(-1, 1, (2000, 3))
+    found = TriangleSearch(mesh.vertices, mesh.faces)
+    exact = of_single_points(found, points)
+    above = np.nextafter(exact, np.float32(np.inf))
+    for limit in (exact, above):
+        assert np.array_equal(found.nearest(points, with_points=False, limit=limit)[2], exact)
+    assert np.array_equal(found.nearest(points, limit=above)[2], exact)
+
+
 def test_points_far_outside_of_the_domain(generator):
     mesh = in_domain(SHAPES["soup"](1500))
     points = generator.uniform(-50, 50, (50, 3))
