@@ -68,7 +68,7 @@ def test_a_point_beyond_its_limit_has_a_distance_from_the_limit_on(generator):
     assert face.min() >= 0 and face.max() < 300
 
 
-def test_a_limit_just_above_the_distance_finds_it(generator):
+def test_limits_at_the_distance_just_above_it_and_near_zero(generator):
     mesh, points = needles(30), generator.uniform(-1, 1, (2000, 3))
     found = TriangleSearch(mesh.vertices, mesh.faces)
     exact = of_single_points(found, points)
@@ -76,6 +76,8 @@ def test_a_limit_just_above_the_distance_finds_it(generator):
     for limit in (exact, above):
         assert np.array_equal(found.nearest(points, with_points=False, limit=limit)[2], exact)
     assert np.array_equal(found.nearest(points, limit=above)[2], exact)
+    tiny = np.full(len(points), 1e-30, dtype=np.float32)  # its square is no float32 number
+    assert (found.nearest(points, with_points=False, limit=tiny)[2] >= tiny).all()
 
 
 def test_points_far_outside_of_the_domain(generator):
