@@ -9,7 +9,7 @@ from llvmlite import ir
 from numba import types
 
 # Numbers in a vector: points that are searched for at once. LLVM cuts it to the registers that the CPU has. On three
-# meshes 8 and 32 were as fast as 16, within a tenth either way.
+# meshes 8 and 32 were as fast as 16, within a sixth either way.
 LANES = 16
 
 NUMBERS, INTEGERS = ir.VectorType(ir.DoubleType(), LANES), ir.VectorType(ir.IntType(32), LANES)
