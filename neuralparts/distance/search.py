@@ -1,23 +1,22 @@
 """Closest points on a mesh: a float64 search over a tree of boxes, exact for needles and slivers too.
 
 Comes in: vertices (V, 3) float64 in the domain, faces (F, 3), and (N, 3) points. Goes out: the closest points, their
-triangles and the unsigned distances. On each of thirty meshes it was faster than Open3D and libigl (docs/log.md).
+triangles and the unsigned distances. Distances alone are found for packets of points (`packet_search_kernels`), closest
+points for one point after the other. On each of thirty meshes it was faster than Open3D and libigl (docs/log.md).
 """
 
 import numpy as np
 
-from neuralparts.distance import crowd_search_kernels, flat_search_kernels, search_kernels
+from neuralparts.distance import packet_search_kernels, search_kernels
 from neuralparts.distance.blocks import BLOCK, in_blocks
 from neuralparts.machine import give_memory_back
 
 NO_GUESS, NO_LIMIT = np.empty(0, dtype=np.int32), np.empty(0, dtype=np.float32)
 # A mesh is crowded if a point near it lies in the boxes of more triangles than this, on average over so many points
 # within this distance (domain units) along each axis. Of 32 public meshes 31 have at most 5, a soup of 100 has 53.
+# There packets find the closest points too. Elsewhere they do not, because the order in which a search meets triangles
+# decides which of two equally near ones is found.
 CROWDED, CROWD_SAMPLES, NEAR = 100, 64, 0.05
-# With more than this around a point, triangles are long and lie aslant to the axes: distances alone are then found by
-# leaves of flat boxes (`flat_search_kernels`). Closest points are not, because the order of the tree decides which of
-# two equally near triangles is found. On four meshes it was faster where there were 2.2 and 10, not with less than 1.
-ASLANT = 2
 # Of a mesh of more triangles, what building the tree took is given back before the frames are made: 60 bytes each.
 LARGE = 100_000
 # A tree in which nothing is found: a search that begins with the nearest triangle ends there.
@@ -39,21 +38,13 @@ class TriangleSearch:
         searched = every if searched is None else searched
         order, boxes, first, count = search_kernels.build_tree(*search_kernels.triangle_boxes(vertices, held))
         self.tree = (boxes, first, count)
-        around = _triangles_around(vertices, held, self.tree)
-        self.is_crowded = around > CROWDED
-        self.is_aslant = not self.is_crowded and around > ASLANT
+        self.is_crowded = _triangles_around(vertices, held, self.tree) > CROWDED
         if len(faces) > LARGE:
             give_memory_back()
         # (F,) the face at each position: those of the tree in the order of its leaves, then the others in ascending
         # order. The kernels know triangles by position.
         self.face = np.concatenate([searched[order], np.delete(every, searched)])
         self.frames = search_kernels.triangle_frames(vertices, faces, self.face)
-        # Of a crowded mesh also (14, S) boxes of the triangles in their planes, and (M, 2) triangles of each node.
-        if self.is_crowded:
-            self._flat = crowd_search_kernels.flat_boxes(self.frames[: len(searched)])
-            self._ranges = crowd_search_kernels.node_ranges(first, count)
-        if self.is_aslant:
-            self._leaves = flat_search_kernels.flat_leaves(self.frames[: len(searched)], first, count)
         self._block = block
 
     def nearest(
@@ -67,7 +58,8 @@ class TriangleSearch:
 
         points: (N, 3) float32 or float64. guess: (N,) int32 positions of triangles that may be the nearest. A position
         counts the triangles of the tree first, then the others in ascending order. limit: (N,) float32 distances. For a
-        point that is not nearer than its limit, the triangle is any that is not nearer either; it is found sooner.
+        point that is not nearer than its limit, the triangle is any, and the distance any from the limit on; that takes
+        less time. Unless with_points, the triangle is any of those that are equally near.
         """
         closest = np.empty((len(points) if with_points else 0, 3), dtype=np.float32)
         face, distance = np.empty(len(points), dtype=np.int64), np.empty(len(points), dtype=np.float32)
@@ -75,26 +67,18 @@ class TriangleSearch:
         def fill(block: slice) -> None:
             block_points = np.ascontiguousarray(points[block], dtype=np.float64)
             position = np.empty(len(block_points), dtype=np.int32)
-            outputs = (position, closest[block], distance[block])
             start, tree = guess[block], self.tree
-            if self.is_crowded and len(guess) == 0:
-                start, tree = self._nearest_in_crowd(block_points), EMPTY_TREE
-            if self.is_aslant and not with_points and len(guess) == 0:
-                flat_search_kernels.search_flat(
-                    block_points, limit[block], tree, self._leaves, self.frames, position, distance[block]
-                )
-                face[block] = self.face[position]
-                return
-            search_kernels.search_block(block_points, start, limit[block], tree, self.frames, *outputs)
+            if len(guess) == 0 and (self.is_crowded or not with_points):
+                found = block_points, limit[block], self.tree, self.frames, position, distance[block]
+                packet_search_kernels.search_packets(*found)
+                start, tree = position.copy(), EMPTY_TREE
+            if with_points or len(guess) > 0:
+                outputs = position, closest[block], distance[block]
+                search_kernels.search_block(block_points, start, limit[block], tree, self.frames, *outputs)
             face[block] = self.face[position]
 
         in_blocks(fill, len(points), self._block)
         return closest, face, distance
-
-    def _nearest_in_crowd(self, points: np.ndarray) -> np.ndarray:
-        """(N,) int32 positions of the triangles nearest to (N, 3) float64 points, for a crowded mesh."""
-        boxes, first, _ = self.tree
-        return crowd_search_kernels.nearest_in_crowd(points, boxes, first, self._ranges, self.frames, self._flat)
 
 
 def _triangles_around(
@@ -103,4 +87,4 @@ def _triangles_around(
     """How many of the faces (S, 3) of a tree have boxes that hold a point near them, on average."""
     some = vertices[faces[:: -(-len(faces) // CROWD_SAMPLES) or 1]].mean(axis=1)
     points = some + np.random.default_rng(0).uniform(-NEAR, NEAR, some.shape)
-    return crowd_search_kernels.triangles_around(points, *tree)
+    return packet_search_kernels.triangles_around(points, *tree)

@@ -413,7 +413,7 @@ def search_block(
     for i in near_order(points):
         px, py, pz = points[i, 0], points[i, 1], points[i, 2]
         position = guess[i] if len(guess) > 0 else position
-        limit2 = float(limit[i]) ** 2 if len(limit) > 0 else np.inf
+        limit2 = np.float64(limit[i]) ** 2 if len(limit) > 0 else np.inf
         position = search_tree(px, py, pz, position, limit2, boxes, first, count, frames, stack, stack2)
         nearest[i] = position
         foot_x, foot_y, distance[i] = foot_and_distance(px, py, pz, frames[position])

@@ -18,6 +18,8 @@ STEP, FIRST, SECOND = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBF58476D1CE4E5B
 S24, S27, S30, S31, S40 = (np.uint64(bits) for bits in (24, 27, 30, 31, 40))
 TWO, ONE = np.uint64(2), np.uint64(1)
 LOW_24 = np.uint64(2**24 - 1)
+# Proposals that are tested at once, at most; and what rounding may do to the test, with a large margin.
+RUN, MARGIN = 256, 1e-6
 
 
 @compiled
@@ -30,13 +32,19 @@ def random_bits(key, counter):
 
 
 @compiled
-def random_numbers(key, k):
-    """The four random numbers of point k (uint64): three uniform in [-1, 1) in steps of 2^-23, one exponential of mean
-    1."""
+def uniform_numbers(key, k):
+    """The four random numbers of point k (uint64): three uniform in [-1, 1) in steps of 2^-23, one in (0, 1)."""
     bits, more = random_bits(key, TWO * k), random_bits(key, TWO * k + ONE)
     x, y = float(bits & LOW_24), float((bits >> S24) & LOW_24)
     z, fraction = float(more & LOW_24), float(more >> S24)
-    return x * 2.0**-23 - 1, y * 2.0**-23 - 1, z * 2.0**-23 - 1, -math.log((fraction + 0.5) * 2.0**-40)
+    return x * 2.0**-23 - 1, y * 2.0**-23 - 1, z * 2.0**-23 - 1, (fraction + 0.5) * 2.0**-40
+
+
+@compiled
+def random_numbers(key, k):
+    """As `uniform_numbers`, but the fourth number is an exponential one of mean 1."""
+    x, y, z, fraction = uniform_numbers(key, k)
+    return x, y, z, -math.log(fraction)
 
 
 @compiled
@@ -71,24 +79,46 @@ def propose_block(
     centre, with a margin of `rounding`.
     """
     centre, half, distance, nearest = leaves
-    kept = 0
-    for k in range(start, start + len(limit)):
+    kept, k, end, may_be_kept = 0, start, start + len(limit), np.empty(RUN, dtype=np.bool_)
+    while k < end:
         while ends[leaf] <= k:
             leaf += 1
-        x, y, z, extra = random_numbers(key, np.uint64(k))
+        run = min(ends[leaf], end, k + RUN) - k
         side = half[leaf]
-        x, y, z = x * side, y * side, z * side
-        radius, reach = math.sqrt(x * x + y * y + z * z), nearest[leaf] + mean * extra
-        # The distance is at least that of the centre minus the radius.
-        if distance[leaf] - radius < reach:
-            points[kept, 0], points[kept, 1], points[kept, 2] = (
-                centre[leaf, 0] + x,
-                centre[leaf, 1] + y,
-                centre[leaf, 2] + z,
-            )
-            limit[kept], cell[kept], on_side[kept] = reach, leaf, radius < distance[leaf] - rounding
-            kept += 1
+        gap = np.float64(distance[leaf]) - np.float64(nearest[leaf])
+        _fill_may_be_kept(k, key, run, side, gap, 1 / mean, may_be_kept)
+        for j in range(run):
+            if not may_be_kept[j]:
+                continue
+            x, y, z, extra = random_numbers(key, np.uint64(k + j))
+            x, y, z = x * side, y * side, z * side
+            radius, reach = math.sqrt(x * x + y * y + z * z), nearest[leaf] + mean * extra
+            # The distance is at least that of the centre minus the radius.
+            if distance[leaf] - radius < reach:
+                points[kept, 0], points[kept, 1], points[kept, 2] = (
+                    centre[leaf, 0] + x,
+                    centre[leaf, 1] + y,
+                    centre[leaf, 2] + z,
+                )
+                limit[kept], cell[kept], on_side[kept] = reach, leaf, radius < distance[leaf] - rounding
+                kept += 1
+        k += run
     return kept
+
+
+@compiled
+def _fill_may_be_kept(start, key, run, side, gap, beta, may_be_kept):
+    """Fill the first `run` of may_be_kept for the proposals from number `start` on: False is a certain refusal.
+
+    gap: distance at the centre of their leaf less the least distance in the leaf; side: half the side of the leaf. A
+    proposal is refused if -log(fraction) is at most t = beta (gap - radius). This is certain where t > 0 and the
+    fraction times the first terms of exp(t) is above 1. It takes no logarithm, so the compiler vectorises the loop.
+    """
+    for j in range(run):
+        x, y, z, fraction = uniform_numbers(key, np.uint64(start + j))
+        t = beta * (gap - side * math.sqrt(x * x + y * y + z * z))
+        terms = 1 + t * (1 + t * (1 / 2 + t * (1 / 6 + t * (1 / 24))))
+        may_be_kept[j] = (t <= 0) | (fraction * terms < 1 + MARGIN)
 
 
 @compiled
