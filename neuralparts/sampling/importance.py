@@ -13,7 +13,7 @@ import numpy as np
 
 from neuralparts.choices import IMPORTANCE_WEIGHT, LARGEST_IMPORTANCE_WEIGHT, UNIFORM_RATIO
 from neuralparts.distance import DistanceOracle, in_blocks
-from neuralparts.sampling.collector import CHUNK, SampleCollector
+from neuralparts.sampling.collector import SampleCollector
 from neuralparts.sampling.cube import CORNERS, HALF_DIAGONAL, ROUNDING, random_key
 from neuralparts.sampling.draw_kernels import propose_block
 from neuralparts.sampling.open_meshes import add_sign_changes
@@ -32,6 +32,8 @@ CHILDREN = (2 * CORNERS - 1).astype(np.float32)
 # The first round assumes that this times the expected fraction of the proposals is accepted: the density at the centre
 # of a leaf is a little below the mean over the leaf.
 MORE_ACCEPTANCE = 1.05
+# Proposals at a time: some 10 MiB of arrays. The samples do not depend on it.
+CHUNK = 2**18
 # Least acceptance that is assumed for a round, so that its number of proposals is bounded.
 LEAST_ACCEPTANCE = 0.01
 
