@@ -11,12 +11,12 @@ from neuralparts.marching import march
 from tests.distance.brute import FLOAT32_TOLERANCE, brute_distance
 from tests.metrics.domain_meshes import as_domain_mesh
 
-POINTS = 200
+POINTS = 120
 
 
 def marched_ball():
     """A marched ball with needles where the grid's planes touch it."""
-    made = march(lambda points: np.linalg.norm(points, axis=1) - np.float32(0.5), 24)
+    made = march(lambda points: np.linalg.norm(points, axis=1) - np.float32(0.5), 16)
     return made.vertices, made.faces
 
 
