@@ -83,5 +83,6 @@ def prepare(source: Path, flags: SimpleNamespace, watch: Watch, gpu: Callable[[]
     """
     with watch.timed("load"), watch.bar("load"):
         shape, content = load(source, flags, watch, gpu)
+    give_memory_back()  # that of the repair, before the labels
     with watch.timed("label"):
         return shape, labelled(shape, content, flags, watch)

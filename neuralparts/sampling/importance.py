@@ -33,7 +33,7 @@ CHILDREN = (2 * CORNERS - 1).astype(np.float32)
 # of a leaf is a little below the mean over the leaf.
 MORE_ACCEPTANCE = 1.05
 # Proposals at a time: some 10 MiB of arrays. The samples do not depend on it.
-CHUNK = 2**18
+CHUNK = 2**17
 # Least acceptance that is assumed for a round, so that its number of proposals is bounded.
 LEAST_ACCEPTANCE = 0.01
 
