@@ -33,8 +33,8 @@ CHILDREN = (2 * CORNERS - 1).astype(np.float32)
 # The first round assumes that this times the expected fraction of the proposals is accepted: the density at the centre
 # of a leaf is a little below the mean over the leaf.
 MORE_ACCEPTANCE = 1.05
-# Proposals at a time on one processor, such as a worker's. With CHUNK, which gives many processors or a GPU enough to do
-# at once, 900,000 samples take 11 MiB more at the peak. The samples do not depend on it.
+# Proposals at a time on one processor, such as a worker has. With CHUNK, which gives many processors or a GPU enough
+# to do, 900,000 samples take 11 MiB more at the peak. The samples do not depend on it.
 FEW = 2**17
 # Least acceptance that is assumed for a round, so that its number of proposals is bounded.
 LEAST_ACCEPTANCE = 0.01
