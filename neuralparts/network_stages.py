@@ -75,6 +75,7 @@ def train(
                 network = make_network(flags, data.samples[1], data.transform).to(device)
         log = open_log(flags, files.name, network, data, watch)
         result = fit_network(network, data, flags, files.checkpoint, log, watch, head_start)
+    give_memory_back()  # that of the fit, before the second one takes as much
     refit(network, data, result, flags, watch)
     return network, result
 
@@ -136,6 +137,7 @@ def finish(
     }
     with watch.bar("write the report"):
         if drawings is not None:
+            give_memory_back()  # on one processor the report is drawn now
             write_report(files, record, drawings())
         files.write_record(record)
     return record

@@ -19,7 +19,7 @@ from types import ModuleType, SimpleNamespace
 from neuralparts.beside import beside, wait_for
 from neuralparts.distance import may_label_on_gpu
 from neuralparts.inputs import Labelled, Shape, labelled, load
-from neuralparts.machine import gpu_number
+from neuralparts.machine import give_memory_back, gpu_number
 from neuralparts.output import StagedFiles
 from neuralparts.watch import Watch
 
@@ -40,9 +40,11 @@ def fit_part(source: Path, flags: SimpleNamespace, files: StagedFiles, watch: Wa
     with watch.bar("load the libraries"):
         later, device = stages()
         wait_for(warming)  # nothing else may use the GPU while steps are captured
+    give_memory_back()  # that of the labels, before the fit takes as much
     network, result = later.train(data, device, flags, files, watch)
     shown, content = later.device_name(device), data.content
     del data  # memory for the evaluation
+    give_memory_back()
     return later.finish(shape, content, network, result, shown, flags, files, watch, name or source, start)
 
 
@@ -81,5 +83,6 @@ def prepare(source: Path, flags: SimpleNamespace, watch: Watch, gpu: Callable[[]
     """
     with watch.timed("load"), watch.bar("load"):
         shape, content = load(source, flags, watch, gpu)
+    give_memory_back()  # that of the repair, before the labels
     with watch.timed("label"):
         return shape, labelled(shape, content, flags, watch)

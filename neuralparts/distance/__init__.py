@@ -3,5 +3,6 @@
 from neuralparts.distance.blocks import in_blocks
 from neuralparts.distance.gpu_choice import may_label_on_gpu
 from neuralparts.distance.oracle import DistanceOracle
+from neuralparts.distance.run_search import RunSearch
 
-__all__ = ["DistanceOracle", "in_blocks", "may_label_on_gpu"]
+__all__ = ["DistanceOracle", "RunSearch", "in_blocks", "may_label_on_gpu"]

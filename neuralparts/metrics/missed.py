@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from neuralparts.distance import DistanceOracle
+from neuralparts.distance import DistanceOracle, RunSearch
 from neuralparts.metrics.domain_function import DomainFunction
 from neuralparts.metrics.surface_comparison import as_mesh, bounds_no_inside
 from neuralparts.sampling import points_on_surface
@@ -45,7 +45,8 @@ def explain_missed(
     """
     mesh = oracle.mesh
     points, face = points_on_surface(mesh, SAMPLES, generator)
-    distance = DistanceOracle(as_mesh(vertices, faces, mesh), oracle.engine).distance(points)
+    reconstruction = as_mesh(vertices, faces, mesh)
+    distance = RunSearch(reconstruction.vertices, reconstruction.faces).nearest(points)[1]
     reach = max(cell, float(np.clip(ERROR_FACTOR * np.percentile(distance, 25), *ERROR_LIMITS)))
     missed = distance > reach
     if missed.mean() <= LARGEST_MISSED_FRACTION:

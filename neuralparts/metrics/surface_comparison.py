@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from neuralparts.distance import DistanceOracle
+from neuralparts.distance import DistanceOracle, RunSearch
 from neuralparts.mesh import Mesh
 from neuralparts.sampling import points_on_surface
 from neuralparts.triangle_kernels import face_normals
@@ -36,8 +36,14 @@ def mesh_errors(
     the reconstruction. Lengths in domain units. Raises ValueError for arrays of other shapes.
     """
     reconstruction = as_mesh(vertices, faces, mesh)
-    there, cosine_there, _, _ = _project(reconstruction, oracle, count, generator)
-    back, cosine_back, points, normals = _project(mesh, DistanceOracle(reconstruction, oracle.engine), count, generator)
+    # From the reconstruction to the input mesh, and back.
+    points, normals = _points_with_normals(reconstruction, count, generator)
+    _, face, there = oracle.closest(points)
+    cosine_there = _cosines(normals, mesh, face)
+    points, normals = _points_with_normals(mesh, count, generator)
+    face, back = RunSearch(reconstruction.vertices, reconstruction.faces).nearest(points)
+    cosine_back = _cosines(normals, reconstruction, face)
+    there, back = there.astype(np.float64), back.astype(np.float64)
     return {
         "chamfer": float((there.mean() + back.mean()) / 2),
         "hausdorff": float(max(there.max(), back.max())),
@@ -73,19 +79,13 @@ def _within_99(distances: np.ndarray, points: np.ndarray, normals: np.ndarray, o
     return float(np.percentile(distances[counts], 99)) if counts.any() else np.nan
 
 
-def _project(
-    mesh: Mesh, oracle: DistanceOracle, count: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Points uniform on a mesh, projected on the mesh of an oracle.
+def _points_with_normals(mesh: Mesh, count: int, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Points (count, 3) float32 uniform on a mesh, and the normals (count, 3) of their triangles."""
+    points, face = points_on_surface(mesh, count, generator)
+    return points, face_normals(mesh.vertices, mesh.faces[face])
 
-    Returns distances (count,) float64 and |cosines| (count,); the points (count, 3) float32 and their normals.
-    """
-    points, start = points_on_surface(mesh, count, generator)
-    _, end, distances = oracle.closest(points)
-    # (count, 3) each: the normals of the triangles that the points lie on, and are projected on.
-    on, onto = (
-        face_normals(mesh.vertices, mesh.faces[start]),
-        face_normals(oracle.mesh.vertices, oracle.mesh.faces[end]),
-    )
-    cosines = on[:, 0] * onto[:, 0] + on[:, 1] * onto[:, 1] + on[:, 2] * onto[:, 2]
-    return distances.astype(np.float64), np.abs(cosines), points, on
+
+def _cosines(normals: np.ndarray, mesh: Mesh, face: np.ndarray) -> np.ndarray:
+    """(N,) |cosines| between normals (N, 3) and those of the triangles face (N,) of a mesh."""
+    onto = face_normals(mesh.vertices, mesh.faces[face])
+    return np.abs(normals[:, 0] * onto[:, 0] + normals[:, 1] * onto[:, 1] + normals[:, 2] * onto[:, 2])

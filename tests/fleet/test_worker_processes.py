@@ -42,6 +42,12 @@ def test_a_worker_has_what_was_dealt_to_it():
     assert sorted({core for one in found for core in one["processors"]}) == processors
 
 
+def test_a_worker_frees_the_cycles_of_a_part():
+    results = run_stubs(["cycle_1", "cycle_2", "cycle_3"], Processes(STUB, 1))
+    assert [result["found"] for result in results.values()] == [False] * 3
+    assert len({result["pid"] for result in results.values()}) == 1
+
+
 def test_default_number_of_workers_is_bounded_by_parts_and_memory(monkeypatch):
     monkeypatch.setattr(worker_processes, "usable_processors", lambda: list(range(16)))
     monkeypatch.setattr(worker_processes, "usable_memory", lambda: 10 * 2**30)
