@@ -2,7 +2,8 @@
 
 With the layers fixed, values and gradients are linear in the table, within a piece of the ReLU. So a few iterations of
 conjugate gradients (Hestenes and Stiefel, 1952) come closer to the least error than as many passes of Adam. Absolute
-errors are fitted as least squares whose weights fall with the error (iteratively reweighted least squares).
+errors are fitted as least squares whose weights fall with the error (iteratively reweighted least squares). Each round
+of weights is linear about the table that the one before left (Gauss-Newton).
 
 In: a network, labelled points, points of the surface with its normals. Out: the table, changed in place.
 """
@@ -19,11 +20,14 @@ from neuralparts.network.hash_levels import LevelArrays
 from neuralparts.network.neural_sdf import NeuralSDF
 
 # Levels that are fitted again, rounds of weights, and iterations in each (docs/log.md).
-LEVELS, ROUNDS, ITERATIONS = 2, 2, 3
+LEVELS, ROUNDS, ITERATIONS = 2, 2, 4
 # Errors below these weigh as if they were as large: of a value, domain units, and of a gradient.
 LEAST_ERROR, LEAST_SLOPE_ERROR = 3e-5, 0.03
 # Weight of the error of a gradient beside that of a value on the surface, domain units.
-GRADIENT_WEIGHT = 0.016
+GRADIENT_WEIGHT = 0.024
+# Weight of a gradient's error along the normal beside that across it: the first is of its length, the second of its
+# direction, and the length follows from the values.
+LENGTH_WEIGHT = 0.1
 # A normal that is farther than this from the gradient says nothing: an edge, or a sheet with one sign on both sides.
 FARTHEST_NORMAL = 1.0
 # Added to the diagonal of the equations, as a fraction of its mean: rows that few points see stay where they are.
@@ -45,13 +49,23 @@ class RefitPoints:
 
 @dataclass
 class _Rows:
-    """Equations of some points: `residuals` (N, K) of their values, or of values and slopes, weighted by `weights`."""
+    """Equations of some points: `residuals` (N, K) of their values, or of values and slopes, weighted by `weights`.
+    Slopes have `normals`, along which their errors weigh LENGTH_WEIGHT."""
 
     points: np.ndarray
     jacobian: np.ndarray  # (N, L * F), of the values by the fitted levels' features
     squares: np.ndarray  # of the jacobian
     residuals: np.ndarray
     weights: np.ndarray
+    normals: np.ndarray | None = None  # (N, 3)
+
+    def weighted(self, errors: np.ndarray) -> np.ndarray:
+        """Errors (N, K), or changes of them, times the weights."""
+        result = self.weights * errors
+        if self.normals is not None:
+            along = (result[:, 1:] * self.normals).sum(1, keepdims=True)
+            result[:, 1:] -= np.float32(1 - LENGTH_WEIGHT) * along * self.normals
+        return result
 
 
 def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
@@ -62,20 +76,11 @@ def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
             "only a float32 hash grid on the CPU with one hidden layer of ReLU and no scaler can be refitted"
         )
     fine = _finest(network.encoding.arrays)
-    near = _value_rows(network, fine, given)
-    surface, kept = _surface_rows(network, fine, given)
     start = network.encoding.arrays.offsets[-1] - fine.offsets[-1]
     table = network.encoding.table.detach().numpy()[start:]
     for _ in range(ROUNDS):
-        # Weights that make squares of errors grow as the errors themselves do: of values, and of whole gradients.
-        near.weights[:] = (given.weights / _at_least(np.abs(near.residuals[:, 0]), LEAST_ERROR))[:, None]
-        surface.weights[:, 0] = 1 / _at_least(np.abs(surface.residuals[:, 0]), LEAST_ERROR)
-        lengths = np.sqrt((surface.residuals[:, 1:] ** 2).sum(1))
-        surface.weights[:, 1:] = (GRADIENT_WEIGHT * kept / _at_least(lengths, LEAST_SLOPE_ERROR))[:, None]
-        change = _least_squares((near, surface), fine, table.shape)
-        table += change
-        for rows in (near, surface):
-            rows.residuals += _changes(rows, change, fine)
+        rows = _value_rows(network, fine, given), _surface_rows(network, fine, given)
+        table += _least_squares(rows, fine, table.shape)
 
 
 def _at_least(errors: np.ndarray, least: float) -> np.ndarray:
@@ -92,24 +97,31 @@ def _finest(levels: LevelArrays) -> LevelArrays:
 
 
 def _value_rows(network: NeuralSDF, fine: LevelArrays, given: RefitPoints) -> _Rows:
-    """The equations of the values at the labelled points."""
+    """The equations of the values at the labelled points, whose weights make squares of errors grow as errors do."""
     values, jacobian = _values_and_jacobian(network, given.points, fine)
     residuals = (values - given.distances)[:, None]
-    return _Rows(given.points, jacobian, jacobian * jacobian, residuals, np.empty_like(residuals))
+    weights = given.weights[:, None] / _at_least(np.abs(residuals), LEAST_ERROR)
+    return _Rows(given.points, jacobian, jacobian * jacobian, residuals, weights)
 
 
-def _surface_rows(network: NeuralSDF, fine: LevelArrays, given: RefitPoints) -> tuple[_Rows, np.ndarray]:
-    """The equations of values and gradients on the surface; and where the normals say something, (M,) bool."""
-    levels = network.encoding.arrays
+def _surface_rows(network: NeuralSDF, fine: LevelArrays, given: RefitPoints) -> _Rows:
+    """The equations of values and gradients on the surface, weighted as those of the values."""
+    levels, normals = network.encoding.arrays, given.normals
     values, of_all = _values_and_jacobian(network, given.on_surface, levels)
     gradients = _gradients(network, given.on_surface, of_all)
     jacobian = np.ascontiguousarray(of_all[:, -len(fine.dense) * network.encoding.features :])
     # A normal points to either side, the gradient outward.
-    sides = np.where((gradients * given.normals).sum(1) < 0, np.float32(-1), np.float32(1))
-    errors = gradients - sides[:, None] * given.normals
+    sides = np.where((gradients * normals).sum(1) < 0, np.float32(-1), np.float32(1))
+    errors = gradients - sides[:, None] * normals
     kept = (errors * errors).sum(1) < FARTHEST_NORMAL**2
     residuals = np.concatenate([values[:, None], errors], 1)
-    return _Rows(given.on_surface, jacobian, jacobian * jacobian, residuals, np.empty_like(residuals)), kept
+    weights = np.empty_like(residuals)
+    weights[:, 0] = 1 / _at_least(np.abs(values), LEAST_ERROR)
+    # The size of a gradient's error, whose part along the normal weighs less.
+    along = (errors * normals).sum(1)
+    sizes = np.sqrt((errors * errors).sum(1) - np.float32(1 - LENGTH_WEIGHT) * along * along)
+    weights[:, 1:] = (GRADIENT_WEIGHT * kept / _at_least(sizes, LEAST_SLOPE_ERROR))[:, None]
+    return _Rows(given.on_surface, jacobian, jacobian * jacobian, residuals, weights, normals)
 
 
 def _gradients(network: NeuralSDF, points: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
@@ -138,14 +150,14 @@ def _values_and_jacobian(network: NeuralSDF, points: np.ndarray, levels: LevelAr
 
 def _least_squares(all_rows: tuple[_Rows, ...], fine: LevelArrays, shape: tuple[int, int]) -> np.ndarray:
     """The table's change, of this shape, after ITERATIONS of conjugate gradients, preconditioned by the diagonal."""
-    downhill = -_on_table([(rows, rows.weights * rows.residuals) for rows in all_rows], fine, shape)
+    downhill = -_on_table([(rows, rows.weighted(rows.residuals)) for rows in all_rows], fine, shape)
     diagonal = _on_table([(rows, rows.weights) for rows in all_rows], fine, shape, squared=True)
     damping = np.float32(DAMPING * diagonal[diagonal > 0].mean())
     inverse = 1 / (diagonal + damping)
     change, ahead = np.zeros(shape, np.float32), inverse * downhill
     direction, product = ahead.copy(), float((downhill * ahead).sum())
     for _ in range(ITERATIONS):
-        weighted = [(rows, rows.weights * _changes(rows, direction, fine)) for rows in all_rows]
+        weighted = [(rows, rows.weighted(_changes(rows, direction, fine))) for rows in all_rows]
         image = _on_table(weighted, fine, shape) + damping * direction
         length = product / max(float((direction * image).sum()), np.finfo(np.float32).tiny)
         change += np.float32(length) * direction
