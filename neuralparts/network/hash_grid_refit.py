@@ -3,18 +3,16 @@
 With the layers fixed, values and gradients are linear in the table, within a piece of the ReLU. So a few iterations of
 conjugate gradients (Hestenes and Stiefel, 1952) come closer to the least error than as many passes of Adam. Absolute
 errors are fitted as least squares whose weights fall with the error (iteratively reweighted least squares). Each round
-of weights is linear about the table that the one before left (Gauss-Newton).
+is linear about the table that the one before left (Gauss-Newton).
 
 In: a network, labelled points, points of the surface with its normals. Out: the table, changed in place.
 """
 
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
-import torch
 
-from neuralparts.network.hash_grid import threads_for
 from neuralparts.network.hash_grid_step import has_compiled_step
 from neuralparts.network.hash_levels import LevelArrays
 from neuralparts.network.neural_sdf import NeuralSDF
@@ -25,14 +23,14 @@ LEVELS, ROUNDS, ITERATIONS = 2, 2, 4
 LEAST_ERROR, LEAST_SLOPE_ERROR = 3e-5, 0.03
 # Weight of the error of a gradient beside that of a value on the surface, domain units.
 GRADIENT_WEIGHT = 0.024
-# Weight of a gradient's error along the normal beside that across it: the first is of its length, the second of its
-# direction, and the length follows from the values.
+# Weight of a gradient's error along the normal, which changes its length, beside that across it, which turns it.
 LENGTH_WEIGHT = 0.1
 # A normal that is farther than this from the gradient says nothing: an edge, or a sheet with one sign on both sides.
 FARTHEST_NORMAL = 1.0
 # Added to the diagonal of the equations, as a fraction of its mean: rows that few points see stay where they are.
 DAMPING = 0.1
-_BATCH = 16_384
+# Cells along an axis of the grid by which points are ordered, so that neighbours find rows of the table in the cache.
+_ORDER_CELLS = 32
 
 
 @dataclass(frozen=True)
@@ -47,25 +45,26 @@ class RefitPoints:
     normals: np.ndarray
 
 
-@dataclass
-class _Rows:
-    """Equations of some points: `residuals` (N, K) of their values, or of values and slopes, weighted by `weights`.
-    Slopes have `normals`, along which their errors weigh LENGTH_WEIGHT."""
+class Layers(NamedTuple):
+    """A network's layers, flat and filled up with zeros to whole UNITS: hidden weight (K, W) and (W, K), bias (W,),
+    output weight (W,), output bias (1,), and zeros (K,). K is the number of inputs, W the width."""
 
-    points: np.ndarray
-    jacobian: np.ndarray  # (N, L * F), of the values by the fitted levels' features
-    squares: np.ndarray  # of the jacobian
-    residuals: np.ndarray
-    weights: np.ndarray
-    normals: np.ndarray | None = None  # (N, 3)
+    inner: np.ndarray
+    outer: np.ndarray
+    bias: np.ndarray
+    output: np.ndarray
+    output_bias: np.ndarray
+    zeros: np.ndarray
 
-    def weighted(self, errors: np.ndarray) -> np.ndarray:
-        """Errors (N, K), or changes of them, times the weights."""
-        result = self.weights * errors
-        if self.normals is not None:
-            along = (result[:, 1:] * self.normals).sum(1, keepdims=True)
-            result[:, 1:] -= np.float32(1 - LENGTH_WEIGHT) * along * self.normals
-        return result
+
+class Equations(NamedTuple):
+    """The equations of N points, whole tiles: of their values, or of values and slopes along x, y, z. All float32."""
+
+    points: np.ndarray  # (3, N)
+    jacobian: np.ndarray  # (L, N, F), derivatives of the values by the features of the fitted levels
+    residuals: np.ndarray  # (1, N) of the values, or (4, N) with those of the slopes
+    weights: np.ndarray  # (1, N) of the squares of the values' residuals, or (2, N) with w of those of the slopes
+    light: np.ndarray  # (0, N), or (3, N): vectors v, for the slopes' matrix of weights w (I - v v^T)
 
 
 def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
@@ -75,17 +74,17 @@ def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
         raise ValueError(
             "only a float32 hash grid on the CPU with one hidden layer of ReLU and no scaler can be refitted"
         )
+    # The compiled loops: no other fit needs them.
+    from neuralparts.network import hash_grid_refit_kernels as kernels
+
     fine = _finest(network.encoding.arrays)
     start = network.encoding.arrays.offsets[-1] - fine.offsets[-1]
     table = network.encoding.table.detach().numpy()[start:]
+    # Space for the sums of `_sweep`: new arrays of this size would cost more than some of its passes (docs/log.md).
+    sums = np.empty((2, kernels.DESCEND, *table.shape), np.float32)
     for _ in range(ROUNDS):
-        rows = _value_rows(network, fine, given), _surface_rows(network, fine, given)
-        table += _least_squares(rows, fine, table.shape)
-
-
-def _at_least(errors: np.ndarray, least: float) -> np.ndarray:
-    """Errors (N,), none below `least`."""
-    return np.maximum(errors, np.float32(least))
+        both = _value_equations(network, given), _surface_equations(network, given)
+        table += _least_squares(both, fine, sums)
 
 
 def _finest(levels: LevelArrays) -> LevelArrays:
@@ -96,102 +95,115 @@ def _finest(levels: LevelArrays) -> LevelArrays:
     )
 
 
-def _value_rows(network: NeuralSDF, fine: LevelArrays, given: RefitPoints) -> _Rows:
-    """The equations of the values at the labelled points, whose weights make squares of errors grow as errors do."""
-    values, jacobian = _values_and_jacobian(network, given.points, fine)
-    residuals = (values - given.distances)[:, None]
-    weights = given.weights[:, None] / _at_least(np.abs(residuals), LEAST_ERROR)
-    return _Rows(given.points, jacobian, jacobian * jacobian, residuals, weights)
+def _value_equations(network: NeuralSDF, given: RefitPoints) -> Equations:
+    """The equations of the values at the labelled points."""
+    importance, points, distances = _in_tiles(given.weights[:, None], given.points, given.distances[:, None])
+    values, _, jacobian = _linearised(network, points, axes=0)
+    errors = values - distances
+    weights = importance / _at_least(np.abs(errors), LEAST_ERROR)
+    return Equations(points, jacobian, errors, weights, np.empty((0, points.shape[1]), np.float32))
 
 
-def _surface_rows(network: NeuralSDF, fine: LevelArrays, given: RefitPoints) -> _Rows:
-    """The equations of values and gradients on the surface, weighted as those of the values."""
-    levels, normals = network.encoding.arrays, given.normals
-    values, of_all = _values_and_jacobian(network, given.on_surface, levels)
-    gradients = _gradients(network, given.on_surface, of_all)
-    jacobian = np.ascontiguousarray(of_all[:, -len(fine.dense) * network.encoding.features :])
+def _surface_equations(network: NeuralSDF, given: RefitPoints) -> Equations:
+    """The equations of values and gradients on the surface."""
+    ones = np.ones((len(given.normals), 1), np.float32)
+    importance, points, normals = _in_tiles(ones, given.on_surface, given.normals)  # 0 in the padding
+    values, gradients, jacobian = _linearised(network, points, axes=3)
     # A normal points to either side, the gradient outward.
-    sides = np.where((gradients * normals).sum(1) < 0, np.float32(-1), np.float32(1))
-    errors = gradients - sides[:, None] * normals
-    kept = (errors * errors).sum(1) < FARTHEST_NORMAL**2
-    residuals = np.concatenate([values[:, None], errors], 1)
-    weights = np.empty_like(residuals)
-    weights[:, 0] = 1 / _at_least(np.abs(values), LEAST_ERROR)
-    # The size of a gradient's error, whose part along the normal weighs less.
-    along = (errors * normals).sum(1)
-    sizes = np.sqrt((errors * errors).sum(1) - np.float32(1 - LENGTH_WEIGHT) * along * along)
-    weights[:, 1:] = (GRADIENT_WEIGHT * kept / _at_least(sizes, LEAST_SLOPE_ERROR))[:, None]
-    return _Rows(given.on_surface, jacobian, jacobian * jacobian, residuals, weights, normals)
+    sides = np.where((gradients * normals).sum(0) < 0, np.float32(-1), np.float32(1))
+    errors = gradients - sides * normals
+    squares = (errors * errors).sum(0)
+    of_gradients = np.float32(GRADIENT_WEIGHT) * importance * (squares < FARTHEST_NORMAL**2)
+    # (N,) sizes of errors whose part along the normal weighs less: e^T (I - v v^T) e.
+    light = np.float32(np.sqrt(1 - LENGTH_WEIGHT)) * normals
+    sizes = np.sqrt(squares - (errors * light).sum(0) ** 2)
+    weights = importance / _at_least(np.abs(values), LEAST_ERROR), of_gradients / _at_least(sizes, LEAST_SLOPE_ERROR)
+    return Equations(points, jacobian, np.concatenate([values, errors]), np.concatenate(weights), light)
 
 
-def _gradients(network: NeuralSDF, points: np.ndarray, jacobian: np.ndarray) -> np.ndarray:
-    """(N, 3) gradients of the signed distance at points (N, 3), from its derivatives (N, L * F) by all features."""
-    from neuralparts.network.hash_grid_kernels import point_gradients
-
-    table, levels = network.encoding.table.detach(), network.encoding.arrays
-    return point_gradients(torch.from_numpy(points), table, levels, torch.from_numpy(jacobian)).numpy()
+def _at_least(errors: np.ndarray, least: float) -> np.ndarray:
+    """Errors, none below `least`: divided by them, weights make squares of errors grow as the errors themselves do."""
+    return np.maximum(errors, np.float32(least))
 
 
-@torch.no_grad()
-def _values_and_jacobian(network: NeuralSDF, points: np.ndarray, levels: LevelArrays) -> tuple[np.ndarray, np.ndarray]:
-    """Values (N,) at points (N, 3), and their derivatives (N, L * F) by the features of `levels`, the finest ones."""
+def _in_tiles(weights: np.ndarray, points: np.ndarray, more: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Weights (N, 1), points (N, 3) and something more of each, (N, K), as the loops take them: transposed, neighbours
+    beside each other, and filled up to whole tiles with points that weigh nothing."""
+    from neuralparts.network.vector_kernels import LANES
+
+    # The cell (N,) of each point in a grid, x fastest: less than 2^16, which numpy sorts in linear time.
+    x, y, z = ((points + 1) * np.float32(_ORDER_CELLS / 2)).clip(0, _ORDER_CELLS - 1).astype(np.uint16).T
+    order = np.argsort(x + _ORDER_CELLS * (y + _ORDER_CELLS * z), kind="stable")
+    order = np.pad(order, (0, -len(order) % LANES), mode="edge")
+    weights, points_in_order, more = (np.take(array.T, order, axis=1) for array in (weights, points, more))
+    weights[:, len(points) :] = 0
+    return weights, points_in_order, more
+
+
+def _linearised(network: NeuralSDF, points: np.ndarray, axes: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values (1, N) at points (3, N), their gradients (axes, N) along 3 axes or none, and their derivatives (L, N, F)
+    by the features of the finest levels."""
+    from neuralparts.network.hash_grid_kernels import ranges, run
+    from neuralparts.network.hash_grid_refit_kernels import linearise
+
+    count, features = points.shape[1], network.encoding.features
+    values, gradients = np.empty((1, count), np.float32), np.empty((axes, count), np.float32)
+    jacobian = np.empty((LEVELS, count, features), np.float32)
+    table, levels = network.encoding.table.detach().numpy(), network.encoding.arrays
+    common = points, table, levels, _layers(network), values, gradients, jacobian
+    run(linearise, [(*common, start, stop, (0,) * features) for start, stop in ranges(count)])
+    return values, gradients, jacobian
+
+
+def _layers(network: NeuralSDF) -> Layers:
+    """The network's layers as the compiled loops take them."""
+    from neuralparts.network.vector_kernels import UNITS
+
     hidden, output = network.layers[0], network.layers[2]
-    width = len(levels.dense) * network.encoding.features
-    values, jacobian = np.empty(len(points), np.float32), np.empty((len(points), width), np.float32)
-    with threads_for(network.encoding, network.widths, 1):  # so that the bits do not depend on threads
-        for start in range(0, len(points), _BATCH):
-            block = slice(start, start + _BATCH)
-            units = hidden(network.encoding(torch.from_numpy(points[block])))
-            values[block] = output(units.clamp(min=0))[:, 0].numpy()
-            # (B, W) slopes of the output by the units, then (B, L * F) by the features.
-            jacobian[block] = (((units > 0) * output.weight[0]) @ hidden.weight[:, -width:]).numpy()
-    return values, jacobian
+    weight, bias, of_output, output_bias = (
+        array.detach().numpy() for array in (hidden.weight, hidden.bias, output.weight[0], output.bias)
+    )
+    units, inputs = ((0, -size % UNITS) for size in weight.shape)
+    weight = np.pad(weight, (units, inputs))  # (W, K)
+    zeros = np.zeros(weight.shape[1], np.float32)
+    return Layers(weight.T.ravel(), weight.ravel(), np.pad(bias, units), np.pad(of_output, units), output_bias, zeros)
 
 
-def _least_squares(all_rows: tuple[_Rows, ...], fine: LevelArrays, shape: tuple[int, int]) -> np.ndarray:
-    """The table's change, of this shape, after ITERATIONS of conjugate gradients, preconditioned by the diagonal."""
-    downhill = -_on_table([(rows, rows.weighted(rows.residuals)) for rows in all_rows], fine, shape)
-    diagonal = _on_table([(rows, rows.weights) for rows in all_rows], fine, shape, squared=True)
+def _least_squares(both: tuple[Equations, Equations], fine: LevelArrays, sums: np.ndarray) -> np.ndarray:
+    """The table's change (rows, F), after ITERATIONS of conjugate gradients, preconditioned by the diagonal."""
+    from neuralparts.network import hash_grid_refit_kernels as kernels
+
+    change = np.zeros(sums.shape[2:], np.float32)
+    uphill, diagonal = _sweep(kernels.DESCEND, both, fine, change, sums)
+    downhill = -uphill
     damping = np.float32(DAMPING * diagonal[diagonal > 0].mean())
     inverse = 1 / (diagonal + damping)
-    change, ahead = np.zeros(shape, np.float32), inverse * downhill
+    ahead = inverse * downhill
     direction, product = ahead.copy(), float((downhill * ahead).sum())
     for _ in range(ITERATIONS):
-        weighted = [(rows, rows.weighted(_changes(rows, direction, fine))) for rows in all_rows]
-        image = _on_table(weighted, fine, shape) + damping * direction
+        (image,) = _sweep(kernels.IMAGE, both, fine, direction, sums)
+        image += damping * direction
         length = product / max(float((direction * image).sum()), np.finfo(np.float32).tiny)
         change += np.float32(length) * direction
         downhill -= np.float32(length) * image
-        ahead = inverse * downhill
+        np.multiply(inverse, downhill, out=ahead)
         before, product = product, float((downhill * ahead).sum())
-        direction = ahead + np.float32(product / max(before, np.finfo(np.float32).tiny)) * direction
+        direction *= np.float32(product / max(before, np.finfo(np.float32).tiny))
+        direction += ahead
     return change
 
 
-def _changes(rows: _Rows, change: np.ndarray, fine: LevelArrays) -> np.ndarray:
-    """(N, K) changes of values, or of values and slopes, by a change of the table."""
-    from neuralparts.network.hash_grid_kernels import ranges, run
-    from neuralparts.network.hash_grid_refit_kernels import value_and_slope_changes, value_changes
-
-    kernel = value_changes if rows.residuals.shape[1] == 1 else value_and_slope_changes
-    changes = np.empty_like(rows.residuals)
-    common, lanes = (rows.points, change, rows.jacobian, *fine, changes), (0,) * change.shape[1]
-    run(kernel, [(*common, start, stop, lanes) for start, stop in ranges(len(rows.points))])
-    return changes
-
-
-def _on_table(
-    terms: list[tuple[_Rows, np.ndarray]], fine: LevelArrays, shape: tuple[int, int], squared: bool = False
+def _sweep(
+    job: int, both: tuple[Equations, Equations], fine: LevelArrays, change: np.ndarray, sums: np.ndarray
 ) -> np.ndarray:
-    """Sum over equations of factors (N, K) times their derivatives by the table, or times the squares of these."""
+    """A pass over all equations, see `hash_grid_refit_kernels.sweep`. Returns the sums (job, rows, F): one for IMAGE,
+    two for DESCEND; a part of `sums` (2, 2, rows, F), which it overwrites."""
     from neuralparts.network.hash_grid_kernels import run
-    from neuralparts.network.hash_grid_refit_kernels import add_to_table
+    from neuralparts.network.hash_grid_refit_kernels import sweep
 
-    result, lanes = np.zeros(shape, np.float32), (0,) * shape[1]
-    parts = [result[first:last] for first, last in pairwise(fine.offsets)]
-    columns = range(0, len(parts) * shape[1], shape[1])
-    for rows, factors in terms:
-        arrays = rows.points, rows.squares if squared else rows.jacobian, factors, squared
-        levels = zip(columns, fine.resolutions, fine.dense, fine.masks, parts, strict=True)
-        run(add_to_table, [(*arrays, *level, lanes) for level in levels])
-    return result
+    # Each of both kinds is a task with sums of its own, so that the bits do not depend on threads.
+    sums, lanes = sums[:, :job], (0,) * change.shape[1]
+    sums[:] = 0
+    run(sweep, [(job, equations, fine, change, own, lanes) for equations, own in zip(both, sums, strict=True)])
+    sums[0] += sums[1]
+    return sums[0]

@@ -99,7 +99,7 @@ def conjugate_gradients(matrix: np.ndarray, target: np.ndarray, diagonal: np.nda
     return x
 
 
-@pytest.mark.parametrize("features", [2, 4])
+@pytest.mark.parametrize("features", [3, 4])
 def test_the_compiled_loops_change_the_table_as_dense_equations_do(features):
     given, network = points_of_a_sphere(80), made_network(features)
     before = network.encoding.table.detach().clone().numpy()
