@@ -16,7 +16,7 @@ fit "$root/data/impeller/impeller.stl" \
   --importanceWeight 180 \
   --uniformRatio 0.02 \
   --numPairs 160000 \
-  --numNormals 90000 \
+  --numNormals 150000 \
   --epochs 4 \
   --batchSize 2048 \
   --optimizer adam \

@@ -74,13 +74,13 @@ def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
         raise ValueError(
             "only a float32 hash grid on the CPU with one hidden layer of ReLU and no scaler can be refitted"
         )
-    # The compiled loops: no other fit needs them.
+    # The compiled loops: only such a fit needs them.
     from neuralparts.network import hash_grid_refit_kernels as kernels
 
     fine = _finest(network.encoding.arrays)
     start = network.encoding.arrays.offsets[-1] - fine.offsets[-1]
     table = network.encoding.table.detach().numpy()[start:]
-    # Space for the sums of `_sweep`: new arrays of this size would cost more than some of its passes (docs/log.md).
+    # Space for the sums of `_sweep`: new arrays would cost page faults at every pass (docs/log.md).
     sums = np.empty((2, kernels.DESCEND, *table.shape), np.float32)
     for _ in range(ROUNDS):
         both = _value_equations(network, given), _surface_equations(network, given)
@@ -107,7 +107,7 @@ def _value_equations(network: NeuralSDF, given: RefitPoints) -> Equations:
 def _surface_equations(network: NeuralSDF, given: RefitPoints) -> Equations:
     """The equations of values and gradients on the surface."""
     ones = np.ones((len(given.normals), 1), np.float32)
-    importance, points, normals = _in_tiles(ones, given.on_surface, given.normals)  # 0 in the padding
+    importance, points, normals = _in_tiles(ones, given.on_surface, given.normals)
     values, gradients, jacobian = _linearised(network, points, axes=3)
     # A normal points to either side, the gradient outward.
     sides = np.where((gradients * normals).sum(0) < 0, np.float32(-1), np.float32(1))
@@ -127,11 +127,11 @@ def _at_least(errors: np.ndarray, least: float) -> np.ndarray:
 
 
 def _in_tiles(weights: np.ndarray, points: np.ndarray, more: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights (N, 1), points (N, 3) and something more of each, (N, K), as the loops take them: transposed, neighbours
-    beside each other, and filled up to whole tiles with points that weigh nothing."""
+    """Weights (N, 1), points (N, 3) and `more` about each, (N, K), as the loops take them: transposed, neighbours
+    beside each other, and filled up to whole tiles with copies of a point that weigh nothing."""
     from neuralparts.network.vector_kernels import LANES
 
-    # The cell (N,) of each point in a grid, x fastest: less than 2^16, which numpy sorts in linear time.
+    # The cell (N,) of each point in a grid, x fastest: numpy sorts 16 bits in linear time.
     x, y, z = ((points + 1) * np.float32(_ORDER_CELLS / 2)).clip(0, _ORDER_CELLS - 1).astype(np.uint16).T
     order = np.argsort(x + _ORDER_CELLS * (y + _ORDER_CELLS * z), kind="stable")
     order = np.pad(order, (0, -len(order) % LANES), mode="edge")
@@ -148,7 +148,7 @@ def _linearised(network: NeuralSDF, points: np.ndarray, axes: int) -> tuple[np.n
 
     count, features = points.shape[1], network.encoding.features
     values, gradients = np.empty((1, count), np.float32), np.empty((axes, count), np.float32)
-    jacobian = np.empty((LEVELS, count, features), np.float32)
+    jacobian = np.empty((min(LEVELS, network.encoding.levels), count, features), np.float32)
     table, levels = network.encoding.table.detach().numpy(), network.encoding.arrays
     common = points, table, levels, _layers(network), values, gradients, jacobian
     run(linearise, [(*common, start, stop, (0,) * features) for start, stop in ranges(count)])

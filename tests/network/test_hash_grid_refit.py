@@ -129,9 +129,18 @@ def test_coarse_levels_and_layers_stay_and_threads_change_no_bit():
     assert all(map(torch.equal, layers, network.layers.parameters()))
 
 
+def test_a_grid_of_one_level_is_fitted_too_and_no_labelled_points_are_needed():
+    given, network = points_of_a_sphere(500), NeuralSDF((16,), "relu", HashGrid(**SIZES | {"levels": 1}, features=4))
+    network.initialise("he_uniform", torch.Generator().manual_seed(0))
+    none = RefitPoints(given.points[:0], given.distances[:0], given.weights[:0], given.on_surface, given.normals)
+    before = np.abs(network.domain(given.on_surface)).mean()
+    refit_finest_levels(network, none)
+    assert np.abs(network.domain(given.on_surface)).mean() < 0.5 * before
+
+
 @pytest.mark.parametrize("is_right", [True, False])
 def test_a_second_fit_that_raises_the_held_out_error_is_taken_back(is_right):
-    given, network, watch = points_of_a_sphere(500), made_network(2), Watch()
+    given, network, watch = points_of_a_sphere(500), made_network(4), Watch()
     held_out = given.on_surface if is_right else np.zeros((1, 3), np.float32)
     with torch.no_grad():  # 0 at the held-out point, if it is one
         network.layers[2].bias -= 0.0 if is_right else float(network.domain(held_out)[0])
