@@ -101,7 +101,7 @@ def conjugate_gradients(matrix: np.ndarray, target: np.ndarray, diagonal: np.nda
 
 @pytest.mark.parametrize("features", [3, 4])
 def test_the_compiled_loops_change_the_table_as_dense_equations_do(features):
-    given, network = points_of_a_sphere(80), made_network(features)
+    given, network = points_of_a_sphere(50), made_network(features)
     before = network.encoding.table.detach().clone().numpy()
     refit_finest_levels(network, given)
     changed = network.encoding.table.detach().numpy()
