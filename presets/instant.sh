@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Instant: a hash grid before one layer of 64, fitted in seconds on an ordinary CPU; 548,521 parameters.
 # Measured 2026-11-27 on eight public meshes (data/README.md), two cores, nothing else running: 6 to 8 s from the command to
-# its end, 9 to 11 s of CPU; surface error 0.00003 to 0.00012, median 0.000093; IoU 0.996 to 0.999; grid error 0.0009. At
+# its end, 9 to 11 s of CPU; surface error 0.00003 to 0.00009, median 0.000077; IoU 0.996 to 0.999; grid error 0.0009. At
 # 0.03 to 0.1 from the surface the distance is 0.0009 off; the gradient is 0.9 to 1.1 long at 92% of the cube's points
 # (medians).
 # Usage: presets/instant.sh [MESH] [further flags]
@@ -16,7 +16,7 @@ fit "$root/data/impeller/impeller.stl" \
   --importanceWeight 180 \
   --uniformRatio 0.02 \
   --numPairs 160000 \
-  --numNormals 90000 \
+  --numNormals 150000 \
   --epochs 4 \
   --batchSize 2048 \
   --optimizer adam \

@@ -2,7 +2,8 @@
 
 With the layers fixed, values and gradients are linear in the table, within a piece of the ReLU. So a few iterations of
 conjugate gradients (Hestenes and Stiefel, 1952) come closer to the least error than as many passes of Adam. Absolute
-errors are fitted as least squares whose weights fall with the error (iteratively reweighted least squares).
+errors are fitted as least squares whose weights fall with the error (iteratively reweighted least squares). Each round
+is linear about the table that the one before left (Gauss-Newton).
 
 In: a network, labelled points, points of the surface with its normals. Out: the table, changed in place.
 """
@@ -17,11 +18,13 @@ from neuralparts.network.hash_levels import LevelArrays
 from neuralparts.network.neural_sdf import NeuralSDF
 
 # Levels that are fitted again, rounds of weights, and iterations in each (docs/log.md).
-LEVELS, ROUNDS, ITERATIONS = 2, 2, 3
+LEVELS, ROUNDS, ITERATIONS = 2, 2, 4
 # Errors below these weigh as if they were as large: of a value, domain units, and of a gradient.
 LEAST_ERROR, LEAST_SLOPE_ERROR = 3e-5, 0.03
 # Weight of the error of a gradient beside that of a value on the surface, domain units.
-GRADIENT_WEIGHT = 0.016
+GRADIENT_WEIGHT = 0.024
+# Weight of a gradient's error along the normal, which changes its length, beside that across it, which turns it.
+LENGTH_WEIGHT = 0.1
 # A normal that is farther than this from the gradient says nothing: an edge, or a sheet with one sign on both sides.
 FARTHEST_NORMAL = 1.0
 # Added to the diagonal of the equations, as a fraction of its mean: rows that few points see stay where they are.
@@ -60,8 +63,8 @@ class Equations(NamedTuple):
     points: np.ndarray  # (3, N)
     jacobian: np.ndarray  # (L, N, F), derivatives of the values by the features of the fitted levels
     residuals: np.ndarray  # (1, N) of the values, or (4, N) with those of the slopes
-    importance: np.ndarray  # (1, N) of the values, or (2, N) with that of the three slopes
-    weights: np.ndarray  # of the squares of the residuals, shaped as importance
+    weights: np.ndarray  # (1, N) of the squares of the values' residuals, or (2, N) with w of those of the slopes
+    light: np.ndarray  # (0, N), or (3, N): vectors v, for the slopes' matrix of weights w (I - v v^T)
 
 
 def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
@@ -79,14 +82,9 @@ def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
     table = network.encoding.table.detach().numpy()[start:]
     # Space for the sums of `_sweep`: new arrays would cost page faults at every pass (docs/log.md).
     sums = np.empty((2, kernels.DESCEND, *table.shape), np.float32)
-    both = _value_equations(network, given), _surface_equations(network, given)
-    for number in range(ROUNDS):
-        for equations in both:
-            _weigh(equations)
-        change = _least_squares(both, fine, sums)
-        table += change
-        if number < ROUNDS - 1:  # the errors, by which the next round weighs
-            _sweep(kernels.CHANGE, both, fine, change, sums)
+    for _ in range(ROUNDS):
+        both = _value_equations(network, given), _surface_equations(network, given)
+        table += _least_squares(both, fine, sums)
 
 
 def _finest(levels: LevelArrays) -> LevelArrays:
@@ -99,22 +97,33 @@ def _finest(levels: LevelArrays) -> LevelArrays:
 
 def _value_equations(network: NeuralSDF, given: RefitPoints) -> Equations:
     """The equations of the values at the labelled points."""
-    weights, points, distances = _in_tiles(given.weights[:, None], given.points, given.distances[:, None])
+    importance, points, distances = _in_tiles(given.weights[:, None], given.points, given.distances[:, None])
     values, _, jacobian = _linearised(network, points, axes=0)
-    return Equations(points, jacobian, values - distances, weights, np.empty_like(weights))
+    errors = values - distances
+    weights = importance / _at_least(np.abs(errors), LEAST_ERROR)
+    return Equations(points, jacobian, errors, weights, np.empty((0, points.shape[1]), np.float32))
 
 
 def _surface_equations(network: NeuralSDF, given: RefitPoints) -> Equations:
     """The equations of values and gradients on the surface."""
     ones = np.ones((len(given.normals), 1), np.float32)
-    of_values, points, normals = _in_tiles(ones, given.on_surface, given.normals)
+    importance, points, normals = _in_tiles(ones, given.on_surface, given.normals)
     values, gradients, jacobian = _linearised(network, points, axes=3)
     # A normal points to either side, the gradient outward.
     sides = np.where((gradients * normals).sum(0) < 0, np.float32(-1), np.float32(1))
     errors = gradients - sides * normals
-    kept = (errors * errors).sum(0) < FARTHEST_NORMAL**2
-    importance = np.concatenate([of_values, np.float32(GRADIENT_WEIGHT) * of_values * kept])
-    return Equations(points, jacobian, np.concatenate([values, errors]), importance, np.empty_like(importance))
+    squares = (errors * errors).sum(0)
+    of_gradients = np.float32(GRADIENT_WEIGHT) * importance * (squares < FARTHEST_NORMAL**2)
+    # (N,) sizes of errors whose part along the normal weighs less: e^T (I - v v^T) e.
+    light = np.float32(np.sqrt(1 - LENGTH_WEIGHT)) * normals
+    sizes = np.sqrt(squares - (errors * light).sum(0) ** 2)
+    weights = importance / _at_least(np.abs(values), LEAST_ERROR), of_gradients / _at_least(sizes, LEAST_SLOPE_ERROR)
+    return Equations(points, jacobian, np.concatenate([values, errors]), np.concatenate(weights), light)
+
+
+def _at_least(errors: np.ndarray, least: float) -> np.ndarray:
+    """Errors, none below `least`: divided by them, weights make squares of errors grow as the errors themselves do."""
+    return np.maximum(errors, np.float32(least))
 
 
 def _in_tiles(weights: np.ndarray, points: np.ndarray, more: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -160,15 +169,6 @@ def _layers(network: NeuralSDF) -> Layers:
     return Layers(weight.T.ravel(), weight.ravel(), np.pad(bias, units), np.pad(of_output, units), output_bias, zeros)
 
 
-def _weigh(equations: Equations) -> None:
-    """Set the weights by which squares of errors grow as the errors do: of values, and of whole gradients."""
-    importance, residuals, weights = equations.importance, equations.residuals, equations.weights
-    weights[0] = importance[0] / np.maximum(np.abs(residuals[0]), np.float32(LEAST_ERROR))
-    if len(residuals) > 1:
-        lengths = np.sqrt((residuals[1:] ** 2).sum(0))
-        weights[1] = importance[1] / np.maximum(lengths, np.float32(LEAST_SLOPE_ERROR))
-
-
 def _least_squares(both: tuple[Equations, Equations], fine: LevelArrays, sums: np.ndarray) -> np.ndarray:
     """The table's change (rows, F), after ITERATIONS of conjugate gradients, preconditioned by the diagonal."""
     from neuralparts.network import hash_grid_refit_kernels as kernels
@@ -196,8 +196,8 @@ def _least_squares(both: tuple[Equations, Equations], fine: LevelArrays, sums: n
 def _sweep(
     job: int, both: tuple[Equations, Equations], fine: LevelArrays, change: np.ndarray, sums: np.ndarray
 ) -> np.ndarray:
-    """A pass over all equations, see `hash_grid_refit_kernels.sweep`. Returns the sums (job, rows, F): none for CHANGE,
-    one for IMAGE, two for DESCEND; a part of `sums` (2, 2, rows, F), which it overwrites."""
+    """A pass over all equations, see `hash_grid_refit_kernels.sweep`. Returns the sums (job, rows, F): one for IMAGE,
+    two for DESCEND; a part of `sums` (2, 2, rows, F), which it overwrites."""
     from neuralparts.network.hash_grid_kernels import run
     from neuralparts.network.hash_grid_refit_kernels import sweep
 

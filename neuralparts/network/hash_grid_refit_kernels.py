@@ -23,7 +23,7 @@ from neuralparts.network.hash_grid_refit_vectors import (
 from neuralparts.network.vector_kernels import LANES, UNITS, output_tile, products, together
 
 # The jobs of `sweep`: the number of tables that it adds to.
-CHANGE, IMAGE, DESCEND = 0, 1, 2
+IMAGE, DESCEND = 1, 2
 # Arguments of `vector_kernels.products` and of the intrinsics here: a tuple that is not empty says yes.
 YES, NO = (0,), ()
 ZERO, ONE = np.float32(0), np.float32(1)
@@ -145,6 +145,19 @@ def weigh(tile, equations, place):
 
 
 @inlined
+def weigh_lengths(tile, light, place):
+    """Multiply the tile's values of slopes by the matrices I - v v^T of vectors `light` (3, N), if there are any."""
+    x, y, z = LANES, 2 * LANES, 3 * LANES  # the values of the slopes along each axis
+    if len(light):
+        for lane in range(LANES):
+            a, b, c = light[0, place + lane], light[1, place + lane], light[2, place + lane]
+            along = a * tile.values[x + lane] + b * tile.values[y + lane] + c * tile.values[z + lane]
+            tile.values[x + lane] -= along * a
+            tile.values[y + lane] -= along * b
+            tile.values[z + lane] -= along * c
+
+
+@inlined
 def add_to_table(tile, equations, place, levels, table, lanes, squared):
     """Add to a table (rows, F) the tile's values, one for each equation, times their derivatives by the table; or times
     the squares of these, with `squared`, a tuple that is not empty."""
@@ -165,9 +178,9 @@ def add_to_table(tile, equations, place, levels, table, lanes, squared):
 def sweep(job, equations, levels, change, sums, lanes):
     """One pass over the equations A of a change (rows, F) of the table, with weights W and residuals r (N, K).
 
-    CHANGE: r += A change. IMAGE: sums[0] += A^T W A change. DESCEND: sums[0] += A^T W r, the gradient of half of the
-    weighted squares, and sums[1] += the diagonal of A^T W A. sums: (job, rows, F). levels: the fitted ones. lanes: a
-    tuple of length F.
+    IMAGE: sums[0] += A^T W A change. DESCEND: sums[0] += A^T W r, the gradient of half of the weighted squares, and
+    sums[1] += the diagonal of A^T W A, where W weighs lengths in full. sums: (job, rows, F). levels: the fitted ones.
+    lanes: a tuple of length F.
     """
     points, residuals = equations.points, equations.residuals
     tile = new_tile(levels, lanes)
@@ -182,10 +195,6 @@ def sweep(job, equations, levels, change, sums, lanes):
                     tile.values[equation * LANES + lane] = residuals[equation, place + lane]
         else:
             changes_of_values(tile, equations, place, levels, change, lanes)
-        if job == CHANGE:
-            for equation in range(len(residuals)):
-                for lane in range(LANES):
-                    residuals[equation, place + lane] += tile.values[equation * LANES + lane]
-        else:
-            weigh(tile, equations, place)
-            add_to_table(tile, equations, place, levels, sums[0], lanes, NO)
+        weigh(tile, equations, place)
+        weigh_lengths(tile, equations.light, place)
+        add_to_table(tile, equations, place, levels, sums[0], lanes, NO)

@@ -18,7 +18,7 @@ from neuralparts.widths import given_widths, search_identity
 from neuralparts.wording import say
 
 # Samples nearer to the surface than this, domain units, are fitted again with the normals: one of so many of them.
-REFIT_WITHIN, REFIT_EVERY = 0.04, 7
+REFIT_WITHIN, REFIT_EVERY = 0.04, 5
 
 
 def make_network(

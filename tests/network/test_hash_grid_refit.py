@@ -55,34 +55,36 @@ def refitted_by_dense_equations(network: NeuralSDF, given: RefitPoints) -> np.nd
     coarse, fine = network.encoding.table.detach().split([start, len(network.encoding.table) - start])
     count = len(given.points)
 
-    def equations(change: torch.Tensor) -> torch.Tensor:
-        table = torch.cat([coarse, fine + change])
+    def equations(fine: torch.Tensor) -> torch.Tensor:
+        table = torch.cat([coarse, fine])
         near = values_and_slopes(network, table, given.points)[:, :1]
         return torch.cat([near.flatten(), values_and_slopes(network, table, given.on_surface).flatten()])
 
-    zero = torch.zeros_like(fine)
-    matrix = torch.autograd.functional.jacobian(equations, zero).flatten(1).numpy()
-    now = equations(zero).detach().numpy()
-    gradients = now[count:].reshape(-1, 4)[:, 1:]
-    normals = given.normals * np.sign((gradients * given.normals).sum(1))[:, None]
-    kept = np.linalg.norm(gradients - normals, axis=1) < constants.FARTHEST_NORMAL
-    errors = now - np.concatenate([given.distances, np.concatenate([np.zeros((count, 1)), normals], 1).ravel()])
-    total = np.zeros(matrix.shape[1])
     for _ in range(constants.ROUNDS):
+        # Linear about the table as it is now: matrix @ change + now.
+        matrix = torch.autograd.functional.jacobian(equations, fine).flatten(1).numpy()
+        now = equations(fine).detach().numpy()
+        gradients = now[count:].reshape(-1, 4)[:, 1:]
+        normals = given.normals * np.sign((gradients * given.normals).sum(1))[:, None]
+        errors = now - np.concatenate([given.distances, np.concatenate([np.zeros((count, 1)), normals], 1).ravel()])
+        # The weights as one matrix: a diagonal, and for each gradient less along its normal.
         on_surface = errors[count:].reshape(-1, 4)
-        lengths = np.linalg.norm(on_surface[:, 1:], axis=1).clip(constants.LEAST_SLOPE_ERROR)
+        kept = np.linalg.norm(on_surface[:, 1:], axis=1) < constants.FARTHEST_NORMAL
+        directions = np.eye(3) - (1 - constants.LENGTH_WEIGHT) * normals[:, :, None] * normals[:, None]  # (N, 3, 3)
+        sizes = np.sqrt(np.einsum("ni,nij,nj->n", on_surface[:, 1:], directions, on_surface[:, 1:]))
+        of_slopes = constants.GRADIENT_WEIGHT * kept / sizes.clip(constants.LEAST_SLOPE_ERROR)
         of_values = 1 / np.abs(on_surface[:, :1]).clip(constants.LEAST_ERROR)
-        of_slopes = np.repeat((constants.GRADIENT_WEIGHT * kept / lengths)[:, None], 3, 1)
         near = given.weights / np.abs(errors[:count]).clip(constants.LEAST_ERROR)
-        weights = np.concatenate([near, np.concatenate([of_values, of_slopes], 1).ravel()])
-        normal = matrix.T @ (weights[:, None] * matrix)
-        diagonal = np.diag(normal).copy()
+        scale = np.concatenate([near, np.concatenate([of_values, np.repeat(of_slopes[:, None], 3, 1)], 1).ravel()])
+        weights = np.diag(scale)
+        for point, first in enumerate(range(count + 1, len(errors), 4)):
+            weights[first : first + 3, first : first + 3] = of_slopes[point] * directions[point]
+        diagonal = (scale[:, None] * matrix**2).sum(0)
         damping = constants.DAMPING * diagonal[diagonal > 0].mean()
-        change = conjugate_gradients(
-            normal + damping * np.eye(len(normal)), -matrix.T @ (weights * errors), diagonal + damping
-        )
-        total, errors = total + change, errors + matrix @ change
-    return torch.cat([coarse, fine + torch.from_numpy(total).view_as(fine)]).numpy()
+        normal = matrix.T @ weights @ matrix + damping * np.eye(matrix.shape[1])
+        change = conjugate_gradients(normal, -matrix.T @ weights @ errors, diagonal + damping)
+        fine = fine + torch.from_numpy(change).view_as(fine)
+    return torch.cat([coarse, fine]).numpy()
 
 
 def conjugate_gradients(matrix: np.ndarray, target: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
@@ -99,7 +101,7 @@ def conjugate_gradients(matrix: np.ndarray, target: np.ndarray, diagonal: np.nda
 
 @pytest.mark.parametrize("features", [3, 4])
 def test_the_compiled_loops_change_the_table_as_dense_equations_do(features):
-    given, network = points_of_a_sphere(80), made_network(features)
+    given, network = points_of_a_sphere(50), made_network(features)
     before = network.encoding.table.detach().clone().numpy()
     refit_finest_levels(network, given)
     changed = network.encoding.table.detach().numpy()
