@@ -14,10 +14,11 @@ fit "$root/data/impeller/impeller.stl" \
   --hashBaseRes 8 \
   --hashTableLog2 16 \
   --num_points 2400000 \
+  --numNear 1600000 \
   --importanceWeight 480 \
   --uniformRatio 0.02 \
   --numPairs 400000 \
-  --epochs 27 \
+  --epochs 17 \
   --batchSize 1536 \
   --optimizer adam \
   --learningRate 0.0025 \
