@@ -151,6 +151,12 @@ FLAGS = {
         f"{choices.UNIFORM_RATIO:g})",
         fraction,
     ),
+    "numNear": Flag(
+        "number of points of a mesh labelled beside --num_points, three times as near to its surface as "
+        "--importanceWeight asks for; they take less time to label; 0 is off",
+        natural,
+        0,
+    ),
     "numPairs": Flag(
         f"number of pairs of labelled points of a mesh, a {1 / choices.PAIR_LENGTH:.0f}th of a domain unit apart; the "
         "fit matches the slope between them too, for a better distance off the surface; 0 is off",
@@ -279,6 +285,7 @@ FIT_GROUPS = {
         "samplingMethod",
         "importanceWeight",
         "uniformRatio",
+        "numNear",
         "numPairs",
         "numNormals",
         "scaler",

@@ -18,6 +18,7 @@ from neuralparts.random_streams import random_stream
 from neuralparts.sampling import (
     draw_samples,
     load_samples,
+    near_surface_samples,
     negative_inside,
     pair_samples,
     points_on_surface,
@@ -116,7 +117,7 @@ def labelled(shape: Shape, content: str, flags: SimpleNamespace, watch: Watch) -
     return Labelled(
         content,
         shape.transform,
-        label(shape, flags, watch),
+        with_near(label(shape, flags, watch), shape, flags, watch),
         label_pairs(shape, flags, watch),
         held_out_points(shape, flags.seed),
         validation_distances(shape, flags.validationRes),
@@ -145,6 +146,19 @@ def label(shape: Shape, flags: SimpleNamespace, watch: Watch) -> tuple[np.ndarra
             uniform_ratio=flags.uniformRatio,
             progress=progress,
         )
+
+
+def with_near(
+    samples: tuple[np.ndarray, np.ndarray], shape: Shape, flags: SimpleNamespace, watch: Watch
+) -> tuple[np.ndarray, np.ndarray]:
+    """samples, and behind them those that --numNear asks for; none where samples come without a mesh."""
+    if shape.oracle is None or flags.numNear == 0:
+        return samples
+    with watch.bar("label near points"):
+        generator = random_stream(flags.seed, "near")
+        near = near_surface_samples(shape.oracle, flags.numNear, generator, flags.importanceWeight)
+    points, sdf = (np.concatenate(both) for both in zip(samples, near, strict=True))
+    return points, sdf
 
 
 def label_pairs(shape: Shape, flags: SimpleNamespace, watch: Watch) -> "Pairs | None":

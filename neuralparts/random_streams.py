@@ -14,6 +14,7 @@ STREAMS = (
     "off_surface",
     "rounding",
     "normals",
+    "near",
 )
 
 

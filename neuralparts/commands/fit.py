@@ -366,7 +366,7 @@ def parts_of_a_gpu(flags: argparse.Namespace) -> int:
 def parts_in_memory(flags: argparse.Namespace, trainers: int) -> int:
     """Parts whose samples each of so many processes on this machine can hold, if all fill half of the free memory."""
     free = usable_memory() or 2**63  # 0 is unknown
-    samples = flags.num_points + 2 * flags.numPairs
+    samples = flags.num_points + flags.numNear + 2 * flags.numPairs
     return max(1, free // 2 // (trainers * BYTES_PER_SAMPLE * samples))
 
 

@@ -35,6 +35,7 @@ UNFINISHED_LINE = b"A fit with --overwrite 1 was begun here and is not complete:
 # Flags that the records of earlier versions lack, with the value that those fits had.
 LATER_FLAGS = {
     "modelCard": 0,
+    "numNear": 0,
     "numPairs": 0,
     "numNormals": 0,
     "precision": "float32",

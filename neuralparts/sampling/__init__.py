@@ -2,6 +2,7 @@
 
 from neuralparts.sampling.drawing import draw_samples
 from neuralparts.sampling.importance import importance_samples
+from neuralparts.sampling.near_surface import near_surface_samples
 from neuralparts.sampling.pairs import pair_samples
 from neuralparts.sampling.samples_file import load_samples, negative_inside, save_samples
 from neuralparts.sampling.surface import points_on_surface, surface_normals, surface_samples
@@ -11,6 +12,7 @@ __all__ = [
     "draw_samples",
     "importance_samples",
     "load_samples",
+    "near_surface_samples",
     "negative_inside",
     "pair_samples",
     "points_on_surface",

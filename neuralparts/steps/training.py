@@ -90,7 +90,7 @@ def member(
 ) -> Member:
     """A network, its samples, and what its fit calls and writes, for `fit_batch`. log: for --logDir."""
     # A checkpoint belongs to one content and one way of sampling it; FitSettings has the weight and the seed.
-    sampled = ("num_points", "samplingMethod", "uniformRatio", "numPairs", "distanceEngine")
+    sampled = ("num_points", "samplingMethod", "uniformRatio", "numNear", "numPairs", "distanceEngine")
     hooks = FitHooks(
         held_out=data.held_out,
         validate=validation(network, data.validation, flags.validationRes),
