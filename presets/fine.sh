@@ -21,7 +21,7 @@ fit "$root/data/impeller/impeller.stl" \
   --importanceWeight 480 \
   --uniformRatio 0.02 \
   --numPairs 400000 \
-  --epochs 17 \
+  --epochs 20 \
   --batchSize 1536 \
   --optimizer adam \
   --learningRate 0.0025 \
