@@ -28,6 +28,11 @@ MEMORY_FILES = {
 # each further thread, its stacks and heaps. Measured were up to 1.04, 0.58 and 0.45 GiB (docs/log.md).
 ADDRESS_SPACE, LIGHT_ADDRESS_SPACE, ADDRESS_SPACE_PER_THREAD = 5 * 2**28, 3 * 2**28, 2**29
 
+# Arrays from so many bytes on have memory of their own in `map_large_arrays`; so many free bytes may stay at the end of
+# the heap. Then the numbers of glibc's malloc.h for the two.
+LARGE_ARRAY, _KEPT_AT_THE_END = 2**22, 2**26
+_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -3, -1
+
 # When this module was loaded, by time.perf_counter().
 _LOADED = time.perf_counter()
 
@@ -163,6 +168,16 @@ def give_memory_back() -> None:
     """Return what GNU's allocator keeps of freed arrays to the system: 50 to 165 MiB after a fit."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # another allocator; Windows
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def map_large_arrays() -> None:
+    """Have GNU's allocator take memory of its own for each large array, and return it when the array is freed.
+
+    Otherwise it learns to keep arrays of up to 32 MiB in one heap, which small objects between them hold in place.
+    """
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another allocator; Windows
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, LARGE_ARRAY)
+        ctypes.CDLL(None).mallopt(_M_TRIM_THRESHOLD, _KEPT_AT_THE_END)
 
 
 def _resident_memory_by_ps(process: int) -> int:

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from neuralparts.fleet.loop import call, resolve
-from neuralparts.machine import give_memory_back
+from neuralparts.machine import give_memory_back, map_large_arrays
 
 # Every thread pool of the numerical libraries, by the variable that limits it.
 THREAD_VARIABLES = (
@@ -46,6 +46,7 @@ def work(function: str, descriptor: str, *processors: str) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: stop.set())
     faulthandler.enable()
     _settle([int(number) for number in processors])
+    map_large_arrays()
     pipe, jobs = Connection(int(descriptor)), queue.SimpleQueue()
     worker_function = resolve(function)
     pipe.send_bytes(b'{"ready": true}')

@@ -19,7 +19,7 @@ from neuralparts.triangles import check_mesh_arrays, contracted
 # pixels of half a screen and add half a megabyte to the page.
 PAGE_TRIANGLES = 40_000
 # Of a larger mesh, about so many times as many triangles are left by uniting vertices, before edges are contracted.
-CONTRACTED = 3
+CONTRACTED = 2
 # A mesh farther from its origin than this many times its own size is drawn about its own centre, because a browser
 # draws in float32: 2^-24 * 1000 of the size is a tenth of a pixel.
 FAR_FROM_ORIGIN = 1_000.0
