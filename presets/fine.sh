@@ -1,12 +1,9 @@
 #!/usr/bin/env bash
 # Fine, for scans and renders: the hash grid of instant.sh with tables twice as long, fitted to more samples, which lie
 # nearer to the surface, and a mesh of 512^3; 954,413 parameters. Meant for a minute of two cores.
-# Measured 2026-11-27, one fit each: surface error 0.000053 on the scan nefertiti, 0.000056 on stanford-bunny,
-# 0.000034 on featuretype, 0.000022 on octagonal_pocket; IoU 0.9992 to 0.9996 (docs/log.md); nefertiti 57 s from the
-# command to its end on two cores, other programs running, 94 s of CPU. With --numNear 0 --epochs 27, on eight public
-# meshes (data/README.md): surface error 0.000002 to 0.000046, median 0.000029; IoU 0.9988 to 0.9998, median 0.9996;
-# grid error 0.0001 to 0.0006; from the command to its end on two cores featuretype 38 s (64 s of CPU), nefertiti 48 s
-# (75 s).
+# Measured 2026-11-27, one fit each, on eight public meshes (data/README.md): surface error 0.000001 to 0.000041, median
+# 0.000021; IoU 0.9992 to 0.9999, median 0.9997; grid error 0.0001 to 0.0006; the scan nefertiti 0.000052. From the
+# command to its end on two cores featuretype 37 s (65 s of CPU), nefertiti 48 s (80 s).
 # Usage: presets/fine.sh [MESH] [further flags]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

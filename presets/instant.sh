@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Instant: a hash grid before one layer of 64, fitted in seconds on an ordinary CPU; 548,521 parameters.
-# Measured 2026-11-27 on eight public meshes (data/README.md), two cores, nothing else running: 6 to 8 s from the command to
-# its end, 9 to 11 s of CPU; surface error 0.00003 to 0.00009, median 0.000077; IoU 0.996 to 0.999; grid error 0.0009. At
-# 0.03 to 0.1 from the surface the distance is 0.0009 off; the gradient is 0.9 to 1.1 long at 92% of the cube's points
-# (medians).
+# Measured 2026-11-27 on eight public meshes (data/README.md), two cores, nothing else running: 5.7 to 7.5 s from the
+# command to its end, 8 to 11 s of CPU; surface error 0.00002 to 0.00009, median 0.000078; IoU 0.996 to 0.9995, median
+# 0.9988; grid error 0.0009. At 0.03 to 0.1 from the surface the distance is 0.0009 off; the gradient is 0.9 to 1.1 long
+# at 92% of the cube's points (medians).
 # Usage: presets/instant.sh [MESH] [further flags]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
