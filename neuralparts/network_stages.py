@@ -137,7 +137,6 @@ def finish(
     }
     with watch.bar("write the report"):
         if drawings is not None:
-            give_memory_back()  # on one processor the report is drawn now
             write_report(files, record, drawings())
         files.write_record(record)
     return record

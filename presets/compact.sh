@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Compact: the hash grid of instant.sh with tables a quarter as long, fitted on sixteen times as many samples and written
 # as packed whole numbers; 155,305 parameters.
-# Measured 2026-11-27 on eight public meshes (data/README.md), one fit each on one thread, two at a time: 139 to 164 kB,
-# median 145; surface error 0.000004 to 0.000102, median 0.000076 (0.81 of that of instant.sh with its 2.2 MB); IoU 0.997
-# to 1.000, median 0.999; 38 to 44 s.
+# Measured 2026-11-27 on eight public meshes (data/README.md), one fit each on one thread, two at a time: 138 to 162 kB,
+# median 146; surface error 0.000004 to 0.0001, median 0.000076 (instant.sh with its 2.2 MB: 0.000078); IoU 0.997 to
+# 1.000, median 0.999; 26 to 31 s.
 # Usage: presets/compact.sh [MESH] [further flags]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

@@ -82,8 +82,11 @@ def refit_finest_levels(network: NeuralSDF, given: RefitPoints) -> None:
     table = network.encoding.table.detach().numpy()[start:]
     # Space for the sums of `_sweep`: new arrays would cost page faults at every pass (docs/log.md).
     sums = np.empty((2, kernels.DESCEND, *table.shape), np.float32)
+    labelled = _in_tiles(given.weights[:, None], given.points, given.distances[:, None])
+    ones = np.ones((len(given.normals), 1), np.float32)
+    on_surface = _in_tiles(ones, given.on_surface, given.normals)
     for _ in range(ROUNDS):
-        both = _value_equations(network, given), _surface_equations(network, given)
+        both = _value_equations(network, *labelled), _surface_equations(network, *on_surface)
         table += _least_squares(both, fine, sums)
 
 
@@ -95,19 +98,20 @@ def _finest(levels: LevelArrays) -> LevelArrays:
     )
 
 
-def _value_equations(network: NeuralSDF, given: RefitPoints) -> Equations:
-    """The equations of the values at the labelled points."""
-    importance, points, distances = _in_tiles(given.weights[:, None], given.points, given.distances[:, None])
+def _value_equations(
+    network: NeuralSDF, importance: np.ndarray, points: np.ndarray, distances: np.ndarray
+) -> Equations:
+    """The equations of the values at the labelled points, from `_in_tiles`."""
     values, _, jacobian = _linearised(network, points, axes=0)
     errors = values - distances
     weights = importance / _at_least(np.abs(errors), LEAST_ERROR)
     return Equations(points, jacobian, errors, weights, np.empty((0, points.shape[1]), np.float32))
 
 
-def _surface_equations(network: NeuralSDF, given: RefitPoints) -> Equations:
-    """The equations of values and gradients on the surface."""
-    ones = np.ones((len(given.normals), 1), np.float32)
-    importance, points, normals = _in_tiles(ones, given.on_surface, given.normals)
+def _surface_equations(
+    network: NeuralSDF, importance: np.ndarray, points: np.ndarray, normals: np.ndarray
+) -> Equations:
+    """The equations of values and gradients on the surface, from `_in_tiles`."""
     values, gradients, jacobian = _linearised(network, points, axes=3)
     # A normal points to either side, the gradient outward.
     sides = np.where((gradients * normals).sum(0) < 0, np.float32(-1), np.float32(1))

@@ -11,6 +11,7 @@ import neuralparts
 from neuralparts.choices import EXPORT_FORMS
 from neuralparts.fitting import FitResult
 from neuralparts.inputs import Shape
+from neuralparts.machine import give_memory_back
 from neuralparts.network import NeuralSDF
 from neuralparts.output import StagedFiles, decisive, plain
 from neuralparts.report import (
@@ -84,6 +85,7 @@ def draw_report(
 
     missing: why there is no surface.
     """
+    give_memory_back()  # on one processor that of the evaluation, which is over then
     shown_input = shape.mesh_in_file_units()
     shown_surface = None if surface is None else (shape.transform.to_file(surface.vertices), surface.faces)
 
